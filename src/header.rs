@@ -1,0 +1,175 @@
+//! Page 0: what is known when a trace begins.
+//!
+//! ```text
+//! 0 magic "TFTRACE\0"   8 version   12 bytes of the header   16 CRC-32 of bytes 20..(bytes)   20 zero
+//! 24 pid  28 parent pid  32 start of the process  40 ticks per second  48 clock origin  56 wall clock (ns)
+//! 64 clock kind  65 architecture  66 depth  68 zero  72 command line, executable: length and bytes each
+//! ```
+
+use crate::page::{u32_at, u64_at};
+use crate::varint::{Reader, Writer};
+
+/// The first eight bytes of a trace.
+pub const TRACE_MAGIC: [u8; 8] = *b"TFTRACE\0";
+/// The version of the format that this crate writes, and the newest it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Bytes of the fixed part.
+const FIXED_BYTES: usize = 72;
+/// The largest header, in bytes.
+pub const HEADER_LIMIT: usize = 16 * 1024;
+
+/// Which clock stamps the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ClockKind {
+    /// The processor's invariant time stamp counter.
+    Tsc = 1,
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    Monotonic = 2,
+}
+
+/// What is known when a trace begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The traced process.
+    pub pid: u32,
+    /// Its parent.
+    pub parent_pid: u32,
+    /// When the kernel started the process, in its own ticks since boot: tells reused pids apart.
+    pub process_start: u64,
+    /// Clock ticks in a second, as estimated at the start. Memory readings refine it.
+    pub ticks_per_second: u64,
+    /// The clock's value at tick 0.
+    pub clock_origin: u64,
+    /// Nanoseconds since 1970 at tick 0.
+    pub wall_clock_ns: u64,
+    /// Which clock.
+    pub clock: ClockKind,
+    /// `TFTRACE_DEPTH`: the most frames of a stack.
+    pub depth: u16,
+    /// The command line: arguments, each ended by a zero byte. Cut after 8 KiB.
+    pub command_line: &'a [u8],
+    /// The path of the executable.
+    pub executable: &'a [u8],
+}
+
+/// Why bytes are no header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderFault {
+    /// The bytes do not begin with [`TRACE_MAGIC`].
+    NotATrace,
+    /// The file ends inside the header.
+    Truncated,
+    /// Written by a newer tftrace.
+    Newer(u32),
+    /// Its CRC is wrong.
+    Damaged,
+}
+
+impl<'a> Header<'a> {
+    /// Writes the header; gives its bytes, or `None` if `room` is too small.
+    pub fn to_wire(&self, room: &mut [u8]) -> Option<usize> {
+        let (fixed, rest) = room.split_at_mut_checked(FIXED_BYTES)?;
+        let mut writer = Writer::new(rest);
+        writer.bytes(self.command_line.get(..8192).unwrap_or(self.command_line));
+        writer.bytes(self.executable.get(..4096).unwrap_or(self.executable));
+        let len = FIXED_BYTES.checked_add(writer.finish()?)?;
+        fixed.fill(0);
+        let parts: [(usize, &[u8]); 11] = [
+            (0, &TRACE_MAGIC),
+            (8, &FORMAT_VERSION.to_le_bytes()),
+            (12, &u32::try_from(len).ok()?.to_le_bytes()),
+            (24, &self.pid.to_le_bytes()),
+            (28, &self.parent_pid.to_le_bytes()),
+            (32, &self.process_start.to_le_bytes()),
+            (40, &self.ticks_per_second.to_le_bytes()),
+            (48, &self.clock_origin.to_le_bytes()),
+            (56, &self.wall_clock_ns.to_le_bytes()),
+            (64, &[self.clock as u8, ARCHITECTURE]),
+            (66, &self.depth.to_le_bytes()),
+        ];
+        for (at, value) in parts {
+            fixed.get_mut(at..at.checked_add(value.len())?)?.copy_from_slice(value);
+        }
+        let crc = crc32fast::hash(room.get(20..len)?).to_le_bytes();
+        room.get_mut(16..20)?.copy_from_slice(&crc);
+        Some(len)
+    }
+
+    /// Reads the header of a trace.
+    pub fn from_wire(bytes: &'a [u8]) -> Result<Self, HeaderFault> {
+        let magic = bytes.get(..8).unwrap_or(bytes);
+        if magic.is_empty() || !TRACE_MAGIC.starts_with(magic) {
+            return Err(HeaderFault::NotATrace);
+        }
+        if bytes.len() < FIXED_BYTES {
+            return Err(HeaderFault::Truncated);
+        }
+        let version = u32_at(bytes, 8);
+        if version > FORMAT_VERSION {
+            return Err(HeaderFault::Newer(version));
+        }
+        let len = u32_at(bytes, 12) as usize;
+        if !(FIXED_BYTES..=HEADER_LIMIT).contains(&len) || version == 0 {
+            return Err(HeaderFault::Damaged);
+        }
+        let body = bytes.get(20..len).ok_or(HeaderFault::Truncated)?;
+        if crc32fast::hash(body) != u32_at(bytes, 16) {
+            return Err(HeaderFault::Damaged);
+        }
+        let clock = match bytes.get(64) {
+            Some(1) => ClockKind::Tsc,
+            Some(2) => ClockKind::Monotonic,
+            _ => return Err(HeaderFault::Damaged),
+        };
+        let mut texts = Reader::new(bytes.get(FIXED_BYTES..len).unwrap_or_default());
+        Ok(Self {
+            pid: u32_at(bytes, 24),
+            parent_pid: u32_at(bytes, 28),
+            process_start: u64_at(bytes, 32),
+            ticks_per_second: u64_at(bytes, 40).max(1),
+            clock_origin: u64_at(bytes, 48),
+            wall_clock_ns: u64_at(bytes, 56),
+            clock,
+            depth: (u32_at(bytes, 64) >> 16) as u16,
+            command_line: texts.bytes().ok_or(HeaderFault::Damaged)?,
+            executable: texts.bytes().ok_or(HeaderFault::Damaged)?,
+        })
+    }
+}
+
+/// 1 = x86-64, 2 = aarch64.
+const ARCHITECTURE: u8 = if cfg!(target_arch = "aarch64") { 2 } else { 1 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Header<'static> {
+        Header {
+            pid: 4,
+            parent_pid: 3,
+            process_start: 99,
+            ticks_per_second: 3_000_000_000,
+            clock_origin: 12345,
+            wall_clock_ns: 1 << 60,
+            clock: ClockKind::Tsc,
+            depth: 1024,
+            command_line: b"python\0serve.py\0",
+            executable: b"/usr/bin/python3",
+        }
+    }
+
+    #[test]
+    fn a_header_survives_and_every_changed_byte_is_noticed() {
+        let mut room = [0; 512];
+        let len = sample().to_wire(&mut room).unwrap();
+        assert_eq!(Header::from_wire(&room[..len]), Ok(sample()));
+        for at in 0..len {
+            let mut damaged = room;
+            damaged[at] ^= 0x40;
+            assert!(Header::from_wire(&damaged[..len]).is_err(), "byte {at}");
+            assert!(Header::from_wire(&room[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The trace format of tftrace: what the tracer writes and the analyzer reads.
+//!
+//! A trace is a file of 32 KiB pages. Page 0 is the [`header`], page 1 holds the [`counters`];
+//! every other page begins with a [`page::PageHeader`] that says what it is: [`event`]s of one
+//! thread, [`totals`] of temporaries, [`node`]s of the stack tree, or [`chunk`]s (compressed
+//! pages and [`record`]s). `docs/trace-format.md` draws the bytes.
+//!
+//! This crate knows bytes, ids and events. It never knows Python, TensorFlow, CUDA or symbols.
+#![cfg_attr(not(feature = "reader"), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod chunk;
+pub mod counters;
+pub mod event;
+pub mod header;
+pub mod ids;
+pub mod node;
+pub mod page;
+pub mod page_codec;
+#[cfg(feature = "reader")]
+pub mod reader;
+pub mod record;
+pub mod totals;
+pub mod varint;
+
+pub use event::{Domain, Event};
+pub use ids::{LabelId, MappingId, StackId, Ticks};
+pub use node::{Frame, Node};

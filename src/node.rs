@@ -1,0 +1,114 @@
+//! The stack tree: a node is a frame below a parent node, and names the whole stack above it.
+//!
+//! ```text
+//! word 0   0..32 parent (0 = root)   32..56 zero   56..64 check byte of both words
+//! word 1   60..64 kind   native: 40..60 mapping, 0..40 offset   raw: 0..48 address
+//! ```
+
+use crate::check;
+use crate::ids::{MappingId, StackId};
+
+/// The bytes of a node in a page.
+pub const NODE_BYTES: usize = 16;
+
+/// One frame of a call stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Frame {
+    /// A return address in a mapped object: bytes from the start of its mapping.
+    Native {
+        /// Which loading of which object.
+        mapping: MappingId,
+        /// Bytes from the start of the mapping; below 2^40.
+        offset: u64,
+    },
+    /// A return address in memory that belongs to no known object (generated code).
+    Raw {
+        /// The address; below 2^48.
+        address: u64,
+    },
+    /// Frames were left out here, because the stack is deeper than `TFTRACE_DEPTH`.
+    Truncated,
+    /// Frames are missing here, because the unwinder could not go on.
+    Unknown,
+}
+
+const KIND_NATIVE: u64 = 1;
+const KIND_RAW: u64 = 2;
+const KIND_TRUNCATED: u64 = 3;
+const KIND_UNKNOWN: u64 = 4;
+const OFFSET_MASK: u64 = (1 << 40) - 1;
+
+impl Frame {
+    /// The frame as one word. Never zero. Values that do not fit give [`Frame::Unknown`].
+    #[inline(always)]
+    pub fn to_wire(self) -> u64 {
+        match self {
+            Frame::Native { mapping, offset }
+                if offset <= OFFSET_MASK && mapping.0 < MappingId::LIMIT =>
+            {
+                (KIND_NATIVE << 60) | (u64::from(mapping.0) << 40) | offset
+            }
+            Frame::Raw { address } if address >> 48 == 0 => (KIND_RAW << 60) | address,
+            Frame::Truncated => KIND_TRUNCATED << 60,
+            _ => KIND_UNKNOWN << 60,
+        }
+    }
+
+    /// The frame of a word, or `None` for a kind this version does not know.
+    pub fn from_wire(word: u64) -> Option<Self> {
+        Some(match word >> 60 {
+            KIND_NATIVE => Frame::Native {
+                mapping: MappingId(((word >> 40) & u64::from(MappingId::LIMIT - 1)) as u32),
+                offset: word & OFFSET_MASK,
+            },
+            KIND_RAW => Frame::Raw { address: word & ((1 << 48) - 1) },
+            KIND_TRUNCATED => Frame::Truncated,
+            KIND_UNKNOWN => Frame::Unknown,
+            _ => return None,
+        })
+    }
+}
+
+/// One call stack: a frame below a parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The stack of the caller; `None` at the root.
+    pub parent: Option<StackId>,
+    /// The innermost frame.
+    pub frame: Frame,
+}
+
+impl Node {
+    /// The node as it stands in a page.
+    #[inline(always)]
+    pub fn to_wire(self) -> [u64; 2] {
+        let frame = self.frame.to_wire();
+        [check::seal(u64::from(StackId::to_wire(self.parent)), frame), frame]
+    }
+
+    /// The node of these words, or `None` if they are damaged.
+    pub fn from_wire(words: [u64; 2]) -> Option<Self> {
+        let parent = check::open(words[0], words[1])?;
+        let parent = StackId::new(u32::try_from(parent).ok()?);
+        Some(Self { parent, frame: Frame::from_wire(words[1])? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_survives_the_wire() {
+        for frame in [
+            Frame::Native { mapping: MappingId(MappingId::LIMIT - 1), offset: OFFSET_MASK },
+            Frame::Raw { address: 0xFFFF_FFFF_FFFF },
+            Frame::Truncated,
+            Frame::Unknown,
+        ] {
+            let node = Node { parent: StackId::new(u32::MAX), frame };
+            assert_eq!(Node::from_wire(node.to_wire()), Some(node));
+        }
+        assert_eq!(Node::from_wire([0, 0]), None, "an empty slot is no node");
+    }
+}

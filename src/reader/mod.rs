@@ -1,0 +1,188 @@
+//! Reading a trace: every whole chunk of any file, and a list of what was not readable.
+//!
+//! [`Trace::open`] looks at every page once (headers, CRCs, the stack tree, records).
+//! [`Trace::events`] then streams the events of all threads in one order, holding one page per thread.
+
+mod damage;
+mod merge;
+mod scan;
+
+pub use damage::{Damage, DamageKind, OpenError};
+pub use merge::Events;
+
+use std::collections::HashMap;
+
+use crate::counters::{Counter, Counters};
+use crate::header::Header;
+use crate::ids::{LabelId, MappingId, StackId, Ticks};
+use crate::node::{Frame, Node};
+use crate::page::PAGE_BYTES;
+use crate::page_codec::PageThread;
+use crate::record::MemoryReading;
+use crate::totals::Temporaries;
+
+/// An object file that was on a stack, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedObject {
+    /// Names it in stack frames.
+    pub id: MappingId,
+    /// Address of its first mapped byte.
+    pub start: u64,
+    /// Bytes from its first to its last mapped one.
+    pub len: u64,
+    /// What the loader added to the addresses in the file.
+    pub bias: u64,
+    /// The note that names this build; empty if it has none.
+    pub build_id: Vec<u8>,
+    /// The path under which it was loaded.
+    pub path: Vec<u8>,
+    /// When it was first seen on a stack.
+    pub seen: Ticks,
+    /// When it was unloaded, if it was.
+    pub unmapped: Option<Ticks>,
+}
+
+impl LoadedObject {
+    /// The address in the file's own numbering, for an offset as frames carry it.
+    pub fn file_address(&self, offset: u64) -> u64 {
+        self.start.wrapping_add(offset).wrapping_sub(self.bias)
+    }
+}
+
+/// Temporaries of one thread while one page was open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TotalsPage {
+    /// Whose.
+    pub thread: PageThread,
+    /// The entries.
+    pub entries: Vec<Temporaries>,
+}
+
+/// A trace, opened: everything but its events.
+#[derive(Debug)]
+pub struct Trace<'a> {
+    bytes: &'a [u8],
+    header: Header<'a>,
+    nodes: Vec<Option<Node>>,
+    objects: HashMap<MappingId, LoadedObject>,
+    labels: HashMap<LabelId, String>,
+    readings: Vec<MemoryReading>,
+    notes: Vec<String>,
+    counters: Counters,
+    damage: Vec<Damage>,
+    event_pages: Vec<scan::EventPage>,
+    totals_pages: Vec<scan::TotalsSource>,
+}
+
+impl<'a> Trace<'a> {
+    /// Opens the trace in `bytes`. Damage is no error as long as the header can be read.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, OpenError> {
+        scan::open(bytes)
+    }
+
+    /// What was known when the trace began.
+    pub fn header(&self) -> &Header<'a> {
+        &self.header
+    }
+
+    /// The command line, arguments separated by spaces.
+    pub fn command_line(&self) -> String {
+        let arguments = self.header.command_line.split(|&byte| byte == 0);
+        let arguments: Vec<_> =
+            arguments.filter(|a| !a.is_empty()).map(String::from_utf8_lossy).collect();
+        arguments.join(" ")
+    }
+
+    /// The node of a stack; `None` if it was lost to damage.
+    pub fn node(&self, stack: StackId) -> Option<Node> {
+        self.nodes.get(stack.get() as usize).copied().flatten()
+    }
+
+    /// How many stacks there are, prefixes included.
+    pub fn node_count(&self) -> usize {
+        self.nodes.iter().flatten().count()
+    }
+
+    /// The frames of a stack from leaf to root. A lost node ends it with [`Frame::Unknown`].
+    pub fn frames(&self, stack: StackId) -> impl Iterator<Item = Frame> + '_ {
+        let mut next = Some(stack);
+        std::iter::from_fn(move || {
+            let id = next.take()?;
+            let Some(node) = self.node(id) else { return Some(Frame::Unknown) };
+            // Parents have smaller ids; a damaged one that has not must not loop.
+            next = node.parent.filter(|parent| *parent < id);
+            Some(node.frame)
+        })
+    }
+
+    /// The object of a mapping id; `None` if its record was lost.
+    pub fn object(&self, id: MappingId) -> Option<&LoadedObject> {
+        self.objects.get(&id)
+    }
+
+    /// All objects, in no order.
+    pub fn objects(&self) -> impl Iterator<Item = &LoadedObject> {
+        self.objects.values()
+    }
+
+    /// The name of a mark.
+    pub fn label(&self, id: LabelId) -> Option<&str> {
+        self.labels.get(&id).map(String::as_str)
+    }
+
+    /// Samples of the process's memory, by time.
+    pub fn readings(&self) -> &[MemoryReading] {
+        &self.readings
+    }
+
+    /// What the tracer said about itself.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The numbers of the counters page.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What was not readable. Complete once [`Trace::events`] has been read to its end.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    /// Events that could not be recorded: how many, and why. Only reasons that occurred.
+    pub fn losses(&self) -> Vec<(u64, &'static str)> {
+        let counters = Counter::ALL.into_iter().filter_map(|counter| {
+            let count = self.counters.get(counter)?;
+            Some((count, counter.loss()?))
+        });
+        counters.filter(|(count, _)| *count > 0).collect()
+    }
+
+    /// Seconds since the trace began. Uses the memory readings to refine the clock's rate.
+    pub fn seconds(&self, time: Ticks) -> f64 {
+        let rate = self.readings.last().filter(|reading| reading.monotonic_ns > 500_000_000);
+        match rate {
+            Some(reading) if reading.time > 0 => {
+                time.0 as f64 * (reading.monotonic_ns as f64 / reading.time as f64) / 1e9
+            }
+            _ => time.0 as f64 / self.header.ticks_per_second as f64,
+        }
+    }
+
+    /// Temporaries, page by page.
+    pub fn totals(&self) -> impl Iterator<Item = TotalsPage> + '_ {
+        self.totals_pages.iter().filter_map(|source| source.read(self.bytes))
+    }
+
+    /// The events of all threads, in order. Damage found on the way is in [`Events::damage`].
+    pub fn events(&self) -> Events<'_> {
+        Events::new(self.bytes, &self.event_pages)
+    }
+
+    /// Bytes of the file that hold something.
+    pub fn used_bytes(&self) -> u64 {
+        let taken = self.counters.get(Counter::PagesTaken).unwrap_or(0);
+        taken.saturating_mul(PAGE_BYTES as u64).min(self.bytes.len() as u64)
+    }
+}

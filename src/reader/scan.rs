@@ -1,0 +1,351 @@
+//! The first pass: looks at every page once and finds out what the file holds.
+
+use std::collections::{HashMap, HashSet};
+
+use super::damage::{Damage, DamageKind, OpenError};
+use super::{LoadedObject, TotalsPage, Trace};
+use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
+use crate::counters::{COUNTERS_PAGE, Counter, Counters};
+use crate::event::Event;
+use crate::header::{FORMAT_VERSION, Header, HeaderFault};
+use crate::ids::Ticks;
+use crate::node::{NODE_BYTES, Node};
+use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES};
+use crate::page::{PageFault, PageHeader, PageKind, u64_at};
+use crate::page_codec::{EventsReader, PageThread, decompress, raw_events, read_totals};
+use crate::record::Record;
+use crate::totals::{TOTALS_BYTES, Temporaries};
+
+/// Where a page's entries stand, raw or as a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// A page, with its thread.
+    Raw { offset: usize, thread: PageThread },
+    /// A chunk.
+    Chunk { offset: usize },
+}
+
+/// A page of events and the time of its first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventPage {
+    pub(super) source: Source,
+    pub(super) first: Ticks,
+}
+
+/// A page of temporaries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TotalsSource(Source);
+
+impl TotalsSource {
+    pub(super) fn read(&self, bytes: &[u8]) -> Option<TotalsPage> {
+        let (thread, entries) = match self.0 {
+            Source::Chunk { offset } => read_totals(&plain_chunk(bytes, offset)?.1)?,
+            Source::Raw { offset, thread } => {
+                let words = raw_words(page_body(bytes, offset), TOTALS_BYTES);
+                (thread, words.filter_map(Temporaries::from_wire).collect())
+            }
+        };
+        Some(TotalsPage { thread, entries })
+    }
+}
+
+/// The chunk at `offset`, decompressed.
+pub(super) fn plain_chunk(bytes: &[u8], offset: usize) -> Option<(ChunkHeader, Vec<u8>)> {
+    match chunk::look(bytes.get(offset..)?) {
+        Slot::Chunk(header, payload, _) => Some((header, decompress(&header, payload)?)),
+        _ => None,
+    }
+}
+
+/// What follows a page's header, as far as the file goes.
+pub(super) fn page_body(bytes: &[u8], offset: usize) -> &[u8] {
+    let end = bytes.len().min(offset.saturating_add(PAGE_BYTES));
+    bytes.get(offset.saturating_add(PAGE_HEADER_BYTES)..end).unwrap_or_default()
+}
+
+/// The non-zero entries of a body whose entries have two words.
+fn raw_words(body: &[u8], entry_bytes: usize) -> impl Iterator<Item = [u64; 2]> + '_ {
+    let words = body.chunks_exact(entry_bytes).map(|slot| [u64_at(slot, 0), u64_at(slot, 8)]);
+    // The second word is stored last: without it the entry was never finished.
+    words.filter(|words| words[1] != 0)
+}
+
+pub(super) fn open(bytes: &[u8]) -> Result<Trace<'_>, OpenError> {
+    if bytes.is_empty() {
+        return Err(OpenError::Empty);
+    }
+    let header = Header::from_wire(bytes).map_err(|fault| match fault {
+        HeaderFault::NotATrace => OpenError::NotATrace,
+        HeaderFault::Truncated => OpenError::Truncated(bytes.len() as u64),
+        HeaderFault::Newer(found) => OpenError::Newer { found, known: FORMAT_VERSION },
+        HeaderFault::Damaged => OpenError::Damaged,
+    })?;
+    let mut scan = Scan::new(bytes, header);
+    scan.counters();
+    scan.pages();
+    Ok(scan.finish())
+}
+
+struct Scan<'a> {
+    trace: Trace<'a>,
+    /// Serials of the pages that chunks replace: their raw pages, if any are left, are copies.
+    drained: HashSet<u64>,
+    raw: Vec<(PageHeader, usize)>,
+    unmapped: Vec<(crate::ids::MappingId, Ticks)>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(bytes: &'a [u8], header: Header<'a>) -> Self {
+        let trace = Trace {
+            bytes,
+            header,
+            nodes: Vec::new(),
+            objects: HashMap::new(),
+            labels: HashMap::new(),
+            readings: Vec::new(),
+            notes: Vec::new(),
+            counters: Counters::default(),
+            damage: Vec::new(),
+            event_pages: Vec::new(),
+            totals_pages: Vec::new(),
+        };
+        Self { trace, drained: HashSet::new(), raw: Vec::new(), unmapped: Vec::new() }
+    }
+
+    fn damage(&mut self, offset: usize, bytes: usize, kind: DamageKind) {
+        self.trace.damage.push(Damage { offset: offset as u64, bytes: bytes as u64, kind });
+    }
+
+    fn counters(&mut self) {
+        let start = COUNTERS_PAGE * PAGE_BYTES;
+        let page = self.trace.bytes.get(start..).unwrap_or_default();
+        self.trace.counters = Counters::from_wire(page);
+        let damaged = self.trace.counters.damaged();
+        let len = self.trace.bytes.len();
+        if damaged > 0 && !page.is_empty() {
+            self.damage(start, damaged * 8, DamageKind::Counters(damaged));
+        }
+        let taken = self.trace.counters.get(Counter::PagesTaken).unwrap_or(0).max(2);
+        let missing = (taken as usize).saturating_mul(PAGE_BYTES).saturating_sub(len);
+        if missing > 0 {
+            self.damage(len, missing, DamageKind::Truncated);
+        }
+    }
+
+    fn pages(&mut self) {
+        let bytes = self.trace.bytes;
+        let mut at = (COUNTERS_PAGE + 1) * PAGE_BYTES;
+        while let Some(page) = bytes.get(at..).filter(|page| !page.is_empty()) {
+            match PageHeader::from_wire(page) {
+                Ok(header) if header.kind == PageKind::Chunks => {
+                    let run = (header.number.max(1) as usize).saturating_mul(PAGE_BYTES);
+                    let end = at.saturating_add(run).min(bytes.len());
+                    self.chunks(at + PAGE_HEADER_BYTES, end);
+                    at = end;
+                    continue;
+                }
+                Ok(header) if header.kind == PageKind::Nodes => self.nodes(&header, at),
+                Ok(header) => self.raw.push((header, at)),
+                // A page whose magic is missing may be the rest of a run whose header is damaged.
+                Err(PageFault::Unused) => {}
+                Err(PageFault::Damaged) => {
+                    self.damage(at, PAGE_BYTES.min(page.len()), DamageKind::Page);
+                    let end = self.next_page(at);
+                    self.chunks_after_damage(at, end);
+                    at = end;
+                    continue;
+                }
+            }
+            at = at.saturating_add(PAGE_BYTES);
+        }
+    }
+
+    /// The next page that begins with a whole header or is unused.
+    fn next_page(&self, damaged: usize) -> usize {
+        let bytes = self.trace.bytes;
+        let mut at = damaged.saturating_add(PAGE_BYTES);
+        while let Some(page) = bytes.get(at..).filter(|page| !page.is_empty()) {
+            if PageHeader::from_wire(page) != Err(PageFault::Damaged) {
+                return at;
+            }
+            at = at.saturating_add(PAGE_BYTES);
+        }
+        bytes.len()
+    }
+
+    fn nodes(&mut self, header: &PageHeader, at: usize) {
+        let mut damaged = 0;
+        for (index, slot) in page_body(self.trace.bytes, at).chunks_exact(NODE_BYTES).enumerate() {
+            let words = [u64_at(slot, 0), u64_at(slot, 8)];
+            if words[1] == 0 {
+                continue;
+            }
+            let id = header.number as usize + index;
+            let node = Node::from_wire(words);
+            damaged += u64::from(node.is_none());
+            // Ids are dense and pages are counted, so a number that the file cannot hold is damage.
+            if id / NODES_PER_PAGE > self.trace.bytes.len() / PAGE_BYTES {
+                damaged += 1;
+                continue;
+            }
+            if self.trace.nodes.len() <= id {
+                self.trace.nodes.resize(id + 1, None);
+            }
+            self.trace.nodes[id] = node;
+        }
+        if damaged > 0 {
+            self.damage(at, PAGE_BYTES, DamageKind::Entries(damaged));
+        }
+    }
+
+    /// Reads the chunks of a run. After the last one there are only zeros.
+    fn chunks(&mut self, start: usize, end: usize) {
+        let bytes = self.trace.bytes;
+        let mut at = start;
+        let mut damaged_since = None;
+        while at < end {
+            match chunk::look(&bytes[at..end]) {
+                Slot::Chunk(header, payload, taken) => {
+                    if let Some(since) = damaged_since.take() {
+                        self.damage(since, at - since, DamageKind::Chunk);
+                    }
+                    self.chunk(&header, payload, at);
+                    at += taken;
+                }
+                Slot::Empty => at += 8,
+                Slot::Damaged => {
+                    damaged_since.get_or_insert(at);
+                    at += 8;
+                }
+            }
+        }
+        if let Some(since) = damaged_since {
+            self.damage(since, end - since, DamageKind::Chunk);
+        }
+    }
+
+    /// Finds whole chunks in a place whose page header is lost; the page is already counted.
+    fn chunks_after_damage(&mut self, start: usize, end: usize) {
+        let bytes = self.trace.bytes;
+        let mut at = start;
+        while at < end {
+            match chunk::look(&bytes[at..end]) {
+                Slot::Chunk(header, payload, taken) => {
+                    self.chunk(&header, payload, at);
+                    at += taken;
+                }
+                _ => at += 8,
+            }
+        }
+    }
+
+    fn chunk(&mut self, header: &ChunkHeader, payload: &[u8], offset: usize) {
+        let understood = if header.kind == ChunkKind::Record as u8 {
+            self.record(payload)
+        } else if header.kind == ChunkKind::Events as u8 {
+            self.event_chunk(header, payload, offset)
+        } else if header.kind == ChunkKind::Totals as u8 {
+            self.totals_chunk(header, payload, offset)
+        } else {
+            header.kind >= 128
+        };
+        if !understood {
+            self.damage(offset, payload.len(), DamageKind::Contents);
+        }
+    }
+
+    fn event_chunk(&mut self, header: &ChunkHeader, payload: &[u8], offset: usize) -> bool {
+        let Some(plain) = decompress(header, payload) else { return false };
+        let Some((_, mut events)) = EventsReader::new(&plain) else { return false };
+        self.drained.insert(header.serial);
+        if let Some(first) = events.next() {
+            let page = EventPage { source: Source::Chunk { offset }, first: first.time() };
+            self.trace.event_pages.push(page);
+        }
+        events.by_ref().for_each(drop);
+        events.is_finished()
+    }
+
+    fn totals_chunk(&mut self, header: &ChunkHeader, payload: &[u8], offset: usize) -> bool {
+        if decompress(header, payload).and_then(|plain| read_totals(&plain)).is_none() {
+            return false;
+        }
+        self.drained.insert(header.serial);
+        self.trace.totals_pages.push(TotalsSource(Source::Chunk { offset }));
+        true
+    }
+
+    fn record(&mut self, payload: &[u8]) -> bool {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match Record::from_wire(payload) {
+            Some(Record::Mapped(mapping)) => {
+                let object = LoadedObject {
+                    id: mapping.id,
+                    start: mapping.start,
+                    len: mapping.len,
+                    bias: mapping.bias,
+                    build_id: mapping.build_id.to_vec(),
+                    path: mapping.path.to_vec(),
+                    seen: mapping.seen,
+                    unmapped: None,
+                };
+                self.trace.objects.insert(mapping.id, object);
+            }
+            Some(Record::Unmapped { id, time }) => self.unmapped.push((id, time)),
+            Some(Record::Memory(reading)) => self.trace.readings.push(reading),
+            Some(Record::Label { id, text: name }) => {
+                self.trace.labels.insert(id, text(name));
+            }
+            Some(Record::Note { text: note }) => self.trace.notes.push(text(note)),
+            None => return false,
+        }
+        true
+    }
+
+    fn finish(mut self) -> Trace<'a> {
+        for (header, offset) in std::mem::take(&mut self.raw) {
+            if self.drained.contains(&header.serial) {
+                continue;
+            }
+            let thread = PageThread { number: header.number, tid: header.tid };
+            let source = Source::Raw { offset, thread };
+            if header.kind == PageKind::Totals {
+                self.raw_totals(offset);
+                self.trace.totals_pages.push(TotalsSource(source));
+            } else {
+                self.raw_events(offset, source);
+            }
+        }
+        for (id, time) in self.unmapped {
+            if let Some(object) = self.trace.objects.get_mut(&id) {
+                object.unmapped = Some(time);
+            }
+        }
+        self.trace.readings.sort_by_key(|reading| reading.time);
+        self.trace
+    }
+
+    fn raw_totals(&mut self, offset: usize) {
+        let words = raw_words(page_body(self.trace.bytes, offset), TOTALS_BYTES);
+        let damaged = words.filter(|&words| Temporaries::from_wire(words).is_none()).count();
+        if damaged > 0 {
+            self.damage(offset, PAGE_BYTES, DamageKind::Entries(damaged as u64));
+        }
+    }
+
+    fn raw_events(&mut self, offset: usize, source: Source) {
+        let (mut first, mut damaged) = (None, 0);
+        for event in raw_events(page_body(self.trace.bytes, offset)) {
+            match event.as_ref().map(Event::time) {
+                Ok(time) => first = Some(first.map_or(time, |first: Ticks| first.min(time))),
+                Err(()) => damaged += 1,
+            }
+        }
+        if let Some(first) = first {
+            self.trace.event_pages.push(EventPage { source, first });
+        }
+        if damaged > 0 {
+            self.damage(offset, PAGE_BYTES, DamageKind::Entries(damaged));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Records: what is written rarely, one to a chunk. Mappings, samples of memory, names.
+
+use crate::ids::{LabelId, MappingId, Ticks};
+use crate::varint::{Reader, Writer};
+
+/// The largest record, in bytes.
+pub const RECORD_LIMIT: usize = 8 * 1024;
+
+/// An object file in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping<'a> {
+    /// Names it in stack frames.
+    pub id: MappingId,
+    /// Address of its first mapped byte.
+    pub start: u64,
+    /// Bytes from its first to its last mapped one.
+    pub len: u64,
+    /// What the loader added to the addresses in the file.
+    pub bias: u64,
+    /// When it was first seen on a stack.
+    pub seen: Ticks,
+    /// The note that names this build of the file; empty if it has none.
+    pub build_id: &'a [u8],
+    /// The path under which it was loaded.
+    pub path: &'a [u8],
+}
+
+/// What the process's memory looked like at one time. Sizes in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryReading {
+    /// When, in ticks.
+    pub time: u64,
+    /// When, in nanoseconds of `CLOCK_MONOTONIC` since the trace began.
+    pub monotonic_ns: u64,
+    /// Resident anonymous memory.
+    pub rss_anonymous: u64,
+    /// Resident memory of files, the trace's own pages included.
+    pub rss_file: u64,
+    /// Resident shared memory.
+    pub rss_shared: u64,
+    /// What glibc's allocator took from the kernel: `mallinfo2().arena`.
+    pub malloc_arena: u64,
+    /// What it has handed out, chunk headers and per-thread caches included: `uordblks + hblkhd`.
+    pub malloc_in_use: u64,
+    /// What was freed and is kept: `fordblks`.
+    pub malloc_free: u64,
+    /// Of `malloc_in_use`, what stands in mappings of its own: `hblkhd`.
+    pub malloc_mapped: u64,
+    /// The memory limit of the process's cgroup; 0 = none or unknown.
+    pub cgroup_limit: u64,
+    /// What the cgroup uses; 0 = unknown.
+    pub cgroup_current: u64,
+    /// Threads of the process, the tracer's own included.
+    pub threads: u64,
+    /// Threads that belong to the tracer.
+    pub own_threads: u64,
+    /// Whether the malloc figures are glibc's and were asked for.
+    pub malloc_known: bool,
+}
+
+/// Something that is written rarely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// An object file was first seen on a stack.
+    Mapped(Mapping<'a>),
+    /// It was unloaded.
+    Unmapped {
+        /// Which.
+        id: MappingId,
+        /// When.
+        time: Ticks,
+    },
+    /// What memory looked like.
+    Memory(MemoryReading),
+    /// A name that `tftrace_mark` was given.
+    Label {
+        /// Names it in events.
+        id: LabelId,
+        /// The name.
+        text: &'a [u8],
+    },
+    /// The tracer's own notes: what it could not do.
+    Note {
+        /// One line.
+        text: &'a [u8],
+    },
+}
+
+impl<'a> Record<'a> {
+    /// Writes the record; gives its bytes, or `None` if `room` is too small.
+    pub fn to_wire(&self, room: &mut [u8]) -> Option<usize> {
+        let mut out = Writer::new(room);
+        match self {
+            Record::Mapped(mapping) => {
+                out.byte(1);
+                out.number(u64::from(mapping.id.0));
+                for value in [mapping.start, mapping.len, mapping.bias, mapping.seen.0] {
+                    out.number(value);
+                }
+                out.bytes(mapping.build_id);
+                out.bytes(mapping.path);
+            }
+            Record::Unmapped { id, time } => {
+                out.byte(2);
+                out.number(u64::from(id.0));
+                out.number(time.0);
+            }
+            Record::Memory(reading) => {
+                out.byte(3);
+                for value in reading.fields() {
+                    out.number(value);
+                }
+            }
+            Record::Label { id, text } => {
+                out.byte(4);
+                out.number(u64::from(id.0));
+                out.bytes(text);
+            }
+            Record::Note { text } => {
+                out.byte(5);
+                out.bytes(text);
+            }
+        }
+        out.finish()
+    }
+
+    /// Reads a record; `None` if the bytes are none that this version knows.
+    pub fn from_wire(bytes: &'a [u8]) -> Option<Self> {
+        let mut input = Reader::new(bytes);
+        Some(match input.byte()? {
+            1 => Record::Mapped(Mapping {
+                id: MappingId(u32::try_from(input.number()?).ok()?),
+                start: input.number()?,
+                len: input.number()?,
+                bias: input.number()?,
+                seen: Ticks(input.number()?),
+                build_id: input.bytes()?,
+                path: input.bytes()?,
+            }),
+            2 => Record::Unmapped {
+                id: MappingId(u32::try_from(input.number()?).ok()?),
+                time: Ticks(input.number()?),
+            },
+            3 => Record::Memory(MemoryReading::read(&mut input)?),
+            4 => Record::Label {
+                id: LabelId(u32::try_from(input.number()?).ok()?),
+                text: input.bytes()?,
+            },
+            5 => Record::Note { text: input.bytes()? },
+            _ => return None,
+        })
+    }
+}
+
+impl MemoryReading {
+    fn fields(&self) -> [u64; 14] {
+        [
+            self.time,
+            self.monotonic_ns,
+            self.rss_anonymous,
+            self.rss_file,
+            self.rss_shared,
+            self.malloc_arena,
+            self.malloc_in_use,
+            self.malloc_free,
+            self.malloc_mapped,
+            self.cgroup_limit,
+            self.cgroup_current,
+            self.threads,
+            self.own_threads,
+            u64::from(self.malloc_known),
+        ]
+    }
+
+    fn read(input: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            time: input.number()?,
+            monotonic_ns: input.number()?,
+            rss_anonymous: input.number()?,
+            rss_file: input.number()?,
+            rss_shared: input.number()?,
+            malloc_arena: input.number()?,
+            malloc_in_use: input.number()?,
+            malloc_free: input.number()?,
+            malloc_mapped: input.number()?,
+            cgroup_limit: input.number()?,
+            cgroup_current: input.number()?,
+            threads: input.number()?,
+            own_threads: input.number()?,
+            malloc_known: input.number()? != 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_and_every_cut_is_noticed() {
+        let records = [
+            Record::Mapped(Mapping {
+                id: MappingId(3),
+                start: 0x7F00_0000_0000,
+                len: 1 << 20,
+                bias: 0x7F00_0000_0000,
+                seen: Ticks(5),
+                build_id: &[1; 20],
+                path: b"/lib/libc.so.6",
+            }),
+            Record::Unmapped { id: MappingId(3), time: Ticks(9) },
+            Record::Memory(MemoryReading {
+                time: 7,
+                threads: 3,
+                malloc_known: true,
+                ..Default::default()
+            }),
+            Record::Label { id: LabelId(1), text: b"request" },
+            Record::Note { text: b"hello" },
+        ];
+        for record in records {
+            let mut room = [0; 256];
+            let len = record.to_wire(&mut room).unwrap();
+            assert_eq!(Record::from_wire(&room[..len]), Some(record));
+            for cut in 0..len {
+                assert_eq!(Record::from_wire(&room[..cut]), None, "{record:?} cut at {cut}");
+            }
+            assert_eq!(record.to_wire(&mut room[..len - 1]), None);
+        }
+    }
+}

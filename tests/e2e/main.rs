@@ -1,1 +1,16 @@
-//! x
+//! End to end: real programs under the real tracer, read by the real analyzer.
+#![forbid(unsafe_code)]
+
+mod support;
+
+mod boot;
+mod calls;
+mod launcher;
+mod library;
+mod malformed;
+mod mappings;
+mod process;
+mod stacks;
+mod tensorflow;
+mod threads;
+mod torture;

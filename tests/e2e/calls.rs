@@ -1,0 +1,45 @@
+//! Every function of the malloc family is counted exactly, whatever it returns.
+
+use crate::support::Host;
+
+#[test]
+fn every_function_of_the_family_is_counted() {
+    let trace = Host::c("malloc_family.c").arg("100").trace();
+    trace.assert_host_unharmed();
+    let once = [
+        10_001, 10_003, 10_005, 10_107, 10_009, 10_368, 10_013, 10_015, 10_017, 10_019, 10_021,
+        10_432,
+    ];
+    trace.assert_counts(&once.map(|size| (size, 100, 50)));
+}
+
+#[test]
+fn realloc_is_a_free_and_an_allocation() {
+    let trace = Host::c("realloc_moves.c").arg("500").trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(20_001, 500, 500), (20_003, 500, 500), (20_005, 500, 450)]);
+}
+
+/// `realloc(p, 0)` frees on glibc; a tracer that trusts the null result calls it a leak.
+#[test]
+fn realloc_to_zero_frees_the_block() {
+    let trace = Host::c("realloc_zero.c").arg("500").trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_001, 500, 500)]);
+}
+
+#[test]
+fn a_failed_call_leaves_the_block_alive_and_errno_as_it_was() {
+    let trace = Host::c("failed_calls.c").arg("400").trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(30_001, 400, 300), (30_003, 0, 0), (30_005, 400, 400)]);
+}
+
+#[test]
+fn marks_and_flushes_are_accepted_while_tracing() {
+    let trace = Host::c("marks.c").trace();
+    trace.assert_host_ends_with(0);
+    assert_eq!(trace.plain.stderr, "not traced\n");
+    assert_eq!(trace.traced.stderr, "marked\n");
+    trace.assert_counts(&[(10_001, 10, 0)]);
+}

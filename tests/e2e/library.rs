@@ -1,0 +1,68 @@
+//! The library's face to the loader: what it exports, what it imports, where its thread state lies.
+
+use object::elf::{DF_STATIC_TLS, DT_FLAGS, SHT_DYNSYM};
+use object::read::elf::{Dyn, FileHeader, Sym};
+use object::{Endianness, elf};
+
+use crate::support::build::tools;
+
+type Header = elf::FileHeader64<Endianness>;
+
+const EXPORTED: [&str; 19] = [
+    "aligned_alloc",
+    "calloc",
+    "cfree",
+    "free",
+    "free_aligned_sized",
+    "free_sized",
+    "malloc",
+    "memalign",
+    "mmap",
+    "mmap64",
+    "mremap",
+    "munmap",
+    "posix_memalign",
+    "pvalloc",
+    "realloc",
+    "reallocarray",
+    "tftrace_flush",
+    "tftrace_mark",
+    "valloc",
+];
+
+/// The names of the dynamic symbols, those defined here or those wanted from elsewhere.
+fn symbols(data: &[u8], defined: bool) -> Vec<String> {
+    let header = Header::parse(data).unwrap();
+    let endian = header.endian().unwrap();
+    let symbols = header.sections(endian, data).unwrap().symbols(endian, data, SHT_DYNSYM).unwrap();
+    let mut names: Vec<_> = symbols
+        .iter()
+        .skip(1)
+        .filter(|symbol| symbol.is_undefined(endian) != defined)
+        .map(|symbol| symbol.name(endian, symbols.strings()).unwrap())
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn only_the_interposed_functions_and_the_c_interface_are_exported() {
+    let data = std::fs::read(&tools().library).unwrap();
+    assert_eq!(symbols(&data, true), EXPORTED);
+}
+
+/// `__tls_get_addr` may allocate, inside malloc.
+#[test]
+fn thread_state_is_reached_without_a_call() {
+    let data = std::fs::read(&tools().library).unwrap();
+    let wanted = symbols(&data, false);
+    assert!(!wanted.iter().any(|name| name == "__tls_get_addr"), "{wanted:?}");
+    let header = Header::parse(&*data).unwrap();
+    let endian = header.endian().unwrap();
+    let sections = header.sections(endian, &*data).unwrap();
+    let (entries, _) = sections.dynamic(endian, &*data).unwrap().unwrap();
+    let flags = entries.iter().filter(|entry| entry.d_tag.get(endian) == u64::from(DT_FLAGS));
+    let flags = flags.map(|entry| entry.d_val(endian)).fold(0, |all, flags| all | flags);
+    assert_ne!(flags & u64::from(DF_STATIC_TLS), 0, "DT_FLAGS {flags:#x} without STATIC_TLS");
+}

@@ -1,0 +1,109 @@
+//! Processes: fork, exec, the names of traces, and ends without warning.
+
+use std::path::PathBuf;
+
+use crate::support::Host;
+use crate::support::trace::counts;
+
+#[test]
+fn a_forked_child_has_a_trace_of_its_own() {
+    let trace = Host::c("forks.c").trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_001, 200, 0), (10_003, 0, 0)]);
+    let files = trace.files();
+    let child: Vec<_> = files.iter().filter(|name| *name != "trace.bin").collect();
+    let [child] = child[..] else { panic!("one trace beside trace.bin: {files:?}") };
+    let pid = child.strip_prefix("trace.").and_then(|rest| rest.strip_suffix(".bin"));
+    assert!(pid.is_some_and(|pid| pid.parse::<u32>().is_ok()), "{files:?}");
+    assert_eq!(counts(&trace.directory.join(child), 10_003).allocations, 50);
+}
+
+#[test]
+fn a_program_that_the_traced_one_executes_is_left_alone() {
+    for how in ["spawn", "replace"] {
+        let trace = Host::c("executes.c").arg(how).trace();
+        trace.assert_host_unharmed();
+        trace.assert_counts(&[(10_001, 20, 0), (10_003, 0, 0)]);
+        assert_eq!(trace.files(), ["trace.bin"], "{how}");
+    }
+}
+
+#[test]
+fn an_executed_program_is_traced_on_request() {
+    for how in ["spawn", "replace"] {
+        let trace = Host::c("executes.c").arg(how).env("TFTRACE_CHILDREN", "exec").trace();
+        trace.assert_host_unharmed();
+        let files = trace.files();
+        let traces: Vec<PathBuf> = files.iter().map(|name| trace.directory.join(name)).collect();
+        let all = |size| traces.iter().map(|it| counts(it, size).allocations).sum::<u64>();
+        assert_eq!(files.len(), 2, "{how}: {files:?}");
+        assert_eq!((all(10_001), all(10_003)), (20, 30), "{how}: {files:?}");
+    }
+}
+
+#[test]
+fn an_existing_trace_is_moved_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("trace.bin");
+    for round in 0..3 {
+        let run =
+            Host::c("chain.c").arg("5").env("TFTRACE_OUTPUT", output.to_str().unwrap()).trace();
+        run.assert_host_unharmed();
+        let names =
+            [&output, &directory.path().join("trace.bin.1"), &directory.path().join("trace.bin.2")];
+        for (number, name) in names.iter().enumerate() {
+            assert_eq!(name.exists(), number <= round, "{} after run {round}", name.display());
+        }
+    }
+    for name in ["trace.bin", "trace.bin.1", "trace.bin.2"] {
+        assert_eq!(counts(&directory.path().join(name), 10_001).allocations, 5, "{name}");
+    }
+}
+
+#[test]
+fn percent_p_stands_for_the_process_id() {
+    let trace = Host::c("chain.c").arg("5").env("TFTRACE_OUTPUT", "run-%p.bin").trace();
+    trace.assert_host_unharmed();
+    let files = trace.files();
+    let pid = files[0].strip_prefix("run-").and_then(|rest| rest.strip_suffix(".bin"));
+    assert!(files.len() == 1 && pid.is_some_and(|pid| pid.parse::<u32>().is_ok()), "{files:?}");
+    assert_eq!(counts(&trace.directory.join(&files[0]), 10_001).allocations, 5);
+}
+
+#[test]
+fn an_unknown_setting_is_named_in_one_line() {
+    let trace = Host::c("chain.c").arg("5").env("TFTRACE_FOO", "1").trace();
+    trace.assert_host_ends_with(0);
+    let lines: Vec<_> = trace.traced.stderr.lines().collect();
+    assert!(lines.len() == 1 && lines[0].contains("TFTRACE_FOO"), "{lines:?}");
+    trace.assert_counts(&[(10_001, 5, 0)]);
+}
+
+#[test]
+fn without_a_place_for_the_trace_the_host_runs_on_and_one_line_says_so() {
+    let trace = Host::c("chain.c").arg("5").in_unwritable_directory().trace();
+    trace.assert_host_ends_with(0);
+    let lines: Vec<_> = trace.traced.stderr.lines().collect();
+    assert!(lines.len() == 1 && lines[0].starts_with("tftrace: "), "{lines:?}");
+}
+
+#[test]
+fn sigkill_loses_no_event() {
+    let trace = Host::c("killed.c").arg("20000").trace();
+    trace.assert_host_ends_with(-9);
+    trace.assert_counts(&[(10_001, 80_000, 0), (10_003, 80_000, 80_000)]);
+}
+
+#[test]
+fn another_preloaded_allocator_keeps_working_underneath() {
+    let places =
+        ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
+    let library = places.map(|place| PathBuf::from(place).join("libjemalloc.so.2"));
+    let Some(library) = library.iter().find(|it| it.is_file()) else {
+        println!("skipped: libjemalloc.so.2 is not installed");
+        return;
+    };
+    let trace = Host::c("threads_own.c").arg("4").arg("5000").preload(library).trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_001, 20_000, 20_000 - 40)]);
+}

@@ -1,0 +1,110 @@
+//! Call stacks name the functions that were really there.
+
+use crate::support::Host;
+use crate::support::build::{compile, have};
+use crate::support::trace::{Trace, has_chain, is_frame};
+
+/// The stacks of unfreed memory whose leaf, malloc aside, is this function.
+fn stacks_of(trace: &Trace, function: &str) -> Vec<(Vec<String>, u64)> {
+    let mut stacks = trace.folded();
+    stacks.retain(|(frames, _)| {
+        let inner = frames.iter().rev().take(2);
+        inner.into_iter().any(|frame| is_frame(frame, function))
+    });
+    stacks
+}
+
+fn bytes(stacks: &[(Vec<String>, u64)]) -> u64 {
+    stacks.iter().map(|(_, bytes)| bytes).sum()
+}
+
+#[test]
+fn callers_stand_in_order_with_the_bytes_they_keep() {
+    let trace = Host::c("chain.c").arg("100").trace();
+    trace.assert_host_unharmed();
+    let stacks = stacks_of(&trace, "c");
+    assert_eq!(bytes(&stacks), 100 * 10_001, "{stacks:?}");
+    assert!(has_chain(&stacks[0].0, &["main", "a", "b", "c"]), "{stacks:?}");
+}
+
+#[test]
+fn a_deep_stack_is_cut_with_a_mark_and_keeps_root_and_leaf() {
+    let trace = Host::c("deep.c").arg("5000").env("TFTRACE_DEPTH", "64").trace();
+    trace.assert_host_unharmed();
+    let stacks = stacks_of(&trace, "leaf");
+    assert_eq!(bytes(&stacks), 10_001, "{stacks:?}");
+    let frames = &stacks[0].0;
+    assert!((32..=66).contains(&frames.len()), "{} frames: {frames:?}", frames.len());
+    assert!(frames.iter().any(|frame| frame == "[frames left out]"), "{frames:?}");
+    assert!(frames.iter().take(5).any(|frame| is_frame(frame, "main")), "the root: {frames:?}");
+    assert!(has_chain(frames, &["recurse", "leaf"]), "the leaf: {frames:?}");
+}
+
+#[test]
+fn a_stack_that_fits_is_whole() {
+    let trace = Host::c("deep.c").arg("900").trace();
+    trace.assert_host_unharmed();
+    let stacks = stacks_of(&trace, "leaf");
+    let frames = &stacks[0].0;
+    let recursions = frames.iter().filter(|frame| is_frame(frame, "recurse")).count();
+    assert_eq!(recursions, 901, "{frames:?}");
+    assert!(!frames.iter().any(|frame| frame.starts_with('[')), "{frames:?}");
+}
+
+/// The second library usually lies where the first one lay: a stale rule or name would show.
+#[test]
+fn an_unloaded_library_never_lends_its_name_to_the_next_one() {
+    let first = compile("plug.c", &["-shared", "-fPIC", "-DENTRY=entry_of_a"]);
+    let second = compile("plug.c", &["-shared", "-fPIC", "-DENTRY=entry_of_b", "-DB"]);
+    let trace = Host::c("plugs.c").arg(&first).arg(&second).arg("50").trace();
+    trace.assert_host_unharmed();
+    assert!(trace.traced.stdout.contains("addresses were reused"), "{trace:?}");
+    trace.assert_counts(&[(10_001, 50, 0), (10_003, 50, 0)]);
+    for (function, size) in [("entry_of_a", 10_001), ("entry_of_b", 10_003)] {
+        let stacks = stacks_of(&trace, function);
+        assert_eq!(bytes(&stacks), 50 * size, "{function}: {stacks:?}");
+        assert!(
+            stacks.iter().all(|(frames, _)| has_chain(frames, &["use", function])),
+            "{stacks:?}"
+        );
+    }
+}
+
+#[test]
+fn after_longjmp_the_stack_is_the_new_one() {
+    let trace = Host::c("jumps.c").arg("600").trace();
+    trace.assert_host_unharmed();
+    let stacks = stacks_of(&trace, "after_jump");
+    assert_eq!(bytes(&stacks), 600 * 20_001, "{stacks:?}");
+    for (frames, _) in &stacks {
+        assert!(has_chain(frames, &["main", "attempt", "after_jump"]), "{frames:?}");
+    }
+}
+
+#[test]
+fn after_a_c_plus_plus_exception_the_stack_is_the_new_one() {
+    if !have("g++") {
+        return;
+    }
+    let trace = Host::c("exceptions.cpp").arg("300").trace();
+    trace.assert_host_unharmed();
+    assert_eq!(trace.live_blocks(10_001), 0, "{trace:?}");
+    let stacks = stacks_of(&trace, "after_catch");
+    assert_eq!(bytes(&stacks), 300 * 20_001, "{stacks:?}");
+    for (frames, _) in &stacks {
+        assert!(has_chain(frames, &["main", "attempt", "after_catch"]), "{frames:?}");
+    }
+}
+
+#[test]
+fn the_stack_of_a_signal_handler_goes_on_above_the_signal() {
+    let trace = Host::c("handlers.c").arg("50").trace();
+    trace.assert_host_unharmed();
+    let stacks = stacks_of(&trace, "allocate_in_handler");
+    assert_eq!(bytes(&stacks), 50 * 10_001, "{stacks:?}");
+    for (frames, _) in &stacks {
+        let place = |name: &str| frames.iter().position(|frame| is_frame(frame, name));
+        let [main, interrupted, handler] = ["main", "interrupted", "handle"].map(place);
+        assert!(main.is_some() && main < interrupted && interrupted < handler, "{frames:?}");
+    }
+}

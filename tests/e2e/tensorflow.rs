@@ -1,0 +1,102 @@
+//! The real thing: TensorFlow under the tracer.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::support::Host;
+use crate::support::build::{must_succeed, repository};
+use crate::support::trace::{Trace, analyze, folded, is_frame};
+
+/// The interpreter of the virtual environment, set up if need be.
+fn python() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| {
+            let mut script = Command::new(repository().join("scripts/venv.sh"));
+            PathBuf::from(must_succeed(&mut script).trim())
+        })
+        .clone()
+}
+
+/// The example, run once for all tests that look at its trace.
+fn example() -> &'static Trace {
+    static TRACE: OnceLock<Trace> = OnceLock::new();
+    TRACE.get_or_init(|| {
+        let place = crate::support::build::scratch().join("example");
+        std::fs::create_dir_all(&place).unwrap();
+        Host::program(python())
+            .arg(repository().join("examples/serve.py"))
+            .env("TFTRACE_EXAMPLE_BUILD", place.to_str().unwrap())
+            .trace()
+    })
+}
+
+/// The first whole number behind `words` in `text`; digits may be grouped by commas.
+fn number_after(text: &str, words: &str) -> Option<u64> {
+    let rest = &text[text.find(words)? + words.len()..];
+    let rest = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let digits: String = rest
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == ',')
+        .filter(char::is_ascii_digit)
+        .collect();
+    digits.parse().ok()
+}
+
+#[test]
+fn the_planted_leak_heads_the_report_with_its_true_byte_count() {
+    let trace = example();
+    trace.assert_host_ends_with(0);
+    let truth = number_after(&trace.traced.stdout, "leaked").unwrap();
+    let stacks = folded(&trace.path(), "unfreed");
+    let leak = |frames: &[String]| frames.iter().any(|frame| is_frame(frame, "normalize_request"));
+    let found: u64 = stacks.iter().filter(|(frames, _)| leak(frames)).map(|(_, bytes)| bytes).sum();
+    println!("leaked in truth {truth} bytes, in the trace {found} bytes");
+    assert!(found.abs_diff(truth) * 100 <= truth, "{found} bytes in the trace, {truth} in truth");
+    let report = analyze(&[], &trace.path());
+    let first = report.lines().find(|line| line.trim_start().starts_with('1')).unwrap_or(&report);
+    let heaviest = stacks.iter().max_by_key(|(_, bytes)| bytes).unwrap();
+    assert!(leak(&heaviest.0), "the heaviest stack is {heaviest:?}");
+    assert!(report.contains("normalize_request"), "{first}\n{report}");
+    assert!(trace.directory.join("trace.svg").is_file(), "{:?}", trace.files());
+}
+
+/// Prints "allocator: … differs by 0.3 %"-like words, which `info` has for the last reading.
+#[test]
+fn live_bytes_agree_with_the_allocator_s_own_figure() {
+    let info = analyze(&["info"], &example().path());
+    println!("{info}");
+    let line = info.lines().find(|line| line.contains("allocator")).expect(&info);
+    let share = line.split('%').next().unwrap().split_whitespace().next_back().unwrap();
+    let difference: f64 = share.trim_start_matches(['(', '+', '-', '−']).parse().expect(line);
+    assert!(difference <= 2.0, "{line}");
+}
+
+const PREDICT: &str = "
+import numpy, keras
+model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64, activation='relu'), keras.layers.Dense(4)])
+for _ in range(5):
+    model.predict(numpy.zeros((32, 64), numpy.float32), verbose=0)
+print('done')
+";
+
+#[test]
+fn stacks_are_the_same_by_every_way_of_unwinding() {
+    let trace = Host::program(python())
+        .arg("-c")
+        .arg(PREDICT)
+        .env("TF_CPP_MIN_LOG_LEVEL", "3")
+        .env("CUDA_VISIBLE_DEVICES", "-1")
+        .env("TFTRACE_CHECK_UNWIND", "100")
+        .trace();
+    trace.assert_host_ends_with(0);
+    let info = analyze(&["info"], &trace.path());
+    let line = info.lines().find(|line| line.contains("unwinding")).expect(&info);
+    println!("{line}");
+    let checked = number_after(line, "unwinding").expect(line);
+    let differs = |words: &str| number_after(line, words).expect(line);
+    assert!(checked >= 10_000, "{line}");
+    assert_eq!(differs("incremental"), 0, "{line}");
+    assert!(differs("backtrace") * 1000 <= checked, "{line}");
+}

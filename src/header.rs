@@ -96,6 +96,12 @@ impl<'a> Header<'a> {
         Some(len)
     }
 
+    /// The pid and the start of the process, from the first bytes of a trace, unchecked.
+    pub fn process_of(bytes: &[u8]) -> Option<(u32, u64)> {
+        bytes.get(..FIXED_BYTES)?;
+        Some((u32_at(bytes, 24), u64_at(bytes, 32)))
+    }
+
     /// Reads the header of a trace.
     pub fn from_wire(bytes: &'a [u8]) -> Result<Self, HeaderFault> {
         let magic = bytes.get(..8).unwrap_or(bytes);

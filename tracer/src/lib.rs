@@ -1,1 +1,30 @@
-#![allow(missing_docs)]
+//! `libtftrace.so`: records the allocations of the process it is preloaded into.
+//!
+//! Two halves that never call each other. *Hooks* run inside the host's calls: [`exports`] forward
+//! them, [`record`] says what they mean, [`capture`] and [`stack_table`] who made them, and
+//! [`spool`] puts them into pages of the trace file. The *drain* compresses full pages, samples
+//! memory and gives back the slots of dead threads, in threads of its own.
+//!
+//! On the hook path: no lock, no allocation from the host's heap, no panic, and no system call but
+//! in set-up and in what `docs/design.md` lists as its exceptions.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod arch;
+mod c_api;
+mod capture;
+mod clock;
+mod drain;
+mod exports;
+mod own_memory;
+mod process;
+mod real;
+mod record;
+mod spool;
+mod stack_table;
+mod system_call;
+mod thread;
+
+#[cfg(not(test))]
+#[global_allocator]
+static OWN_MEMORY: own_memory::OwnMemory = own_memory::OwnMemory;

@@ -1,0 +1,264 @@
+//! x86-64 Linux: entry shims, the initial-exec thread-local block, system calls, stack switching.
+
+use core::arch::{asm, global_asm, naked_asm};
+use core::ffi::c_void;
+
+/// The registers with which a hook was entered: where its caller's frame begins.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct EntryRegisters {
+    /// Address of the return address.
+    pub(crate) sp: u64,
+    /// The caller's frame pointer register, whatever it holds.
+    pub(crate) bp: u64,
+}
+
+/// Defines an exported C function that passes its arguments and its entry registers on.
+///
+/// The registers are handed over as two more arguments, and the target is jumped to: it returns
+/// straight to the caller. Up to four arguments fit into registers beside them.
+macro_rules! entry_shim {
+    ($(#[$doc:meta])* $name:ident => $target:path, args = 1) => {
+        entry_shim!(@shim $(#[$doc])* $name, $target, "rsi", "rdx");
+    };
+    ($(#[$doc:meta])* $name:ident => $target:path, args = 2) => {
+        entry_shim!(@shim $(#[$doc])* $name, $target, "rdx", "rcx");
+    };
+    ($(#[$doc:meta])* $name:ident => $target:path, args = 3) => {
+        entry_shim!(@shim $(#[$doc])* $name, $target, "rcx", "r8");
+    };
+    (@shim $(#[$doc:meta])* $name:ident, $target:path, $sp:literal, $bp:literal) => {
+        $(#[$doc])*
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[unsafe(naked)]
+        pub(crate) unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "endbr64",
+                concat!("mov ", $sp, ", rsp"),
+                concat!("mov ", $bp, ", rbp"),
+                "jmp {target}",
+                target = sym $target,
+            )
+        }
+    };
+    // Five or six arguments: the registers go onto the stack, so this one calls and returns.
+    ($(#[$doc:meta])* $name:ident => $target:path, args = 6) => {
+        $(#[$doc])*
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[unsafe(naked)]
+        pub(crate) unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                ".cfi_startproc",
+                "endbr64",
+                "mov rax, rsp",
+                "sub rsp, 8",
+                ".cfi_adjust_cfa_offset 8",
+                "push rbp",
+                ".cfi_adjust_cfa_offset 8",
+                "push rax",
+                ".cfi_adjust_cfa_offset 8",
+                "call {target}",
+                "add rsp, 24",
+                ".cfi_adjust_cfa_offset -24",
+                "ret",
+                ".cfi_endproc",
+                target = sym $target,
+            )
+        }
+    };
+}
+pub(crate) use entry_shim;
+
+// The tracer's thread-local block. Initial-exec: its place is fixed when the process starts, so
+// reaching it is two loads and never allocates, locks or calls the loader.
+global_asm!(
+    ".section .tbss,\"awT\",@nobits",
+    ".balign 8",
+    ".hidden tftrace_thread_block",
+    ".globl tftrace_thread_block",
+    ".type tftrace_thread_block, @object",
+    ".size tftrace_thread_block, 8",
+    "tftrace_thread_block:",
+    ".zero 8",
+    ".text",
+);
+
+// std was compiled for the general-dynamic model, which calls `__tls_get_addr` of the loader: a
+// function that can allocate and take the loader's lock. This hidden definition takes its place
+// inside this library. All thread-locals of one object stand in one block, and a preloaded
+// object's block is at a fixed distance from the thread pointer: the one that the initial-exec
+// block above already knows. The argument is { module, offset in the block }.
+#[cfg(not(test))]
+global_asm!(
+    ".text",
+    ".hidden __tls_get_addr",
+    ".globl __tls_get_addr",
+    ".type __tls_get_addr, @function",
+    "__tls_get_addr:",
+    ".cfi_startproc",
+    "mov rax, qword ptr fs:[0]",
+    "add rax, qword ptr [rip + tftrace_thread_block@GOTTPOFF]",
+    "sub rax, qword ptr [rip + tftrace_block_offset]",
+    "add rax, qword ptr [rdi + 8]",
+    "ret",
+    ".cfi_endproc",
+    ".size __tls_get_addr, . - __tls_get_addr",
+    ".section .rodata",
+    ".balign 8",
+    "tftrace_block_offset:",
+    ".quad tftrace_thread_block@DTPOFF",
+    ".text",
+);
+
+/// The word of the thread-local block.
+#[inline(always)]
+pub(crate) fn thread_word() -> *mut usize {
+    let word: *mut usize;
+    // SAFETY: reads the thread pointer and a constant that the loader put into the GOT.
+    unsafe {
+        asm!(
+            "mov {word}, qword ptr [rip + tftrace_thread_block@GOTTPOFF]",
+            "add {word}, qword ptr fs:[0]",
+            word = out(reg) word,
+            options(nostack, pure, readonly, preserves_flags),
+        );
+    }
+    word
+}
+
+/// The thread pointer. glibc keeps a thread's control block there, above the thread's stack.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> u64 {
+    let value: u64;
+    // SAFETY: reads the word at fs:0, which the ABI defines as the thread pointer itself.
+    unsafe {
+        asm!("mov {v}, qword ptr fs:[0]", v = out(reg) value, options(nostack, pure, readonly, preserves_flags));
+    }
+    value
+}
+
+/// The stack pointer, about here.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> u64 {
+    let value: u64;
+    // SAFETY: copies a register.
+    unsafe { asm!("mov {v}, rsp", v = out(reg) value, options(nostack, nomem, preserves_flags)) };
+    value
+}
+
+/// The time stamp counter, read before anything later becomes visible to other processors.
+#[inline(always)]
+pub(crate) fn ticks_before() -> u64 {
+    // SAFETY: every x86-64 processor has the instruction; it touches two registers.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// The time stamp counter, read after everything earlier has happened.
+#[inline(always)]
+pub(crate) fn ticks_after() -> u64 {
+    let mut processor = 0;
+    // SAFETY: processors with an invariant counter have the instruction; `clock` checked that.
+    unsafe { core::arch::x86_64::__rdtscp(&raw mut processor) }
+}
+
+/// Whether the counter runs at one rate on all processors, whatever their power state.
+pub(crate) fn ticks_are_invariant() -> bool {
+    let highest = core::arch::x86_64::__cpuid(0x8000_0000).eax;
+    let rdtscp = 1 << 27;
+    let invariant = 1 << 8;
+    highest >= 0x8000_0007
+        && core::arch::x86_64::__cpuid(0x8000_0001).edx & rdtscp != 0
+        && core::arch::x86_64::__cpuid(0x8000_0007).edx & invariant != 0
+}
+
+/// A system call, without libc: `errno` stays, and it is no cancellation point.
+///
+/// # Safety
+/// As for the system call of that number with these arguments.
+#[inline(always)]
+pub(crate) unsafe fn system_call(number: i64, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = arguments;
+    let result: isize;
+    // SAFETY: our caller promises what the system call asks for.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// Calls `function(argument)` on another stack, so that the host's stack is not used up.
+///
+/// The frame below can be unwound: the old stack pointer stands in rbp, and the CFI says so.
+///
+/// # Safety
+/// `stack_top` is the end of writable memory that nothing else uses during the call, and
+/// `function` may be called with `argument`.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn call_on_stack(
+    function: unsafe extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+    stack_top: *mut u8,
+) {
+    naked_asm!(
+        ".cfi_startproc",
+        "endbr64",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "mov rax, rdi",
+        "mov rdi, rsi",
+        "and rdx, -16",
+        "mov rsp, rdx",
+        "call rax",
+        "mov rsp, rbp",
+        "pop rbp",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_endproc",
+    )
+}
+
+/// The CFI register numbers of this architecture.
+pub(crate) mod registers {
+    use gimli::{Register, X86_64};
+
+    pub(crate) const SP: Register = X86_64::RSP;
+    pub(crate) const BP: Register = X86_64::RBP;
+    pub(crate) const RETURN_ADDRESS: Register = X86_64::RA;
+}
+
+/// Where the kernel saved registers in a signal frame, in bytes above the frame's stack pointer
+/// (`struct rt_sigframe`: `uc.uc_mcontext` as the kernel's ABI fixes it).
+pub(crate) mod signal_frame {
+    pub(crate) const BP: u64 = 120;
+    pub(crate) const SP: u64 = 160;
+    pub(crate) const PC: u64 = 168;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "C" fn note_stack(argument: *mut c_void) {
+        // SAFETY: the test passes a pointer to a live u64.
+        unsafe { *argument.cast::<u64>() = stack_pointer() };
+    }
+
+    #[test]
+    fn a_call_on_another_stack_runs_there_and_comes_back() {
+        let mut memory = vec![0u8; 65536];
+        let bounds = memory.as_mut_ptr_range();
+        let mut seen = 0u64;
+        // SAFETY: `memory` outlives the call and nothing else uses it.
+        unsafe { call_on_stack(note_stack, (&raw mut seen).cast(), bounds.end) };
+        assert!((bounds.start as u64..bounds.end as u64).contains(&seen));
+    }
+}

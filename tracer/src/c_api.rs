@@ -1,0 +1,95 @@
+//! The C interface for programs that want to tell the tracer something. `docs/c-api.md` describes it.
+
+use core::ffi::{CStr, c_char, c_int};
+
+use tftrace_format::record::Record;
+
+use crate::process::labels::Found;
+use crate::thread::guard::{self, HookEntry};
+use crate::{arch, drain, process, record};
+
+const DONE: c_int = 0;
+const NOT_TRACING: c_int = -1;
+
+fn enter() -> Option<HookEntry> {
+    guard::enter(arch::stack_pointer())
+}
+
+/// Marks a point in time, such as the end of a request: `tftrace_mark("request")`.
+///
+/// Returns 0, or -1 if this process is not traced or has used more than 1,024 names.
+///
+/// # Safety
+/// `label` is a C string; only its first 62 bytes are kept.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub(crate) unsafe extern "C" fn tftrace_mark(label: *const c_char) -> c_int {
+    if label.is_null() {
+        return NOT_TRACING;
+    }
+    // SAFETY: our caller promises a C string.
+    let text = unsafe { CStr::from_ptr(label) }.to_bytes();
+    let text = text.get(..process::labels::LABEL_BYTES).unwrap_or(text);
+    let Some(mut entry) = enter() else { return NOT_TRACING };
+    let process = entry.process;
+    let label = match process.labels.find(text) {
+        Some(Found::Known(label)) => label,
+        Some(Found::New(id)) => {
+            let now = process.clock.before();
+            let write = || process.log.record(&process.spool, now, &Record::Label { id, text });
+            if entry.nested {
+                write()
+            } else {
+                entry.slot.on_own_stack(write)
+            }
+            id
+        }
+        None => return NOT_TRACING,
+    };
+    record::marked(&mut entry, label);
+    DONE
+}
+
+/// Adds a memory reading now, and waits until the kernel has written the trace to the disk.
+///
+/// Events are in the file as soon as they happen and outlive the process without this; it is for
+/// copying a trace while the program runs, and against a crash of the machine.
+///
+/// Returns 0, or -1 if this process is not traced or the disk reported an error.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub(crate) extern "C" fn tftrace_flush() -> c_int {
+    let Some(mut entry) = enter() else { return NOT_TRACING };
+    drain::sample_now(&mut entry);
+    match entry.process.spool.write_back() {
+        Ok(()) => DONE,
+        Err(_) => NOT_TRACING,
+    }
+}
+
+/// What the loader calls when the process exits in good order: a last reading, a shorter file.
+#[cfg_attr(test, allow(dead_code, reason = "the loader calls it, not a test"))]
+extern "C" fn at_exit() {
+    if process::if_set_up().is_none() {
+        return;
+    }
+    if let Some(mut entry) = enter() {
+        drain::sample_now(&mut entry);
+        entry.process.spool.shorten();
+    }
+}
+
+// The loader's own list: unlike `atexit`, it needs no call that could allocate.
+#[cfg(not(test))]
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = at_exit;
+
+/// Begins the trace even if nothing is ever allocated.
+#[cfg(not(test))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = at_start;
+
+#[cfg_attr(test, allow(dead_code, reason = "the loader calls it, not a test"))]
+extern "C" fn at_start() {
+    let _ = process::current();
+}

@@ -1,0 +1,206 @@
+//! The last stack of a thread, root first, and room for the frames that a new one adds.
+
+use crate::system_call;
+
+/// A frame, as it was when the stack was last unwound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct KeptFrame {
+    /// Where the return address stands on the stack.
+    pub(crate) slot: u64,
+    /// The return address, or the address a signal interrupted.
+    pub(crate) address: u64,
+    /// The frame pointer register in this frame.
+    pub(crate) bp: u64,
+    /// Its node, once it has one.
+    pub(crate) stack: u32,
+    /// Its object, as [`super::objects`] numbers them, in 31 bits.
+    pub(crate) mapping: u32,
+    /// Whether a signal interrupted it.
+    pub(crate) interrupted: bool,
+}
+
+impl KeptFrame {
+    /// Whether the walk that goes on from here would be the same.
+    #[inline(always)]
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        self.slot == other.slot
+            && self.address == other.address
+            && self.bp == other.bp
+            && self.interrupted == other.interrupted
+    }
+}
+
+/// Frames that fit at first, and the most that are followed.
+const FIRST_CAPACITY: usize = 2048;
+const MOST_FRAMES: usize = 1 << 17;
+
+/// The frames of a thread's last stack. All zeros is valid and empty.
+///
+/// One mapping holds two arrays of the same length: the stack, root first, and the new frames,
+/// leaf first.
+#[derive(Debug)]
+pub(crate) struct KeptStack {
+    frames: *mut KeptFrame,
+    capacity: usize,
+    len: usize,
+    new_len: usize,
+    /// How many frames from the root on have nodes.
+    interned: usize,
+    /// Whether the root is missing.
+    cut: bool,
+    /// The state of the object table that the frames' objects were looked up in.
+    pub(crate) generation: u64,
+    /// Mappings that the kernel was asked about, and which of them is replaced next.
+    mappings: [(u64, u64); 4],
+    next_mapping: usize,
+}
+
+impl KeptStack {
+    /// The end of the mapping that `address` is in, if the kernel was asked about it before.
+    pub(crate) fn known_end(&self, address: u64) -> Option<u64> {
+        let holds = |(start, end): &&(u64, u64)| (*start..*end).contains(&address);
+        self.mappings.iter().find(holds).map(|(_, end)| *end)
+    }
+
+    /// Remembers a mapping.
+    pub(crate) fn learn_mapping(&mut self, mapping: (u64, u64)) {
+        if let Some(place) = self.mappings.get_mut(self.next_mapping % 4) {
+            *place = mapping;
+        }
+        self.next_mapping = self.next_mapping.wrapping_add(1);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn interned(&self) -> usize {
+        self.interned
+    }
+
+    pub(crate) fn set_interned(&mut self, count: usize) {
+        self.interned = count;
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    pub(crate) fn set_cut(&mut self, cut: bool) {
+        self.cut = cut;
+    }
+
+    /// Drops everything: the next stack is unwound in full.
+    pub(crate) fn forget(&mut self) {
+        (self.len, self.new_len, self.interned, self.cut) = (0, 0, 0, false);
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, index: usize) -> Option<&KeptFrame> {
+        if index >= self.len {
+            return None;
+        }
+        // SAFETY: `len` frames of the first array are written.
+        Some(unsafe { &*self.frames.add(index) })
+    }
+
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut KeptFrame> {
+        if index >= self.len {
+            return None;
+        }
+        // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
+        Some(unsafe { &mut *self.frames.add(index) })
+    }
+
+    /// Keeps only the first `len` frames.
+    #[inline(always)]
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.interned = self.interned.min(len);
+        if len == 0 {
+            self.cut = false;
+        }
+    }
+
+    /// Begins to collect the new frames.
+    #[inline(always)]
+    pub(crate) fn begin_new(&mut self) {
+        self.new_len = 0;
+    }
+
+    /// Adds the next frame, going from the leaf to the root. False: no room, and none to be had.
+    #[inline(always)]
+    pub(crate) fn push_new(&mut self, frame: KeptFrame) -> bool {
+        if self.len.saturating_add(self.new_len) >= self.capacity && !self.enlarge() {
+            return false;
+        }
+        // SAFETY: both arrays have `capacity` frames, and `new_len` is below it.
+        let place = unsafe { self.frames.add(self.capacity.wrapping_add(self.new_len)) };
+        // SAFETY: as above.
+        unsafe { place.write(frame) };
+        self.new_len = self.new_len.wrapping_add(1);
+        true
+    }
+
+    /// Puts the new frames behind the kept ones, so that the stack is whole again.
+    #[inline(always)]
+    pub(crate) fn join_new(&mut self) {
+        while let Some(last) = self.new_len.checked_sub(1) {
+            // SAFETY: `new_len` frames of the second array are written.
+            let from = unsafe { self.frames.add(self.capacity.wrapping_add(last)) };
+            // SAFETY: `push_new` made sure that both together fit into the first array.
+            let to = unsafe { self.frames.add(self.len) };
+            // SAFETY: as above; the arrays do not overlap.
+            unsafe { to.write(from.read()) };
+            self.len = self.len.wrapping_add(1);
+            self.new_len = last;
+        }
+    }
+
+    #[cold]
+    fn enlarge(&mut self) -> bool {
+        let capacity =
+            if self.capacity == 0 { FIRST_CAPACITY } else { self.capacity.saturating_mul(4) };
+        if capacity > MOST_FRAMES {
+            return false;
+        }
+        let bytes = |capacity: usize| capacity * 2 * size_of::<KeptFrame>();
+        let Ok(new) = system_call::map_private(bytes(capacity)) else { return false };
+        let new = new.cast::<KeptFrame>();
+        if self.capacity != 0 {
+            // SAFETY: the old first array has that many frames, the new one is larger.
+            unsafe { core::ptr::copy_nonoverlapping(self.frames, new, self.len) };
+            // SAFETY: the second array of each begins after `capacity` frames.
+            let (from, to) = unsafe { (self.frames.add(self.capacity), new.add(capacity)) };
+            // SAFETY: as above.
+            unsafe { core::ptr::copy_nonoverlapping(from, to, self.new_len) };
+            // SAFETY: the old mapping is this value's own.
+            unsafe { system_call::unmap(self.frames.cast(), bytes(self.capacity)) };
+        }
+        (self.frames, self.capacity) = (new, capacity);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_frames_are_joined_in_reverse_and_room_grows() {
+        // SAFETY: zeros are a valid, empty stack.
+        let mut kept: KeptStack = unsafe { core::mem::zeroed() };
+        for round in 0..2 {
+            kept.begin_new();
+            for address in 0..5000u64 {
+                assert!(kept.push_new(KeptFrame { address, ..Default::default() }));
+            }
+            kept.join_new();
+            assert_eq!(kept.len(), 5000 * (round + 1));
+            assert_eq!(kept.get(0).unwrap().address, 4999, "the last pushed is the root");
+            assert_eq!(kept.get(kept.len() - 1).unwrap().address, 0);
+        }
+    }
+}

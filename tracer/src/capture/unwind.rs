@@ -1,0 +1,255 @@
+//! The walk: what is left of the last stack, then rules from the leaf until the two meet.
+
+use super::cfi;
+use super::kept_stack::KeptFrame;
+use super::objects::NO_MAPPING;
+use super::rule::{Rule, Step};
+use super::stack_range::StackRange;
+use crate::arch::{EntryRegisters, signal_frame};
+use crate::process::Process;
+use crate::thread::guard::HookEntry;
+
+/// A frame, and what is needed to go on from it.
+#[derive(Clone, Copy)]
+struct Place {
+    frame: KeptFrame,
+    /// The stack pointer in this frame.
+    sp: u64,
+    range: StackRange,
+}
+
+/// How a step ended.
+enum Next {
+    Frame(Place),
+    Root,
+    Lost,
+}
+
+/// Brings the lane's kept stack up to date. False if the root could not be reached.
+#[inline(always)]
+pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
+    let process = entry.process;
+    let generation = process.objects.generation();
+    let kept = &mut entry.lane().kept;
+    if kept.generation != generation {
+        kept.forget();
+        kept.generation = generation;
+    }
+    let Some(range) = range_of(entry, registers.sp) else {
+        entry.lane().kept.forget();
+        return false;
+    };
+    let kept = &mut entry.lane().kept;
+    kept.begin_new();
+    // From the root on, while the return addresses still stand where they stood.
+    let mut valid = 0;
+    while let Some(frame) = kept.get(valid)
+        && range.read(frame.slot) == Some(frame.address)
+    {
+        valid += 1;
+    }
+    let Some(first) = first_frame(range, registers) else {
+        kept.forget();
+        return false;
+    };
+    let mut place = first;
+    let ended_well = loop {
+        while let Some(frame) = valid.checked_sub(1).and_then(|last| kept_at(entry, last))
+            && frame.slot < place.frame.slot
+        {
+            valid -= 1;
+        }
+        let meets = valid.checked_sub(1).and_then(|last| kept_at(entry, last));
+        if meets.is_some_and(|frame| frame.is_same_place(&place.frame)) {
+            break true;
+        }
+        let rule = rule_of(entry, &place.frame);
+        place.frame.mapping = rule.mapping;
+        if !entry.lane().kept.push_new(place.frame) {
+            valid = 0;
+            break false;
+        }
+        match next(entry, &place, rule.step) {
+            Next::Frame(next) => place = next,
+            Next::Root => {
+                valid = 0;
+                break true;
+            }
+            Next::Lost => {
+                valid = 0;
+                break false;
+            }
+        }
+    };
+    let kept = &mut entry.lane().kept;
+    kept.truncate(valid);
+    kept.join_new();
+    ended_well
+}
+
+/// Unwinds in full, without the kept stack, and gives every frame to `each`. For checks.
+pub(super) fn walk(
+    entry: &mut HookEntry,
+    registers: EntryRegisters,
+    mut each: impl FnMut(&KeptFrame),
+) {
+    let Some(range) = range_of(entry, registers.sp) else { return };
+    let mut next_place = first_frame(range, registers);
+    while let Some(place) = next_place {
+        each(&place.frame);
+        let rule = rule_of(entry, &place.frame);
+        next_place = match next(entry, &place, rule.step) {
+            Next::Frame(place) => Some(place),
+            Next::Root | Next::Lost => None,
+        };
+    }
+}
+
+#[inline(always)]
+fn kept_at(entry: &mut HookEntry, index: usize) -> Option<KeptFrame> {
+    entry.lane().kept.get(index).copied()
+}
+
+/// The frame that called the hook.
+#[inline(always)]
+fn first_frame(range: StackRange, registers: EntryRegisters) -> Option<Place> {
+    let address = range.read(registers.sp)?;
+    let frame = KeptFrame { slot: registers.sp, address, bp: registers.bp, ..KeptFrame::default() };
+    Some(Place { frame, sp: registers.sp.wrapping_add(8), range })
+}
+
+/// The stack that `sp` is on.
+#[inline(always)]
+fn range_of(entry: &mut HookEntry, sp: u64) -> Option<StackRange> {
+    match StackRange::of_thread(entry.process, sp) {
+        Some(range) => Some(range),
+        None => range_elsewhere(entry, sp),
+    }
+}
+
+/// A signal stack, or a coroutine's: the kernel is asked, once per mapping.
+#[cold]
+fn range_elsewhere(entry: &mut HookEntry, sp: u64) -> Option<StackRange> {
+    if let Some(end) = entry.lane().kept.known_end(sp) {
+        return Some(StackRange { start: sp, end });
+    }
+    if entry.nested {
+        return None;
+    }
+    let mapping = entry.slot.on_own_stack(|| StackRange::ask_kernel(sp))?;
+    entry.lane().kept.learn_mapping(mapping);
+    Some(StackRange { start: sp, end: mapping.1 })
+}
+
+#[inline(always)]
+fn rule_of(entry: &mut HookEntry, frame: &KeptFrame) -> Rule {
+    // An interrupted address is looked up as itself, a return address as the call before it.
+    let key = frame.address | (u64::from(frame.interrupted) << 63);
+    match entry.process.rules.find(key) {
+        Some(rule) => rule,
+        None => learn(entry, frame, key),
+    }
+}
+
+#[cold]
+fn learn(entry: &mut HookEntry, frame: &KeptFrame, key: u64) -> Rule {
+    let unknown = Rule { step: Step::Unknown, mapping: NO_MAPPING };
+    if key == 0 || entry.nested {
+        // The own stack may be in use by what the signal interrupted.
+        return unknown;
+    }
+    let process: &Process = entry.process;
+    let rule = entry.slot.on_own_stack(|| cfi::evaluate(process, frame.address, frame.interrupted));
+    process.rules.insert(key, rule);
+    if rule.mapping != NO_MAPPING && !process.objects.is_loaded(rule.mapping) {
+        // Unloaded by a handler of this thread meanwhile: its rules were forgotten before this one came.
+        process.rules.forget_mapping(rule.mapping);
+    }
+    rule
+}
+
+#[inline(always)]
+fn next(entry: &mut HookEntry, place: &Place, step: Step) -> Next {
+    let Place { frame, sp, range } = *place;
+    let found = match step {
+        Step::FromSp { cfa, saved_bp } => {
+            caller(range, &frame, sp.wrapping_add_signed(i64::from(cfa)), saved_bp)
+        }
+        Step::FromBp { cfa, saved_bp } => {
+            caller(range, &frame, frame.bp.wrapping_add_signed(i64::from(cfa)), saved_bp)
+        }
+        Step::Realigned { cfa, saved_bp } => {
+            let at = |offset: i32| range.read(frame.bp.wrapping_add_signed(i64::from(offset)));
+            at(cfa).zip(at(saved_bp)).and_then(|(cfa, bp)| {
+                let place = caller(range, &frame, cfa, None)?;
+                Some(Place { frame: KeptFrame { bp, ..place.frame }, ..place })
+            })
+        }
+        Step::Signal => return interrupted(entry, range, sp),
+        Step::Root => return Next::Root,
+        Step::Unknown => return by_frame_pointer(entry, place),
+    };
+    match found {
+        // A return address of 0 ends some hand-made stacks.
+        Some(place) if place.frame.address == 0 => Next::Root,
+        Some(place) => Next::Frame(place),
+        None => Next::Lost,
+    }
+}
+
+/// The calling frame, whose callee's frame begins at `cfa`.
+#[inline(always)]
+fn caller(range: StackRange, frame: &KeptFrame, cfa: u64, saved_bp: Option<i32>) -> Option<Place> {
+    let slot = cfa.wrapping_sub(8);
+    // Frames lie above those that they called: this is what ends a walk in circles.
+    if slot <= frame.slot {
+        return None;
+    }
+    let address = range.read(slot)?;
+    let bp = match saved_bp {
+        Some(offset) => range.read(cfa.wrapping_add_signed(i64::from(offset)))?,
+        None => frame.bp,
+    };
+    let frame = KeptFrame { slot, address, bp, ..KeptFrame::default() };
+    Some(Place { frame, sp: cfa, range })
+}
+
+/// The frame that a signal interrupted. It may be on another stack.
+#[cold]
+fn interrupted(entry: &mut HookEntry, range: StackRange, sp: u64) -> Next {
+    let slot = sp.wrapping_add(signal_frame::PC);
+    let saved = |offset: u64| range.read(sp.wrapping_add(offset));
+    let (Some(address), Some(new_sp), Some(bp)) =
+        (range.read(slot), saved(signal_frame::SP), saved(signal_frame::BP))
+    else {
+        return Next::Lost;
+    };
+    let range = if range.holds_word(new_sp) {
+        StackRange { start: new_sp, end: range.end }
+    } else {
+        let Some(range) = range_of(entry, new_sp) else { return Next::Lost };
+        range
+    };
+    let frame = KeptFrame { slot, address, bp, interrupted: true, ..KeptFrame::default() };
+    Next::Frame(Place { frame, sp: new_sp, range })
+}
+
+/// Code without unwind tables: if it keeps a frame pointer, that leads on.
+///
+/// `bp` may be anything, so only what the kernel calls one mapping is read.
+#[cold]
+fn by_frame_pointer(entry: &mut HookEntry, place: &Place) -> Next {
+    const LARGEST_FRAME: u64 = 1 << 20;
+    let Place { frame, sp, range } = *place;
+    let in_reach = frame.bp >= sp && frame.bp.wrapping_sub(sp) < LARGEST_FRAME;
+    if !in_reach || !range.holds_word(frame.bp.wrapping_add(8)) {
+        return Next::Lost;
+    }
+    let Some(mapped) = range_elsewhere(entry, sp) else { return Next::Lost };
+    let mapped = StackRange { end: mapped.end.min(range.end), ..mapped };
+    match caller(mapped, &frame, frame.bp.wrapping_add(16), Some(-16)) {
+        Some(place) if place.frame.address == 0 => Next::Root,
+        Some(place) => Next::Frame(Place { range, ..place }),
+        None => Next::Lost,
+    }
+}

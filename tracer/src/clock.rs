@@ -1,0 +1,98 @@
+//! Stamps. A free is stamped before the real free, an allocation after the real allocation, so an
+//! address that another thread gets next is always seen freed first.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use tftrace_format::Ticks;
+use tftrace_format::header::ClockKind;
+
+use crate::arch;
+use crate::system_call::{self, clock_ns};
+
+/// The clock of a process, fixed when its trace begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) kind: ClockKind,
+    /// The clock's value at tick 0.
+    pub(crate) origin: u64,
+    /// `CLOCK_MONOTONIC` at tick 0, in nanoseconds.
+    pub(crate) monotonic_origin: u64,
+}
+
+/// Estimated once per program, not per fork. 0 = not yet.
+static TICKS_PER_SECOND: AtomicU64 = AtomicU64::new(0);
+
+impl Clock {
+    /// Chooses the clock: the processor's counter where the kernel trusts it itself.
+    pub(crate) fn start() -> Self {
+        let kind = if arch::ticks_are_invariant() && kernel_trusts_counter() {
+            ClockKind::Tsc
+        } else {
+            ClockKind::Monotonic
+        };
+        let origin = match kind {
+            ClockKind::Tsc => arch::ticks_before(),
+            ClockKind::Monotonic => clock_ns(libc::CLOCK_MONOTONIC),
+        };
+        Self { kind, origin, monotonic_origin: clock_ns(libc::CLOCK_MONOTONIC) }
+    }
+
+    /// The time before what the caller does next. At least 1.
+    #[inline(always)]
+    pub(crate) fn before(&self) -> Ticks {
+        self.since_origin(match self.kind {
+            ClockKind::Tsc => arch::ticks_before(),
+            ClockKind::Monotonic => clock_ns(libc::CLOCK_MONOTONIC),
+        })
+    }
+
+    /// The time after what the caller has done. At least 1.
+    #[inline(always)]
+    pub(crate) fn after(&self) -> Ticks {
+        self.since_origin(match self.kind {
+            ClockKind::Tsc => arch::ticks_after(),
+            ClockKind::Monotonic => clock_ns(libc::CLOCK_MONOTONIC),
+        })
+    }
+
+    #[inline(always)]
+    fn since_origin(&self, now: u64) -> Ticks {
+        Ticks(now.saturating_sub(self.origin).clamp(1, Ticks::MAX.0))
+    }
+
+    /// Nanoseconds of `CLOCK_MONOTONIC` since the trace began.
+    pub(crate) fn monotonic_ns(&self) -> u64 {
+        clock_ns(libc::CLOCK_MONOTONIC).saturating_sub(self.monotonic_origin)
+    }
+
+    /// Ticks in a second, measured over 200 microseconds the first time. The reader refines it.
+    pub(crate) fn ticks_per_second(&self) -> u64 {
+        if self.kind == ClockKind::Monotonic {
+            return 1_000_000_000;
+        }
+        let known = TICKS_PER_SECOND.load(Ordering::Relaxed); // A number of its own: nothing is ordered by it.
+        if known != 0 {
+            return known;
+        }
+        let (start_ns, start) = (clock_ns(libc::CLOCK_MONOTONIC), arch::ticks_before());
+        loop {
+            let elapsed = clock_ns(libc::CLOCK_MONOTONIC).saturating_sub(start_ns);
+            if elapsed >= 200_000 {
+                let ticks = arch::ticks_before().saturating_sub(start);
+                let rate = u128::from(ticks) * 1_000_000_000 / u128::from(elapsed);
+                let rate = u64::try_from(rate).unwrap_or(1_000_000_000).max(1);
+                TICKS_PER_SECOND.store(rate, Ordering::Relaxed);
+                return rate;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}
+
+fn kernel_trusts_counter() -> bool {
+    let path = c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let mut room = [0; 32];
+    let name = system_call::open(path, libc::O_RDONLY, 0)
+        .and_then(|file| file.read_all(&mut room).map(<[u8]>::len));
+    name.is_ok_and(|len| room.get(..len).is_some_and(|name| name.starts_with(b"tsc")))
+}

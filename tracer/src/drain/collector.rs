@@ -1,0 +1,38 @@
+//! The thread that looks around: full pages go to the compressor, memory is sampled, slots are freed.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::{SAMPLE_MS, take_sample};
+use crate::process::Process;
+use crate::spool::PageIndex;
+use crate::system_call;
+
+const ROUND_MS: u64 = 20;
+/// A sample may take at most this share of the time, as one part in so many.
+const SAMPLE_SHARE: u32 = 100;
+
+/// Runs until the process ends.
+pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
+    // Files are opened only with a table of descriptors of our own: the host's is not ours to use.
+    let with_files = system_call::own_descriptor_table().is_ok();
+    let mut next_sample = Instant::now();
+    let mut next_search = Instant::now();
+    loop {
+        process.spool.make_ready_ahead();
+        process.spool.each_full(|page| pages.send(page).is_ok());
+        let now = Instant::now();
+        if now >= next_sample {
+            take_sample(process, with_files, true);
+            // glibc walks its free lists under its locks: where that takes long, it is done seldom.
+            let pause = Duration::from_millis(SAMPLE_MS).max(now.elapsed() * SAMPLE_SHARE);
+            next_sample = now + pause;
+        }
+        if now >= next_search {
+            process.threads.reclaim(process);
+            next_search = now + Duration::from_secs(1);
+        }
+        std::thread::sleep(Duration::from_millis(ROUND_MS));
+    }
+}

@@ -1,0 +1,137 @@
+//! The background half: threads that compress full pages, sample memory and free dead threads' slots.
+//!
+//! Nothing depends on it: without it the trace is only larger. It starts once the host itself has
+//! a second thread, from a hook that is neither in the loader nor in a signal handler.
+
+mod collector;
+mod compressor;
+mod memory_reading;
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use tftrace_format::Ticks;
+use tftrace_format::record::Record;
+
+use crate::process::Process;
+use crate::system_call;
+use crate::thread::guard::HookEntry;
+
+const NOT_STARTED: u8 = 0;
+const STARTED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// How often memory is sampled, in milliseconds.
+const SAMPLE_MS: u64 = 250;
+
+/// Drain threads that are running in this process.
+static OWN_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// What a hook does for the drain: start it, or do its sampling while there is none.
+#[inline(always)]
+pub(crate) fn after_allocation(entry: &mut HookEntry, now: Ticks) {
+    let process = entry.process;
+    // Relaxed: a hint; starting is decided by an exchange.
+    if process.drain.load(Ordering::Relaxed) != STARTED
+        && now.0 >= process.next_sample.load(Ordering::Relaxed)
+    {
+        without_drain(entry, now);
+    }
+}
+
+#[cold]
+fn without_drain(entry: &mut HookEntry, now: Ticks) {
+    let process = entry.process;
+    if entry.nested || is_delicate(entry) {
+        return;
+    }
+    let living = process.threads.living();
+    if living > 1 && process.drain.load(Ordering::Relaxed) == NOT_STARTED {
+        start(entry);
+        return;
+    }
+    let interval = process.ticks_per_second / 1000 * SAMPLE_MS;
+    let due = process.next_sample.load(Ordering::Relaxed);
+    let next = now.0.saturating_add(interval);
+    // One thread takes the sample; the others go on.
+    if process.next_sample.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    {
+        sample_now(entry);
+    }
+}
+
+/// Whether the host may hold locks that libc needs: inside a signal handler, or inside the loader.
+fn is_delicate(entry: &mut HookEntry) -> bool {
+    let process = entry.process;
+    let kept = &entry.lane().kept;
+    let frames = (0..kept.len()).filter_map(|index| kept.get(index));
+    kept.len() == 0
+        || frames
+            .into_iter()
+            .any(|frame| frame.interrupted || process.objects.is_loader(frame.address))
+}
+
+fn start(entry: &mut HookEntry) {
+    let process = entry.process;
+    let claimed =
+        process.drain.compare_exchange(NOT_STARTED, STARTED, Ordering::AcqRel, Ordering::Relaxed);
+    if claimed.is_err() {
+        return;
+    }
+    // SAFETY: the calling thread's errno.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { errno.read() };
+    // The new threads inherit the mask: no signal of the host's is ever delivered to them.
+    let mask = system_call::block_signals();
+    let slot = entry.slot;
+    let started = entry.muted(|| slot.on_own_stack(|| spawn(process)));
+    system_call::restore_signals(mask);
+    // SAFETY: as above.
+    unsafe { errno.write(before) };
+    if !started {
+        process.drain.store(FAILED, Ordering::Relaxed);
+        process.note(&[b"no thread could be started: the trace will not be compressed"]);
+    }
+}
+
+fn spawn(process: &'static Process) -> bool {
+    let (sender, receiver) = crossbeam_channel::bounded(64);
+    let compressor = own_thread("tftrace-write", move || compressor::run(process, &receiver));
+    compressor && own_thread("tftrace-drain", move || collector::run(process, &sender))
+}
+
+fn own_thread(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+    let thread = std::thread::Builder::new().name(name.into()).stack_size(256 * 1024);
+    let thread = thread.spawn(move || {
+        crate::thread::guard::mark_own_thread();
+        OWN_THREADS.fetch_add(1, Ordering::Relaxed);
+        work();
+        OWN_THREADS.fetch_sub(1, Ordering::Relaxed);
+    });
+    thread.is_ok()
+}
+
+/// Writes a reading of the process's memory, from a hook.
+pub(crate) fn sample_now(entry: &mut HookEntry) {
+    let process = entry.process;
+    // With other threads about, a descriptor of ours could be closed and reused by one of them.
+    let alone = process.drain.load(Ordering::Relaxed) != STARTED;
+    let delicate = entry.nested || is_in_handler(entry);
+    if entry.nested {
+        return;
+    }
+    let slot = entry.slot;
+    entry.muted(|| slot.on_own_stack(|| take_sample(process, alone, !delicate)));
+}
+
+fn is_in_handler(entry: &mut HookEntry) -> bool {
+    let kept = &entry.lane().kept;
+    (0..kept.len()).filter_map(|index| kept.get(index)).any(|frame| frame.interrupted)
+}
+
+/// Reads the process's memory and writes it into the trace.
+fn take_sample(process: &Process, with_files: bool, with_malloc: bool) {
+    let own_threads = OWN_THREADS.load(Ordering::Relaxed) as u64;
+    let reading = memory_reading::take(process, with_files, with_malloc, own_threads);
+    process.log.record(&process.spool, Ticks(reading.time.max(1)), &Record::Memory(reading));
+}

@@ -1,0 +1,175 @@
+//! malloc and its relatives.
+//!
+//! Arguments go on untouched, results come back untouched, and `errno` is what the real function
+//! left. A free is recorded before the real call, an allocation after it.
+
+use core::ffi::{c_int, c_void};
+
+use tftrace_format::Domain;
+
+use crate::arch::{EntryRegisters, entry_shim};
+use crate::{real, record};
+
+type Block = *mut c_void;
+
+entry_shim!(/** C `malloc`. */ malloc => malloc_hook, args = 1);
+entry_shim!(/** C `calloc`. */ calloc => calloc_hook, args = 2);
+entry_shim!(/** C `realloc`. */ realloc => realloc_hook, args = 2);
+entry_shim!(/** glibc `reallocarray`. */ reallocarray => reallocarray_hook, args = 3);
+entry_shim!(/** C `free`. */ free => free_hook, args = 1);
+entry_shim!(/** The old name of `free`. */ cfree => free_hook, args = 1);
+entry_shim!(/** C23 `free_sized`. */ free_sized => free_sized_hook, args = 2);
+entry_shim!(/** C23 `free_aligned_sized`. */ free_aligned_sized => free_aligned_sized_hook, args = 3);
+entry_shim!(/** POSIX `posix_memalign`. */ posix_memalign => posix_memalign_hook, args = 3);
+entry_shim!(/** C11 `aligned_alloc`. */ aligned_alloc => aligned_alloc_hook, args = 2);
+entry_shim!(/** glibc `memalign`. */ memalign => memalign_hook, args = 2);
+entry_shim!(/** glibc `valloc`. */ valloc => valloc_hook, args = 1);
+entry_shim!(/** glibc `pvalloc`. */ pvalloc => pvalloc_hook, args = 1);
+
+#[inline(always)]
+fn allocated(registers: EntryRegisters, block: Block, size: usize) {
+    // Blocks of the first moments are the tracer's own memory and no heap blocks.
+    if !block.is_null() && !real::is_early(block) {
+        record::allocated(registers, Domain::Malloc, block as u64, size as u64);
+    }
+}
+
+// SAFETY for all of these: the shims pass what the C caller passed, and the caller's registers; the
+// caller promises what the real function asks for.
+
+unsafe extern "C" fn malloc_hook(size: usize, sp: u64, bp: u64) -> Block {
+    // SAFETY: see above.
+    let block = unsafe { real::malloc()(size) };
+    allocated(EntryRegisters { sp, bp }, block, size);
+    block
+}
+
+unsafe extern "C" fn calloc_hook(count: usize, size: usize, sp: u64, bp: u64) -> Block {
+    // SAFETY: see above.
+    let block = unsafe { real::calloc()(count, size) };
+    allocated(EntryRegisters { sp, bp }, block, count.wrapping_mul(size));
+    block
+}
+
+unsafe extern "C" fn realloc_hook(old: Block, size: usize, sp: u64, bp: u64) -> Block {
+    // SAFETY: see above.
+    unsafe { reallocate(old, size, EntryRegisters { sp, bp }) }
+}
+
+/// # Safety
+/// As for `realloc(old, size)`.
+unsafe fn reallocate(old: Block, size: usize, registers: EntryRegisters) -> Block {
+    if old.is_null() {
+        // SAFETY: passed on from our caller.
+        let block = unsafe { real::realloc()(old, size) };
+        allocated(registers, block, size);
+        return block;
+    }
+    if real::is_early(old) {
+        // SAFETY: just checked.
+        let block = unsafe { real::move_early(old, size) };
+        allocated(registers, block, size);
+        return block;
+    }
+    let begun = record::reallocating(registers, Domain::Malloc, old as u64);
+    // SAFETY: passed on from our caller.
+    let block = unsafe { real::realloc()(old, size) };
+    if !block.is_null() {
+        let new = Some((block as u64, size as u64));
+        record::reallocated(registers, Domain::Malloc, begun, old as u64, new);
+    } else if size == 0 {
+        // glibc frees the block; with a size, a null result means that the old block lives on.
+        record::reallocated(registers, Domain::Malloc, begun, old as u64, None);
+    }
+    block
+}
+
+unsafe extern "C" fn reallocarray_hook(
+    old: Block,
+    count: usize,
+    size: usize,
+    sp: u64,
+    bp: u64,
+) -> Block {
+    // glibc's own calls `realloc` through the table that leads here: it would be recorded twice.
+    match count.checked_mul(size) {
+        // SAFETY: see above.
+        Some(bytes) => unsafe { reallocate(old, bytes, EntryRegisters { sp, bp }) },
+        None => {
+            // SAFETY: the calling thread's errno.
+            unsafe { *libc::__errno_location() = libc::ENOMEM };
+            core::ptr::null_mut()
+        }
+    }
+}
+
+unsafe extern "C" fn free_hook(block: Block, sp: u64, bp: u64) {
+    if block.is_null() || real::is_early(block) {
+        return;
+    }
+    record::freed(EntryRegisters { sp, bp }, Domain::Malloc, block as u64);
+    // SAFETY: see above.
+    unsafe { real::free()(block) };
+}
+
+unsafe extern "C" fn free_sized_hook(block: Block, _size: usize, sp: u64, bp: u64) {
+    // glibc has it since 2.43 and does what `free` does; older ones do not have it.
+    // SAFETY: see above.
+    unsafe { free_hook(block, sp, bp) };
+}
+
+unsafe extern "C" fn free_aligned_sized_hook(
+    block: Block,
+    _align: usize,
+    _size: usize,
+    sp: u64,
+    bp: u64,
+) {
+    // SAFETY: see above.
+    unsafe { free_hook(block, sp, bp) };
+}
+
+unsafe extern "C" fn posix_memalign_hook(
+    place: *mut Block,
+    align: usize,
+    size: usize,
+    sp: u64,
+    bp: u64,
+) -> c_int {
+    // SAFETY: see above.
+    let error = unsafe { real::posix_memalign()(place, align, size) };
+    if error == 0 {
+        // SAFETY: the real function has just written there.
+        let block = unsafe { place.read() };
+        allocated(EntryRegisters { sp, bp }, block, size);
+    }
+    error
+}
+
+unsafe extern "C" fn aligned_alloc_hook(align: usize, size: usize, sp: u64, bp: u64) -> Block {
+    // SAFETY: see above.
+    let block = unsafe { real::aligned_alloc()(align, size) };
+    allocated(EntryRegisters { sp, bp }, block, size);
+    block
+}
+
+unsafe extern "C" fn memalign_hook(align: usize, size: usize, sp: u64, bp: u64) -> Block {
+    // SAFETY: see above.
+    let block = unsafe { real::memalign()(align, size) };
+    allocated(EntryRegisters { sp, bp }, block, size);
+    block
+}
+
+unsafe extern "C" fn valloc_hook(size: usize, sp: u64, bp: u64) -> Block {
+    // SAFETY: see above.
+    let block = unsafe { real::valloc()(size) };
+    allocated(EntryRegisters { sp, bp }, block, size);
+    block
+}
+
+unsafe extern "C" fn pvalloc_hook(size: usize, sp: u64, bp: u64) -> Block {
+    // SAFETY: see above.
+    let block = unsafe { real::pvalloc()(size) };
+    allocated(EntryRegisters { sp, bp }, block, size);
+    block
+}

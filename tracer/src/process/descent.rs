@@ -1,0 +1,76 @@
+//! Is this program one that a traced program executed? Then it is left alone, unless asked for.
+//!
+//! The environment stays as the host made it, so the preload is inherited; what tells a descendant
+//! is that an ancestor has this library mapped, or that an earlier image of this very process left
+//! a trace.
+
+use core::ffi::CStr;
+
+use tftrace_format::header::Header;
+
+use super::proc_file::{ProcFile, lines, map_range, stat_field};
+use crate::system_call;
+
+/// Ancestors looked at; a process tree is rarely deeper than ten.
+const MOST_ANCESTORS: u32 = 64;
+
+/// When the kernel started this process, in its ticks since boot.
+pub(crate) fn process_start() -> u64 {
+    let stat = ProcFile::read(c"/proc/self/stat");
+    stat.and_then(|stat| stat_field(stat.bytes(), 22)).unwrap_or(0)
+}
+
+/// Device, inode and path of a line of a memory map: what names a mapped file.
+fn file_of(line: &[u8]) -> Option<&[u8]> {
+    // start-end perms offset device inode path
+    let mut at = 0usize;
+    for _ in 0..3 {
+        let rest = line.get(at..)?;
+        at = at.checked_add(rest.iter().position(|&byte| byte == b' ')?)?.checked_add(1)?;
+    }
+    let rest = line.get(at..)?;
+    let after_device = rest.iter().position(|&byte| byte == b' ')?;
+    let inode = rest.get(after_device.checked_add(1)?..)?;
+    let end = inode.iter().position(|&byte| byte == b' ').unwrap_or(inode.len());
+    rest.get(..after_device.checked_add(1)?.checked_add(end)?)
+}
+
+/// Whether an ancestor of this process has this library mapped.
+pub(crate) fn ancestor_is_traced() -> bool {
+    let Some(own_maps) = ProcFile::read(c"/proc/self/maps") else { return false };
+    let here = ancestor_is_traced as *const () as u64;
+    let own = lines(own_maps.bytes())
+        .find(|line| map_range(line).is_some_and(|(start, end)| (start..end).contains(&here)));
+    let Some(library) = own.and_then(file_of) else { return false };
+    let mut pid = system_call::parent_id();
+    for _ in 0..MOST_ANCESTORS {
+        if pid <= 1 {
+            return false;
+        }
+        // Another user's process cannot be looked into, and cannot be one we were started by.
+        if let Some(maps) = ProcFile::of_process(pid, b"maps")
+            && lines(maps.bytes()).any(|line| file_of(line) == Some(library))
+        {
+            return true;
+        }
+        let parent = ProcFile::of_process(pid, b"stat");
+        let Some(parent) = parent.and_then(|stat| stat_field(stat.bytes(), 4)) else {
+            return false;
+        };
+        pid = parent as u32;
+    }
+    false
+}
+
+/// Whether the trace under this path was begun by an earlier image of this process (`exec`).
+pub(crate) fn is_own_trace(path: &CStr, start: u64) -> bool {
+    let mut room = [0; 512];
+    let Ok(file) = system_call::open(path, libc::O_RDONLY | libc::O_NOFOLLOW, 0) else {
+        return false;
+    };
+    let Ok(len) = file.read_all(&mut room).map(<[u8]>::len) else { return false };
+    let bytes = room.get(..len).unwrap_or_default();
+    // The fixed part of the header is enough, and its texts may be longer than the room.
+    bytes.starts_with(&tftrace_format::header::TRACE_MAGIC)
+        && Header::process_of(bytes) == Some((system_call::process_id(), start))
+}

@@ -1,0 +1,71 @@
+//! Files below `/proc`, read whole into memory of their own.
+
+use core::ffi::CStr;
+
+use super::path::PathBuffer;
+use crate::system_call;
+
+/// More than any environment or memory map; untouched pages cost nothing.
+const ROOM: usize = 16 << 20;
+
+/// A file that was read.
+pub(crate) struct ProcFile {
+    start: *mut u8,
+    len: usize,
+}
+
+impl ProcFile {
+    /// Reads a file whole; `None` if it cannot be read.
+    pub(crate) fn read(path: &CStr) -> Option<Self> {
+        let file = system_call::open(path, libc::O_RDONLY, 0).ok()?;
+        let start = system_call::map_private(ROOM).ok()?;
+        let mut read = Self { start, len: 0 };
+        // SAFETY: a private mapping of that size, of this value alone.
+        let room = unsafe { core::slice::from_raw_parts_mut(start, ROOM) };
+        read.len = file.read_all(room).ok()?.len();
+        Some(read)
+    }
+
+    /// Reads `/proc/PID/NAME`.
+    pub(crate) fn of_process(pid: u32, name: &[u8]) -> Option<Self> {
+        let mut path = PathBuffer::new();
+        path.push(b"/proc/")?;
+        path.push_number(pid)?;
+        path.push(b"/")?;
+        path.push(name)?;
+        Self::read(path.as_c_str())
+    }
+
+    /// What was read.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `len` bytes were filled, and stay until `self` is dropped.
+        unsafe { core::slice::from_raw_parts(self.start, self.len) }
+    }
+}
+
+impl Drop for ProcFile {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's, and nothing borrows from it any more.
+        unsafe { system_call::unmap(self.start, ROOM) };
+    }
+}
+
+/// A field of `/proc/PID/stat` by its number in the manual (4 = parent, 22 = start time).
+pub(crate) fn stat_field(stat: &[u8], number: usize) -> Option<u64> {
+    // The second field is the program's name in parentheses, and may hold anything.
+    let after_name = stat.iter().rposition(|&byte| byte == b')')?.checked_add(2)?;
+    let mut fields = stat.get(after_name..)?.split(|&byte| byte == b' ');
+    core::str::from_utf8(fields.nth(number.checked_sub(3)?)?).ok()?.trim().parse().ok()
+}
+
+/// The two addresses at the beginning of a line of `/proc/PID/maps`.
+pub(crate) fn map_range(line: &[u8]) -> Option<(u64, u64)> {
+    let mut words = line.splitn(2, |&byte| byte == b' ').next()?.splitn(2, |&byte| byte == b'-');
+    let mut hex = || u64::from_str_radix(core::str::from_utf8(words.next()?).ok()?, 16).ok();
+    Some((hex()?, hex()?))
+}
+
+/// The lines of a file.
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
+}

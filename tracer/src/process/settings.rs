@@ -1,0 +1,130 @@
+//! The `TFTRACE_*` variables, read from the kernel: libc's environment may not be set up yet.
+
+use super::notice;
+use super::path::PathBuffer;
+use super::proc_file::ProcFile;
+use crate::system_call;
+
+/// What the user asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// `TFTRACE_OUTPUT`, made absolute.
+    pub(crate) output: PathBuffer,
+    /// `TFTRACE_LOG`; empty = none.
+    pub(crate) log: PathBuffer,
+    /// `TFTRACE_DEPTH`: the most frames of a stack.
+    pub(crate) depth: u16,
+    /// `TFTRACE_CHILDREN=exec`: trace programs that a traced one executes.
+    pub(crate) follow_exec: bool,
+    /// `TFTRACE_CHECK_UNWIND`: check every so-manyth stack; 0 = none.
+    pub(crate) check_unwind: u32,
+    /// `TFTRACE_UNWINDER=backtrace`: use the `backtrace` crate for every stack.
+    pub(crate) slow_unwinder: bool,
+}
+
+/// The smallest useful depth, in frames.
+const SMALLEST_DEPTH: u16 = 8;
+
+/// The outcome of reading the variables.
+pub(crate) struct Parsed {
+    pub(crate) settings: Settings,
+    /// Lines to say on stderr once it is known that this process is traced.
+    pub(crate) complaint: Option<Complaint>,
+}
+
+/// A variable that was not understood.
+pub(crate) struct Complaint {
+    pub(crate) name: PathBuffer,
+    pub(crate) what: &'static [u8],
+}
+
+impl Complaint {
+    pub(crate) fn say(&self) {
+        notice::say(&[b"tftrace: ", self.name.as_bytes(), self.what]);
+    }
+}
+
+/// Reads the variables of this process. `None`: the output path does not fit.
+pub(crate) fn read() -> Option<Parsed> {
+    let mut settings = Settings {
+        output: PathBuffer::new(),
+        log: PathBuffer::new(),
+        depth: 1024,
+        follow_exec: false,
+        check_unwind: 0,
+        slow_unwinder: false,
+    };
+    let mut complaint = None;
+    if let Some(environment) = ProcFile::read(c"/proc/self/environ") {
+        for variable in environment.bytes().split(|&byte| byte == 0) {
+            let Some(rest) = variable.strip_prefix(b"TFTRACE_") else { continue };
+            let at = rest.iter().position(|&byte| byte == b'=').unwrap_or(rest.len());
+            let (name, value) = rest.split_at_checked(at)?;
+            let value = value.get(1..).unwrap_or_default();
+            if let Err(what) = settings.set(name, value) {
+                let mut full = PathBuffer::new();
+                full.push(b"TFTRACE_")?;
+                let _ = full.push(name.get(..64).unwrap_or(name));
+                complaint.get_or_insert(Complaint { name: full, what });
+            }
+        }
+    }
+    if settings.output.is_empty() {
+        settings.output.push(b"trace.bin")?;
+    }
+    settings.output = absolute(&settings.output)?;
+    if !settings.log.is_empty() {
+        settings.log = absolute(&settings.log)?;
+    }
+    Some(Parsed { settings, complaint })
+}
+
+impl Settings {
+    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static [u8]> {
+        if value.is_empty() {
+            return Ok(());
+        }
+        let path = |target: &mut PathBuffer| {
+            *target = PathBuffer::new();
+            target.push(value).ok_or(b" is longer than a path can be; it is ignored".as_slice())
+        };
+        match name {
+            b"OUTPUT" => path(&mut self.output)?,
+            b"LOG" => path(&mut self.log)?,
+            b"DEPTH" => {
+                let depth = number(value).filter(|depth| *depth >= u64::from(SMALLEST_DEPTH));
+                let depth = depth
+                    .ok_or(b" must be a number of frames, 8 to 65535; 1024 is used".as_slice())?;
+                self.depth = u16::try_from(depth).unwrap_or(u16::MAX);
+            }
+            b"CHILDREN" if value == b"exec" => self.follow_exec = true,
+            b"CHILDREN" => return Err(b" can only be 'exec'; it is ignored"),
+            b"CHECK_UNWIND" => {
+                let every = number(value).and_then(|every| u32::try_from(every).ok());
+                self.check_unwind =
+                    every.ok_or(b" must be a number; no stack is checked".as_slice())?;
+            }
+            b"UNWINDER" if value == b"backtrace" => self.slow_unwinder = true,
+            b"UNWINDER" => return Err(b" can only be 'backtrace'; it is ignored"),
+            _ => return Err(b" is not a setting of this version; it is ignored"),
+        }
+        Ok(())
+    }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    core::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+fn absolute(path: &PathBuffer) -> Option<PathBuffer> {
+    if path.as_bytes().starts_with(b"/") {
+        return Some(*path);
+    }
+    let mut room = [0; 4096];
+    let directory = system_call::current_directory(&mut room).ok()?;
+    let mut full = PathBuffer::new();
+    full.push(directory)?;
+    full.push(b"/")?;
+    full.push(path.as_bytes())?;
+    Some(full)
+}

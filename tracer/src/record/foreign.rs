@@ -1,0 +1,66 @@
+//! When an address was last freed in a way that another thread's open page does not show.
+//!
+//! A thread folds a free with the allocation in its own page only if nobody freed the block
+//! meanwhile: else the block it frees is a later one at the same address, and somebody else's
+//! allocation would look leaked for ever. Every free that is not folded leaves its time here
+//! first. Different addresses may share a place: then a fold is given up that was possible.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use tftrace_format::{Domain, Ticks};
+
+use crate::system_call;
+
+const PLACES: usize = 1 << 16;
+
+/// Times of frees, by address.
+#[derive(Debug)]
+pub(crate) struct ForeignFrees(*mut AtomicU64);
+
+// SAFETY: the array stays mapped for ever and is used through atomics only.
+unsafe impl Sync for ForeignFrees {}
+// SAFETY: as above.
+unsafe impl Send for ForeignFrees {}
+
+impl ForeignFrees {
+    /// No frees yet; `None` if there is no memory.
+    pub(crate) fn new() -> Option<Self> {
+        system_call::map_private(PLACES * size_of::<AtomicU64>()).ok().map(|at| Self(at.cast()))
+    }
+
+    #[inline(always)]
+    fn place(&self, domain: Domain, address: u64) -> &AtomicU64 {
+        // Neighbours share a cache line, as they share the thread that uses them.
+        let index = ((address >> 4) ^ (address >> 24) ^ ((domain as u64) << 12)) as usize % PLACES;
+        // SAFETY: below the array's length.
+        unsafe { &*self.0.add(index) }
+    }
+
+    /// To be called before the real free: whoever gets the address next sees this time.
+    #[inline(always)]
+    pub(crate) fn announce(&self, domain: Domain, address: u64, time: Ticks) {
+        // Release: together with the real allocator's own ordering, whoever gets the address sees it.
+        self.place(domain, address).store(time.0, Ordering::Release);
+    }
+
+    /// Whether the address may have been freed at `time` or later.
+    #[inline(always)]
+    pub(crate) fn since(&self, domain: Domain, address: u64, time: Ticks) -> bool {
+        // Acquire: pairs with the release above.
+        self.place(domain, address).load(Ordering::Acquire) >= time.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_after_the_allocation_is_seen_and_an_earlier_one_is_not() {
+        let frees = ForeignFrees::new().unwrap();
+        frees.announce(Domain::Malloc, 0x7F00_1230, Ticks(100));
+        assert!(frees.since(Domain::Malloc, 0x7F00_1230, Ticks(99)));
+        assert!(frees.since(Domain::Malloc, 0x7F00_1230, Ticks(100)), "equal times prove nothing");
+        assert!(!frees.since(Domain::Malloc, 0x7F00_1230, Ticks(101)));
+    }
+}

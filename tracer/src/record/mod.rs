@@ -1,0 +1,122 @@
+//! What a call means: which events it is, and in which order they are stamped.
+
+pub(crate) mod foreign;
+
+use core::sync::atomic::Ordering;
+
+use tftrace_format::{Domain, Event, LabelId, Ticks};
+
+use crate::arch::EntryRegisters;
+use crate::capture;
+use crate::drain;
+use crate::thread::guard::{self, HookEntry};
+
+/// The thread as pages name it: the tracer's number, and the kernel's.
+#[inline(always)]
+fn thread(entry: &HookEntry) -> (u32, u32) {
+    let number = entry.slot.number.load(Ordering::Relaxed); // This thread's own.
+    (number, entry.slot.tid.load(Ordering::Relaxed))
+}
+
+#[inline(always)]
+fn append(entry: &mut HookEntry, event: &Event) {
+    let (process, thread) = (entry.process, thread(entry));
+    entry.lane().append(process, thread, event);
+}
+
+/// A block came to life. To be called after the real call.
+#[inline(always)]
+pub(crate) fn allocated(registers: EntryRegisters, domain: Domain, address: u64, size: u64) {
+    if let Some(mut entry) = guard::enter(registers.sp) {
+        append_allocated(&mut entry, registers, domain, address, size, false);
+    }
+}
+
+#[inline(always)]
+fn append_allocated(
+    entry: &mut HookEntry,
+    registers: EntryRegisters,
+    domain: Domain,
+    address: u64,
+    size: u64,
+    file_backed: bool,
+) {
+    let stack = capture::call_stack(entry, registers);
+    let time = entry.process.clock.after();
+    append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed });
+    drain::after_allocation(entry, time);
+}
+
+/// A block is about to die. To be called before the real call.
+#[inline(always)]
+pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
+    if let Some(mut entry) = guard::enter(registers.sp) {
+        capture::objects::note_free(&entry, registers, address);
+        let time = entry.process.clock.before();
+        let (process, thread) = (entry.process, thread(&entry));
+        entry.lane().freed(process, thread, domain, address, time);
+    }
+}
+
+/// When something that may still fail was begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun(Option<Ticks>);
+
+/// A block may be about to die (`realloc`). To be called before the real call.
+#[inline(always)]
+pub(crate) fn reallocating(registers: EntryRegisters, domain: Domain, address: u64) -> Begun {
+    Begun(guard::enter(registers.sp).map(|mut entry| {
+        let (process, time) = (entry.process, entry.process.clock.before());
+        entry.lane().announce_free(process, domain, address, time);
+        time
+    }))
+}
+
+/// `realloc` succeeded: the old block died when it was begun, the new one lives now, if there is one.
+#[inline(always)]
+pub(crate) fn reallocated(
+    registers: EntryRegisters,
+    domain: Domain,
+    begun: Begun,
+    old: u64,
+    new: Option<(u64, u64)>,
+) {
+    let Some(mut entry) = guard::enter(registers.sp) else { return };
+    if let Begun(Some(time)) = begun {
+        let (process, thread) = (entry.process, thread(&entry));
+        entry.lane().freed(process, thread, domain, old, time);
+    }
+    if let Some((address, size)) = new {
+        append_allocated(&mut entry, registers, domain, address, size, false);
+    }
+}
+
+/// A call on a range may be about to succeed (`munmap`, `mremap`). To be called before it.
+#[inline(always)]
+pub(crate) fn range_call(registers: EntryRegisters) -> Begun {
+    Begun(guard::enter(registers.sp).map(|entry| entry.process.clock.before()))
+}
+
+/// A range died when the call was begun.
+#[inline(always)]
+pub(crate) fn range_freed(registers: EntryRegisters, begun: Begun, address: u64, size: u64) {
+    if let Begun(Some(time)) = begun
+        && let Some(mut entry) = guard::enter(registers.sp)
+    {
+        append(&mut entry, &Event::RangeFreed { time, domain: Domain::Mmap, address, size });
+    }
+}
+
+/// A range came to life. To be called after the real call.
+#[inline(always)]
+pub(crate) fn range_mapped(registers: EntryRegisters, address: u64, size: u64, file_backed: bool) {
+    if let Some(mut entry) = guard::enter(registers.sp) {
+        append_allocated(&mut entry, registers, Domain::Mmap, address, size, file_backed);
+    }
+}
+
+/// The program marked a point in time.
+pub(crate) fn marked(entry: &mut HookEntry, label: LabelId) {
+    let time = entry.process.clock.after();
+    append(entry, &Event::Marked { time, label });
+}

@@ -1,0 +1,95 @@
+//! Appends chunks to runs of pages, from any thread, without a lock.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use tftrace_format::Ticks;
+use tftrace_format::chunk::{CHUNK_MAGIC, ChunkHeader, ChunkKind, Codec, framed_len};
+use tftrace_format::counters::Counter;
+use tftrace_format::page::{PAGE_BYTES, PAGE_HEADER_BYTES};
+use tftrace_format::record::{RECORD_LIMIT, Record};
+
+use super::{PageIndex, Spool};
+
+/// Pages of a run: the largest chunk fits.
+const RUN_PAGES: u32 = 4;
+const RUN_BYTES: usize = RUN_PAGES as usize * PAGE_BYTES;
+const _: () = assert!(
+    tftrace_format::page_codec::PAYLOAD_LIMIT + 64 < RUN_BYTES - PAGE_HEADER_BYTES,
+    "a chunk must fit into one run"
+);
+
+/// Where the next chunk goes.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkLog {
+    /// First page of the run in the upper 32 bits, bytes used in the lower. 0 = no run yet.
+    place: AtomicU64,
+}
+
+impl ChunkLog {
+    /// Appends a chunk. False: the file cannot grow.
+    pub(crate) fn append(
+        &self,
+        spool: &Spool,
+        now: Ticks,
+        kind: ChunkKind,
+        packed: (Codec, &[u8]),
+        plain_len: usize,
+        serial: u64,
+    ) -> bool {
+        let (codec, payload) = packed;
+        let (Ok(payload_len), Ok(plain_len)) =
+            (u32::try_from(payload.len()), u32::try_from(plain_len))
+        else {
+            return false;
+        };
+        let header =
+            ChunkHeader { kind: kind as u8, codec: codec as u8, payload_len, plain_len, serial };
+        let header = header.to_wire(payload);
+        let Some(place) = self.reserve(spool, now, payload.len()) else { return false };
+        let Some(rest) = header.get(4..) else { return false };
+        // SAFETY: `reserve` gave this place to this call alone, with room for header and payload.
+        unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), place.add(4), rest.len()) };
+        // SAFETY: as above.
+        let body = unsafe { place.add(header.len()) };
+        // SAFETY: as above.
+        unsafe { core::ptr::copy_nonoverlapping(payload.as_ptr(), body, payload.len()) };
+        // SAFETY: places are multiples of eight; the word is this call's.
+        let magic = unsafe { AtomicU32::from_ptr(place.cast()) };
+        // Release: whoever finds the magic finds the chunk. This is the commit point.
+        magic.store(CHUNK_MAGIC, Ordering::Release);
+        true
+    }
+
+    /// Appends a record; a failure is counted.
+    pub(crate) fn record(&self, spool: &Spool, now: Ticks, record: &Record<'_>) {
+        let mut room = [0; RECORD_LIMIT];
+        let written = record.to_wire(&mut room).and_then(|len| room.get(..len));
+        let done = written.is_some_and(|bytes| {
+            self.append(spool, now, ChunkKind::Record, (Codec::Plain, bytes), bytes.len(), 0)
+        });
+        if !done {
+            spool.count(Counter::LostRecords, 1);
+        }
+    }
+
+    fn reserve(&self, spool: &Spool, now: Ticks, payload_len: usize) -> Option<*mut u8> {
+        let wanted = framed_len(payload_len)?;
+        // Acquire/release: a run's header is written before its place is published.
+        let mut place = self.place.load(Ordering::Acquire);
+        loop {
+            let (run, used) = (place >> 32, (place & 0xFFFF_FFFF) as usize);
+            let (run, start) = if run != 0 && used.checked_add(wanted)? <= RUN_BYTES {
+                (PageIndex(run as u32), used)
+            } else {
+                (spool.take_run(RUN_PAGES, now)?, PAGE_HEADER_BYTES)
+            };
+            let new = (u64::from(run.0) << 32) | start.checked_add(wanted)? as u64;
+            // A run that loses this race stays empty, which a reader understands.
+            match self.place.compare_exchange(place, new, Ordering::AcqRel, Ordering::Acquire) {
+                // SAFETY: `start` is inside the run.
+                Ok(_) => return Some(unsafe { spool.page(run).add(start) }),
+                Err(now) => place = now,
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Pages of the trace file, mapped: the only door between the hooks and the drain.
+//!
+//! The file is mapped once, beyond its end, and its descriptor closed at once. What is written
+//! into a page is in the file, however the process ends. [`chunk_log`] appends chunks.
+
+pub(crate) mod chunk_log;
+pub(crate) mod file;
+mod file_growth;
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use tftrace_format::Ticks;
+use tftrace_format::check;
+use tftrace_format::counters::{COUNTERS_PAGE, Counter};
+use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageHeader, PageKind};
+
+use crate::system_call;
+use file::SpoolFile;
+
+/// Number of a page in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageIndex(pub(crate) u32);
+
+/// Pages are made ready for writing this many at a time.
+const READY_STEP: u64 = 32;
+
+/// What the drain needs to know of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum PageState {
+    /// Never taken, or given back.
+    Free = 0,
+    /// A hook writes to it, or it stays as it is (nodes, chunks).
+    Open = 1,
+    /// Full: whoever sees this state owns the page.
+    Full = 2,
+}
+
+/// The mapped trace file.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    file: SpoolFile,
+    /// Pages that the file has room for.
+    limit: AtomicU64,
+    /// Pages that were ever taken.
+    taken: AtomicU64,
+    /// Pages that have blocks on the disk: touching them cannot fail.
+    ready: AtomicU64,
+    /// Pages that were given back: index of the first in 32 bits, a reuse counter above it.
+    free: AtomicU64,
+    /// For a page that was given back, the next one; private memory, one word per page.
+    next_free: *mut AtomicU32,
+    /// [`PageState`] of every page; private memory, one byte per page.
+    states: *mut AtomicU8,
+    next_serial: AtomicU64,
+}
+
+// SAFETY: the pointers are to mappings that stay for ever, and are used through atomics or by the
+// one owner that a page's state names.
+unsafe impl Sync for Spool {}
+// SAFETY: as above.
+unsafe impl Send for Spool {}
+
+impl Spool {
+    /// Takes over a mapped file whose first two pages are ready and written.
+    pub(crate) fn new(file: SpoolFile, ready_pages: u64) -> Option<Self> {
+        let pages = file.reserved_pages() as usize;
+        let next_free =
+            system_call::map_private(pages.checked_mul(size_of::<AtomicU32>())?).ok()?;
+        let states = system_call::map_private(pages).ok()?;
+        Some(Self {
+            limit: AtomicU64::new(file.initial_pages()),
+            taken: AtomicU64::new(2),
+            ready: AtomicU64::new(ready_pages),
+            free: AtomicU64::new(0),
+            next_free: next_free.cast(),
+            states: states.cast(),
+            next_serial: AtomicU64::new(1),
+            file,
+        })
+    }
+
+    /// The first byte of a page.
+    #[inline(always)]
+    pub(crate) fn page(&self, index: PageIndex) -> *mut u8 {
+        // SAFETY: indices come from `take`, which stays below the reserved pages.
+        unsafe { self.file.base().add(index.0 as usize * PAGE_BYTES) }
+    }
+
+    fn state(&self, index: u64) -> Option<&AtomicU8> {
+        if index >= self.file.reserved_pages() {
+            return None;
+        }
+        // SAFETY: one byte for every reserved page.
+        Some(unsafe { &*self.states.add(index as usize) })
+    }
+
+    fn next_free(&self, index: u64) -> Option<&AtomicU32> {
+        if index >= self.file.reserved_pages() {
+            return None;
+        }
+        // SAFETY: one word for every reserved page.
+        Some(unsafe { &*self.next_free.add(index as usize) })
+    }
+
+    /// Takes a page, all zeros behind its header. `None`: the file cannot grow.
+    pub(crate) fn take(
+        &self,
+        kind: PageKind,
+        number: u32,
+        tid: u32,
+        opened: Ticks,
+    ) -> Option<PageIndex> {
+        let index = match self.pop_free() {
+            Some(index) => index,
+            None => self.take_fresh(1)?,
+        };
+        self.begin(index, kind, number, tid, opened);
+        Some(index)
+    }
+
+    /// Takes consecutive pages for chunks. `None`: the file cannot grow.
+    pub(crate) fn take_run(&self, pages: u32, opened: Ticks) -> Option<PageIndex> {
+        let index = self.take_fresh(u64::from(pages))?;
+        self.begin(index, PageKind::Chunks, pages, 0, opened);
+        Some(index)
+    }
+
+    fn begin(&self, index: PageIndex, kind: PageKind, number: u32, tid: u32, opened: Ticks) {
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed); // Unique is enough.
+        let header = PageHeader { kind, serial, number, tid, opened }.to_wire();
+        let page = self.page(index);
+        if let Some(rest) = header.get(4..) {
+            // SAFETY: the page is ready, larger than a header, and nobody else's yet.
+            unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), page.add(4), rest.len()) };
+        }
+        // SAFETY: the first word of the page, aligned, in memory that stays mapped.
+        let magic = unsafe { AtomicU32::from_ptr(page.cast()) };
+        // Release: a reader of the file that sees the magic sees the header.
+        magic.store(PAGE_MAGIC, Ordering::Release);
+        if let Some(state) = self.state(u64::from(index.0)) {
+            state.store(PageState::Open as u8, Ordering::Relaxed); // The owner is the caller.
+        }
+    }
+
+    fn take_fresh(&self, pages: u64) -> Option<PageIndex> {
+        // Acquire/release on `taken` orders nothing but itself; the page's memory is zero already.
+        let mut first = self.taken.load(Ordering::Relaxed);
+        loop {
+            let end = first.checked_add(pages)?;
+            if end > self.limit.load(Ordering::Acquire) && !self.grow(end) {
+                return None;
+            }
+            self.make_ready(end)?;
+            match self.taken.compare_exchange_weak(first, end, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => {
+                    self.raise_counter(Counter::PagesTaken, end);
+                    return Some(PageIndex(u32::try_from(first).ok()?));
+                }
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    /// Lets the file have room for `end` pages.
+    #[cold]
+    fn grow(&self, end: u64) -> bool {
+        let limit = self.limit.load(Ordering::Acquire);
+        let wanted = end.max(limit.saturating_mul(2)).min(self.file.reserved_pages());
+        if wanted < end || !self.file.grow(wanted.saturating_mul(PAGE_BYTES as u64)) {
+            return false;
+        }
+        // Release: who sees the new limit may touch the pages. Several threads may grow at once.
+        self.limit.fetch_max(wanted, Ordering::Release);
+        true
+    }
+
+    /// Gives every page below `end` blocks on the disk, so that a write to it cannot fail.
+    fn make_ready(&self, end: u64) -> Option<()> {
+        loop {
+            // Acquire: pairs with the release below; the pages were populated before.
+            let ready = self.ready.load(Ordering::Acquire);
+            if end <= ready {
+                return Some(());
+            }
+            let limit = self.limit.load(Ordering::Acquire);
+            let step = end.max(ready.saturating_add(READY_STEP)).min(limit);
+            let step = if self.file.populate(ready, step) {
+                step
+            } else if self.file.populate(ready, end) {
+                end
+            } else {
+                return None;
+            };
+            self.ready.fetch_max(step, Ordering::Release);
+        }
+    }
+
+    /// Makes pages ready before a hook needs them. For the drain.
+    pub(crate) fn make_ready_ahead(&self) {
+        let wanted = self.taken.load(Ordering::Relaxed).saturating_add(2 * READY_STEP);
+        if wanted <= self.limit.load(Ordering::Acquire) {
+            let _ = self.make_ready(wanted);
+        }
+    }
+
+    fn pop_free(&self) -> Option<PageIndex> {
+        // Acquire: pairs with the release in `give_back`; the page was zeroed before.
+        let mut head = self.free.load(Ordering::Acquire);
+        loop {
+            let index = head & 0xFFFF_FFFF;
+            if index == 0 {
+                return None;
+            }
+            let next = self.next_free(index)?.load(Ordering::Relaxed); // A stale value fails the exchange.
+            let new = u64::from(next) | ((head >> 32).wrapping_add(1) << 32);
+            match self.free.compare_exchange_weak(head, new, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return Some(PageIndex(index as u32)),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Hands a full page to the drain. The caller does not touch it again.
+    #[inline]
+    pub(crate) fn hand_over(&self, index: PageIndex) {
+        if let Some(state) = self.state(u64::from(index.0)) {
+            // Release: the drain that sees the state sees the page's entries.
+            state.store(PageState::Full as u8, Ordering::Release);
+        }
+    }
+
+    /// Calls `found` with every full page. For the drain, which is their only consumer.
+    pub(crate) fn each_full(&self, mut found: impl FnMut(PageIndex) -> bool) {
+        for index in 2..self.taken.load(Ordering::Relaxed) {
+            let Some(state) = self.state(index) else { return };
+            // Acquire: pairs with the release in `hand_over`.
+            if state.load(Ordering::Acquire) == PageState::Full as u8 {
+                state.store(PageState::Open as u8, Ordering::Relaxed); // Only the drain looks for Full.
+                if !found(PageIndex(index as u32)) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Empties a page whose entries stand elsewhere now, for its next use.
+    ///
+    /// # Safety
+    /// The caller owns the page and does not touch it afterwards.
+    pub(crate) unsafe fn give_back(&self, index: PageIndex) {
+        let page = self.page(index);
+        // SAFETY: the first word of the page, aligned; nobody else writes the page now.
+        unsafe { AtomicU32::from_ptr(page.cast()) }.store(0, Ordering::Release);
+        // SAFETY: the page is the caller's alone.
+        unsafe { page.add(4).write_bytes(0, PAGE_BYTES - 4) };
+        let (Some(state), Some(next)) =
+            (self.state(u64::from(index.0)), self.next_free(u64::from(index.0)))
+        else {
+            return;
+        };
+        state.store(PageState::Free as u8, Ordering::Relaxed); // Published by the exchange below.
+        let mut head = self.free.load(Ordering::Relaxed);
+        loop {
+            next.store((head & 0xFFFF_FFFF) as u32, Ordering::Relaxed);
+            let new = u64::from(index.0) | ((head >> 32).wrapping_add(1) << 32);
+            // Release: who pops the page sees it zeroed, and sees the link.
+            match self.free.compare_exchange_weak(head, new, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn counter(&self, counter: Counter) -> &AtomicU64 {
+        let place = COUNTERS_PAGE * PAGE_BYTES + counter.offset();
+        // SAFETY: inside page 1, which is ready, aligned to eight bytes, and written by atomics only.
+        unsafe { AtomicU64::from_ptr(self.file.base().add(place).cast()) }
+    }
+
+    fn change_counter(&self, counter: Counter, change: impl Fn(u64) -> u64) {
+        let word = self.counter(counter);
+        let mut old = word.load(Ordering::Relaxed); // A number of its own: nothing is ordered by it.
+        loop {
+            let value = if old == 0 { 0 } else { check::open(old, 0).unwrap_or(0) };
+            let new = check::seal(change(value), 0);
+            match word.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Adds to a counter of the trace.
+    #[cold]
+    pub(crate) fn count(&self, counter: Counter, amount: u64) {
+        self.change_counter(counter, |value| value.saturating_add(amount));
+    }
+
+    fn raise_counter(&self, counter: Counter, at_least: u64) {
+        self.change_counter(counter, |value| value.max(at_least));
+    }
+
+    /// Cuts the unused end of the file off, but for some room for late events.
+    pub(crate) fn shorten(&self) {
+        let keep = self.taken.load(Ordering::Relaxed).saturating_add(2 * READY_STEP);
+        let old = self.limit.fetch_min(keep, Ordering::AcqRel);
+        if keep >= old {
+            return;
+        }
+        self.ready.fetch_min(keep, Ordering::AcqRel);
+        // A thread may have taken pages between the two steps; they must not lose their blocks.
+        if self.taken.load(Ordering::Acquire) <= keep {
+            self.file.shorten(keep.saturating_mul(PAGE_BYTES as u64));
+        }
+    }
+
+    /// Asks the kernel to write everything to the disk now.
+    pub(crate) fn write_back(&self) -> Result<(), system_call::Errno> {
+        let bytes = self.taken.load(Ordering::Relaxed).saturating_mul(PAGE_BYTES as u64);
+        system_call::write_back(self.file.base(), bytes as usize)
+    }
+}

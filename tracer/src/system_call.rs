@@ -1,0 +1,291 @@
+//! The system calls the tracer makes, without libc: no `errno`, no cancellation, no interposition.
+//!
+//! Results are `Ok` or the error number. Nothing here allocates.
+
+use core::ffi::CStr;
+
+use crate::arch::system_call;
+
+/// An error number of the kernel, positive.
+pub(crate) type Errno = i32;
+
+fn check(result: isize) -> Result<usize, Errno> {
+    if (-4095..0).contains(&result) {
+        Err(result.unsigned_abs() as Errno)
+    } else {
+        Ok(result as usize)
+    }
+}
+
+/// # Safety
+/// As for the system call.
+unsafe fn call(number: i64, arguments: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: passed on from our caller.
+    check(unsafe { system_call(number, arguments) })
+}
+
+/// A file descriptor that is closed when dropped.
+#[derive(Debug)]
+pub(crate) struct OpenFile(usize);
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours, and dropped once.
+        let _ = unsafe { call(libc::SYS_close, [self.0, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Opens a file; `O_CLOEXEC` is added.
+pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<OpenFile, Errno> {
+    let flags = (flags | libc::O_CLOEXEC) as usize;
+    let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags, mode as usize, 0, 0];
+    // SAFETY: `path` ends with a zero byte and lives through the call.
+    unsafe { call(libc::SYS_openat, arguments) }.map(OpenFile)
+}
+
+impl OpenFile {
+    /// Reads until `room` is full or the file ends; gives what was read.
+    pub(crate) fn read_all<'a>(&self, room: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+        let mut len = 0;
+        while let Some(rest) = room.get_mut(len..).filter(|rest| !rest.is_empty()) {
+            let arguments = [self.0, rest.as_mut_ptr() as usize, rest.len(), 0, 0, 0];
+            // SAFETY: `rest` is writable for its whole length.
+            match unsafe { call(libc::SYS_read, arguments) } {
+                Ok(0) => break,
+                Ok(read) => len = len.saturating_add(read),
+                Err(libc::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(room.get(..len).unwrap_or_default())
+    }
+
+    /// Writes all bytes.
+    pub(crate) fn write_all(&self, bytes: &[u8]) -> Result<(), Errno> {
+        write(self.0, bytes)
+    }
+
+    /// Sets the file's length in bytes.
+    pub(crate) fn set_len(&self, len: u64) -> Result<(), Errno> {
+        // SAFETY: takes numbers only.
+        unsafe { call(libc::SYS_ftruncate, [self.0, len as usize, 0, 0, 0, 0]) }.map(drop)
+    }
+
+    /// Reserves disk space for the first `len` bytes.
+    pub(crate) fn allocate(&self, len: u64) -> Result<(), Errno> {
+        // SAFETY: takes numbers only.
+        unsafe { call(libc::SYS_fallocate, [self.0, 0, 0, len as usize, 0, 0]) }.map(drop)
+    }
+
+    /// Maps the file's first `len` bytes, shared and writable.
+    pub(crate) fn map_shared(&self, len: usize) -> Result<*mut u8, Errno> {
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+        let flags = (libc::MAP_SHARED | libc::MAP_NORESERVE) as usize;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        unsafe { call(libc::SYS_mmap, [0, len, protection, flags, self.0, 0]) }
+            .map(|at| at as *mut u8)
+    }
+
+    /// The file's device and inode.
+    pub(crate) fn identity(&self) -> Result<FileIdentity, Errno> {
+        // SAFETY: a `stat` of zeros is valid.
+        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+        // SAFETY: `stat` is writable, and the kernel's layout is libc's on this architecture.
+        unsafe { call(libc::SYS_fstat, [self.0, (&raw mut stat) as usize, 0, 0, 0, 0]) }?;
+        Ok(FileIdentity::of(&stat))
+    }
+}
+
+/// Writes all bytes to a descriptor that is not ours.
+pub(crate) fn write(fd: usize, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        // SAFETY: `bytes` is readable for its whole length.
+        match unsafe { call(libc::SYS_write, [fd, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) }
+        {
+            Ok(0) => return Err(libc::EIO),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(libc::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Which file it is, whatever its name, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+impl FileIdentity {
+    fn of(stat: &libc::stat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+/// The identity of the file under a path; links are not followed.
+pub(crate) fn identity_of(path: &CStr) -> Result<FileIdentity, Errno> {
+    // SAFETY: a `stat` of zeros is valid.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW as usize;
+    let place = (&raw mut stat) as usize;
+    // SAFETY: `path` ends with a zero byte, `stat` is writable.
+    unsafe {
+        call(
+            libc::SYS_newfstatat,
+            [libc::AT_FDCWD as usize, path.as_ptr() as usize, place, flags, 0, 0],
+        )
+    }?;
+    Ok(FileIdentity::of(&stat))
+}
+
+/// Sets the length of the file under a path, in bytes.
+pub(crate) fn truncate(path: &CStr, len: u64) -> Result<(), Errno> {
+    // SAFETY: `path` ends with a zero byte.
+    unsafe { call(libc::SYS_truncate, [path.as_ptr() as usize, len as usize, 0, 0, 0, 0]) }
+        .map(drop)
+}
+
+/// Renames a file; fails with `EEXIST` if the new name is taken.
+pub(crate) fn rename_new(from: &CStr, to: &CStr) -> Result<(), Errno> {
+    let here = libc::AT_FDCWD as usize;
+    let flags = libc::RENAME_NOREPLACE as usize;
+    // SAFETY: both paths end with a zero byte.
+    unsafe {
+        call(
+            libc::SYS_renameat2,
+            [here, from.as_ptr() as usize, here, to.as_ptr() as usize, flags, 0],
+        )
+    }
+    .map(drop)
+}
+
+/// Reads where a symbolic link points; gives the part of `room` that was filled.
+pub(crate) fn read_link<'a>(path: &CStr, room: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let arguments = [
+        libc::AT_FDCWD as usize,
+        path.as_ptr() as usize,
+        room.as_mut_ptr() as usize,
+        room.len(),
+        0,
+        0,
+    ];
+    // SAFETY: `room` is writable for its whole length.
+    let len = unsafe { call(libc::SYS_readlinkat, arguments) }?;
+    Ok(room.get(..len).unwrap_or_default())
+}
+
+/// The current directory; gives the part of `room` that was filled, without the final zero.
+pub(crate) fn current_directory(room: &mut [u8]) -> Result<&[u8], Errno> {
+    // SAFETY: `room` is writable for its whole length.
+    let len =
+        unsafe { call(libc::SYS_getcwd, [room.as_mut_ptr() as usize, room.len(), 0, 0, 0, 0]) }?;
+    Ok(room.get(..len.saturating_sub(1)).unwrap_or_default())
+}
+
+/// Private memory of zeros; not reserved in advance.
+pub(crate) fn map_private(len: usize) -> Result<*mut u8, Errno> {
+    let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
+    // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+    unsafe { call(libc::SYS_mmap, [0, len, protection, flags, usize::MAX, 0]) }
+        .map(|at| at as *mut u8)
+}
+
+/// Gives memory of [`map_private`] back.
+///
+/// # Safety
+/// Nothing uses the range any more.
+pub(crate) unsafe fn unmap(start: *mut u8, len: usize) {
+    // SAFETY: our caller promises that nothing uses the range.
+    let _ = unsafe { call(libc::SYS_munmap, [start as usize, len, 0, 0, 0, 0]) };
+}
+
+/// Advice that does not change what memory holds: populate, wipe on fork, page out.
+///
+/// # Safety
+/// `advice` leaves the contents of the range as they are for this process.
+pub(crate) unsafe fn advise(start: *mut u8, len: usize, advice: i32) -> Result<(), Errno> {
+    // SAFETY: our caller promises that contents stay.
+    unsafe { call(libc::SYS_madvise, [start as usize, len, advice as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// Asks the kernel to write a shared mapping's pages to the file now.
+pub(crate) fn write_back(start: *mut u8, len: usize) -> Result<(), Errno> {
+    // SAFETY: writing a mapping back changes no memory.
+    unsafe { call(libc::SYS_msync, [start as usize, len, libc::MS_SYNC as usize, 0, 0, 0]) }
+        .map(drop)
+}
+
+/// The kernel's id of the calling thread.
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: takes nothing, always succeeds.
+    unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as u32
+}
+
+/// The id of the process.
+pub(crate) fn process_id() -> u32 {
+    // SAFETY: takes nothing, always succeeds.
+    unsafe { call(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u32
+}
+
+/// The id of the parent process.
+pub(crate) fn parent_id() -> u32 {
+    // SAFETY: takes nothing, always succeeds.
+    unsafe { call(libc::SYS_getppid, [0; 6]) }.unwrap_or(0) as u32
+}
+
+/// Whether a thread of this process is still there.
+pub(crate) fn thread_exists(process: u32, thread: u32) -> bool {
+    // SAFETY: signal 0 is never delivered; the call only looks.
+    let result = unsafe { call(libc::SYS_tgkill, [process as usize, thread as usize, 0, 0, 0, 0]) };
+    result != Err(libc::ESRCH)
+}
+
+/// The soft limit of a resource; `u64::MAX` if there is none.
+pub(crate) fn limit(resource: u32) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: u64::MAX, rlim_max: u64::MAX };
+    let place = (&raw mut limit) as usize;
+    // SAFETY: `limit` is writable; a null new limit only reads.
+    let _ = unsafe { call(libc::SYS_prlimit64, [0, resource as usize, 0, place, 0, 0]) };
+    limit.rlim_cur
+}
+
+/// Blocks every signal for the calling thread; gives the old mask.
+pub(crate) fn block_signals() -> u64 {
+    let (all, mut old) = (u64::MAX, 0u64);
+    set_mask(&raw const all, &raw mut old);
+    old
+}
+
+/// Sets the calling thread's signal mask back.
+pub(crate) fn restore_signals(mask: u64) {
+    set_mask(&raw const mask, core::ptr::null_mut());
+}
+
+fn set_mask(new: *const u64, old: *mut u64) {
+    let arguments =
+        [libc::SIG_SETMASK as usize, new as usize, old as usize, size_of::<u64>(), 0, 0];
+    // SAFETY: both point to words of the kernel's mask size, or to nothing.
+    let _ = unsafe { call(libc::SYS_rt_sigprocmask, arguments) };
+}
+
+/// Gives the calling thread a table of file descriptors of its own, empty.
+///
+/// Whatever it opens from then on is invisible to the host, and the host cannot close or reuse it.
+pub(crate) fn own_descriptor_table() -> Result<(), Errno> {
+    // SAFETY: affects only which descriptors the calling thread sees; it has none open.
+    unsafe { call(libc::SYS_unshare, [libc::CLONE_FILES as usize, 0, 0, 0, 0, 0]) }?;
+    // SAFETY: closes the copies in this thread's table; the host's own stay open.
+    unsafe { call(libc::SYS_close_range, [0, u32::MAX as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC` or `CLOCK_REALTIME`.
+pub(crate) fn clock_ns(clock: i32) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable. libc answers this from memory the kernel shares with it,
+    // without a system call where it can, and touches `errno` only for an invalid clock.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+}

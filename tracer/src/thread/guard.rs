@@ -1,0 +1,150 @@
+//! What every hook passes first: is this process traced, and is this thread inside the tracer?
+
+use core::sync::atomic::{Ordering, compiler_fence};
+
+use tftrace_format::counters::Counter;
+
+use super::lane::Lane;
+use super::slot::ThreadSlot;
+use crate::arch;
+use crate::process::{self, Process};
+
+/// In the thread-local word of the tracer's own threads: their events are not the host's.
+const OWN_THREAD: usize = 1;
+/// A depth at which nothing is recorded: the tracer itself calls into libc.
+pub(crate) const MUTED: u8 = u8::MAX;
+
+/// Proof that this thread is inside one hook, and the right to use one of its lanes.
+#[derive(Debug)]
+pub(crate) struct HookEntry {
+    pub(crate) process: &'static Process,
+    pub(crate) slot: &'static ThreadSlot,
+    lane: *mut Lane,
+    /// Whether a signal handler interrupted the tracer: no system calls, no own stack.
+    pub(crate) nested: bool,
+}
+
+/// Enters the tracer. `None`: this event is not recorded (which is counted, where it is a loss).
+#[inline(always)]
+pub(crate) fn enter(sp: u64) -> Option<HookEntry> {
+    let process = process::current()?;
+    let word = arch::thread_word();
+    // SAFETY: the word is this thread's own.
+    let value = unsafe { word.read() };
+    if value <= OWN_THREAD {
+        return if value == OWN_THREAD { None } else { enter_first(process, sp) };
+    }
+    // SAFETY: values above OWN_THREAD are addresses of slots, which live for ever.
+    let slot: &'static ThreadSlot = unsafe { &*(value as *const ThreadSlot) };
+    if !core::ptr::eq(slot.process, process) {
+        return enter_first(process, sp);
+    }
+    enter_slot(process, slot, sp)
+}
+
+#[inline(always)]
+fn enter_slot(process: &'static Process, slot: &'static ThreadSlot, sp: u64) -> Option<HookEntry> {
+    // Only this thread and its signal handlers use depth: program order is enough, which the
+    // fences below keep.
+    let depth = slot.depth.load(Ordering::Relaxed);
+    let nested = match depth {
+        0 => false,
+        _ => enter_interrupted(process, slot, sp, depth)?,
+    };
+    slot.depth.store(if nested { 2 } else { 1 }, Ordering::Relaxed);
+    if !nested {
+        slot.entry_sp.store(sp, Ordering::Relaxed);
+    }
+    compiler_fence(Ordering::SeqCst);
+    let lane = usize::from(nested);
+    // SAFETY: a field of the slot; the depth says that nobody else uses this lane.
+    let lane = unsafe { (&raw const slot.lanes).cast::<Lane>().add(lane) };
+    Some(HookEntry { process, slot, lane: lane.cast_mut(), nested })
+}
+
+/// The depth is not 0: a signal handler is running, or a jump left the tracer without a return.
+#[cold]
+fn enter_interrupted(
+    process: &'static Process,
+    slot: &'static ThreadSlot,
+    sp: u64,
+    depth: u8,
+) -> Option<bool> {
+    if depth == MUTED {
+        return None;
+    }
+    // A handler on the same stack stands below the hook that it interrupted. A hook that is
+    // entered from above it means that the host jumped out of a handler: the old one is over.
+    let on_same_stack = same_stack(process, sp, slot.entry_sp.load(Ordering::Relaxed));
+    if on_same_stack && sp >= slot.entry_sp.load(Ordering::Relaxed) {
+        for lane in 0..2 {
+            // SAFETY: a field of the slot; what used the lanes is gone.
+            let lane = unsafe { &mut *(&raw const slot.lanes).cast::<Lane>().add(lane).cast_mut() };
+            lane.after_jump();
+        }
+        return Some(false);
+    }
+    if depth == 1 {
+        return Some(true);
+    }
+    process.spool.count(Counter::LostNested, 1);
+    None
+}
+
+fn same_stack(process: &Process, a: u64, b: u64) -> bool {
+    let tops = [arch::thread_pointer(), process.main_stack_end];
+    let top = |sp: u64| tops.into_iter().find(|top| *top > sp && top - sp <= process.stack_reach);
+    top(a).is_some() && top(a) == top(b)
+}
+
+/// The first event of this thread, in this incarnation of the process.
+#[cold]
+fn enter_first(process: &'static Process, sp: u64) -> Option<HookEntry> {
+    // A handler that allocates meanwhile goes on unrecorded.
+    let word = arch::thread_word();
+    // SAFETY: the word is this thread's own.
+    unsafe { word.write(OWN_THREAD) };
+    let Some(slot) = process.threads.register(process) else {
+        // SAFETY: as above.
+        unsafe { word.write(0) };
+        process.spool.count(Counter::LostNoMemory, 1);
+        return None;
+    };
+    // SAFETY: as above.
+    unsafe { word.write(core::ptr::from_ref(slot) as usize) };
+    enter_slot(process, slot, sp)
+}
+
+/// Says that the calling thread is the tracer's own.
+pub(crate) fn mark_own_thread() {
+    // SAFETY: the word is this thread's own.
+    unsafe { arch::thread_word().write(OWN_THREAD) };
+}
+
+impl HookEntry {
+    /// The lane that this entry owns.
+    #[inline(always)]
+    pub(crate) fn lane(&mut self) -> &mut Lane {
+        // SAFETY: the depth gives this entry the lane until it is dropped, and `&mut self` makes
+        // this the only reference.
+        unsafe { &mut *self.lane }
+    }
+
+    /// Runs `work`, which calls into libc, with all hooks of this thread muted.
+    pub(crate) fn muted<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        let depth = self.slot.depth.swap(MUTED, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        let result = work();
+        compiler_fence(Ordering::SeqCst);
+        self.slot.depth.store(depth, Ordering::Relaxed);
+        result
+    }
+}
+
+impl Drop for HookEntry {
+    #[inline(always)]
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        self.slot.depth.store(u8::from(self.nested), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,276 @@
+//! A thread's open pages: events are appended, and temporaries folded, where they stand in the file.
+//!
+//! Every change is one store of a commit word, so that a reader of the file sees an event or does
+//! not. Never waits: a page that cannot be had is a counted loss.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use tftrace_format::counters::Counter;
+use tftrace_format::event::{EVENT_BYTES, Event, RawEvent};
+use tftrace_format::page::{EVENTS_PER_PAGE, PAGE_HEADER_BYTES, PageKind, TOTALS_PER_PAGE};
+use tftrace_format::totals::{TOTALS_BYTES, Temporaries, TemporaryKey};
+use tftrace_format::{Domain, Ticks, check};
+
+use crate::capture::kept_stack::KeptStack;
+use crate::process::Process;
+use crate::spool::{PageIndex, Spool};
+
+const FINDER: usize = 2048;
+/// A totals page is handed over when it is this full: probes stay short.
+const MOST_TOTALS: u32 = (TOTALS_PER_PAGE / 4 * 3) as u32;
+
+/// One of a thread's two sets of open pages. All zeros is a valid, empty lane.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// Page numbers; 0 = none (page 0 is the header).
+    events: u32,
+    totals: u32,
+    /// Event slots used so far, and the first of those that are free again (index + 1).
+    used: u16,
+    free: u16,
+    totals_used: u32,
+    /// For a free slot, the next one (index + 1).
+    next_free: [u16; EVENTS_PER_PAGE],
+    /// Where the allocation of an address stands, if it is in the open page (index + 1).
+    finder: [u16; FINDER],
+    pub(crate) kept: KeptStack,
+}
+
+#[inline(always)]
+fn finder_place(address: u64) -> usize {
+    ((address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 53) as usize
+}
+
+impl Lane {
+    /// The three words of an event slot.
+    #[inline(always)]
+    fn words(&self, spool: &Spool, index: u16) -> Option<[&'static AtomicU64; 3]> {
+        let index = usize::from(index);
+        if self.events == 0 || index >= EVENTS_PER_PAGE {
+            return None;
+        }
+        let page = spool.page(PageIndex(self.events));
+        // SAFETY: inside the open page, which stays mapped and is aligned to eight bytes.
+        let first = unsafe { page.add(PAGE_HEADER_BYTES + index * EVENT_BYTES) }.cast::<u64>();
+        // SAFETY: as above.
+        let word0 = unsafe { AtomicU64::from_ptr(first) };
+        // SAFETY: as above.
+        let word1 = unsafe { AtomicU64::from_ptr(first.wrapping_add(1)) };
+        // SAFETY: as above.
+        let word2 = unsafe { AtomicU64::from_ptr(first.wrapping_add(2)) };
+        Some([word0, word1, word2])
+    }
+
+    /// Appends an event; an allocation that may be folded later can be found by its address.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, process: &Process, thread: (u32, u32), event: &Event) {
+        let Some(raw) = RawEvent::pack(event) else {
+            process.spool.count(Counter::LostBadAddress, 1);
+            return;
+        };
+        let Some(index) = self.take_slot(process, thread, event.time()) else {
+            process.spool.count(Counter::LostFileFull, 1);
+            return;
+        };
+        let Some(words) = self.words(&process.spool, index) else { return };
+        let [word0, word1, word2] = raw.0;
+        words[0].store(word0, Ordering::Relaxed);
+        words[1].store(word1, Ordering::Relaxed);
+        // Release: whoever sees this word sees the other two. The commit point.
+        words[2].store(word2, Ordering::Release);
+        if let Event::Allocated { address, domain, .. } = *event
+            && domain != Domain::Mmap
+            && let Some(place) = self.finder.get_mut(finder_place(address))
+        {
+            *place = index.saturating_add(1);
+        }
+    }
+
+    #[inline(always)]
+    fn take_slot(&mut self, process: &Process, thread: (u32, u32), now: Ticks) -> Option<u16> {
+        if let Some(index) = self.free.checked_sub(1) {
+            self.free = self.next_free.get(usize::from(index)).copied().unwrap_or(0);
+            return Some(index);
+        }
+        if self.events == 0 || usize::from(self.used) >= EVENTS_PER_PAGE {
+            self.renew_events(process, thread, now)?;
+        }
+        let index = self.used;
+        self.used = index.saturating_add(1);
+        Some(index)
+    }
+
+    #[cold]
+    fn renew_events(
+        &mut self,
+        process: &Process,
+        (number, tid): (u32, u32),
+        now: Ticks,
+    ) -> Option<()> {
+        let page = process.spool.take(PageKind::Events, number, tid, now)?;
+        if self.events != 0 {
+            process.spool.hand_over(PageIndex(self.events));
+        }
+        self.events = page.0;
+        (self.used, self.free) = (0, 0);
+        self.finder.fill(0);
+        Some(())
+    }
+
+    /// If the block was allocated in the open page: its slot.
+    #[inline(always)]
+    fn find(&self, spool: &Spool, domain: Domain, address: u64) -> Option<(u16, Event)> {
+        let index = self.finder.get(finder_place(address))?.checked_sub(1)?;
+        let words = self.words(spool, index)?;
+        let raw = RawEvent(words.map(|word| word.load(Ordering::Relaxed))); // Written by this thread.
+        match raw.unpack()? {
+            event @ Event::Allocated { address: at, domain: of, .. }
+                if at == address && of == domain =>
+            {
+                Some((index, event))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the block was allocated in the open page and nobody else has freed it since.
+    #[inline(always)]
+    fn foldable(
+        &self,
+        process: &Process,
+        domain: Domain,
+        address: u64,
+    ) -> Option<(u16, TemporaryKey)> {
+        let (index, event) = self.find(&process.spool, domain, address)?;
+        let Event::Allocated { time, size, stack, .. } = event else { return None };
+        if process.foreign.since(domain, address, time) {
+            return None;
+        }
+        Some((index, TemporaryKey { stack, size, domain }))
+    }
+
+    /// Tells other threads of a free that will not be folded; to be called before the real free.
+    #[inline(always)]
+    pub(crate) fn announce_free(
+        &self,
+        process: &Process,
+        domain: Domain,
+        address: u64,
+        time: Ticks,
+    ) {
+        if self.foldable(process, domain, address).is_none() {
+            process.foreign.announce(domain, address, time);
+        }
+    }
+
+    /// Records a free: folds it with its allocation, or appends it.
+    #[inline(always)]
+    pub(crate) fn freed(
+        &mut self,
+        process: &Process,
+        thread: (u32, u32),
+        domain: Domain,
+        address: u64,
+        time: Ticks,
+    ) {
+        if let Some((index, key)) = self.foldable(process, domain, address)
+            && let Some(entry) = key.to_wire()
+            && let Some(count) = self.totals_entry(process, thread, entry, time)
+        {
+            if let Some(words) = self.words(&process.spool, index) {
+                // Release: the slot is empty before it is used again.
+                words[2].store(0, Ordering::Release);
+            }
+            let known = check::open(count.load(Ordering::Relaxed), entry).unwrap_or(0);
+            count.store(
+                Temporaries::count_to_wire(entry, known.saturating_add(1)),
+                Ordering::Relaxed,
+            );
+            if let Some(next) = self.next_free.get_mut(usize::from(index)) {
+                *next = self.free;
+                self.free = index.saturating_add(1);
+            }
+            if let Some(place) = self.finder.get_mut(finder_place(address)) {
+                *place = 0;
+            }
+            return;
+        }
+        process.foreign.announce(domain, address, time);
+        if let Some(place) = self.finder.get_mut(finder_place(address)) {
+            *place = 0;
+        }
+        self.append(process, thread, &Event::Freed { time, domain, address });
+    }
+
+    /// The count word of a kind of temporaries; its key is written if it is new.
+    #[inline(always)]
+    fn totals_entry(
+        &mut self,
+        process: &Process,
+        thread: (u32, u32),
+        key: u64,
+        now: Ticks,
+    ) -> Option<&'static AtomicU64> {
+        if self.totals == 0 || self.totals_used >= MOST_TOTALS {
+            self.renew_totals(process, thread, now)?;
+        }
+        let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut index = (((hash >> 32) * TOTALS_PER_PAGE as u64) >> 32) as usize;
+        loop {
+            let page = process.spool.page(PageIndex(self.totals));
+            // SAFETY: `index` is below the entries of the open page, which stays mapped.
+            let place = unsafe { page.add(PAGE_HEADER_BYTES + index * TOTALS_BYTES) }.cast::<u64>();
+            // SAFETY: as above; aligned to eight bytes.
+            let known = unsafe { AtomicU64::from_ptr(place) };
+            // SAFETY: as above.
+            let count = unsafe { AtomicU64::from_ptr(place.wrapping_add(1)) };
+            // Relaxed: only this thread writes the page while it is open.
+            if count.load(Ordering::Relaxed) == 0 {
+                known.store(key, Ordering::Relaxed);
+                self.totals_used = self.totals_used.saturating_add(1);
+                return Some(count);
+            }
+            if known.load(Ordering::Relaxed) == key {
+                return Some(count);
+            }
+            index = if index + 1 == TOTALS_PER_PAGE { 0 } else { index + 1 };
+        }
+    }
+
+    #[cold]
+    fn renew_totals(
+        &mut self,
+        process: &Process,
+        (number, tid): (u32, u32),
+        now: Ticks,
+    ) -> Option<()> {
+        let page = process.spool.take(PageKind::Totals, number, tid, now)?;
+        if self.totals != 0 {
+            process.spool.hand_over(PageIndex(self.totals));
+        }
+        self.totals = page.0;
+        self.totals_used = 0;
+        Some(())
+    }
+
+    /// Hands the open pages to the drain: the thread is gone.
+    pub(crate) fn retire(&mut self, spool: &Spool) {
+        for page in [self.events, self.totals] {
+            if page != 0 {
+                spool.hand_over(PageIndex(page));
+            }
+        }
+        (self.events, self.totals, self.used, self.free) = (0, 0, 0, 0);
+        self.finder.fill(0);
+        self.kept.forget();
+    }
+
+    /// The host jumped out of a hook: what it was doing may be half done.
+    pub(crate) fn after_jump(&mut self) {
+        // Event slots commit by one store, so the pages are sound; a slot that was taken and not
+        // committed stays empty. The kept stack and the list of free slots may be half changed.
+        self.kept.forget();
+        self.free = 0;
+        self.finder.fill(0);
+    }
+}

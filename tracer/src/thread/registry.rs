@@ -1,0 +1,145 @@
+//! All slots of the process: given to threads at their first event, taken back once they are gone.
+
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use super::slot::ThreadSlot;
+use crate::process::Process;
+use crate::system_call;
+
+const MOST_SLOTS: u32 = 65_536;
+/// Below this many slots no search for dead threads is worth its system calls.
+const FIRST_SEARCH: u32 = 64;
+
+/// The slots.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    slots: *mut AtomicPtr<ThreadSlot>,
+    used: AtomicU32,
+    next_number: AtomicU32,
+    /// At how many slots a new thread looks for dead ones first.
+    next_search: AtomicU32,
+    /// Changes whenever a slot is taken or given back: a hint that there may be a free one.
+    free_hint: AtomicU64,
+}
+
+// SAFETY: the array stays mapped for ever and is used through atomics only.
+unsafe impl Sync for Registry {}
+// SAFETY: as above.
+unsafe impl Send for Registry {}
+
+impl Registry {
+    /// No slots; `None` if there is no memory for the list.
+    pub(crate) fn new() -> Option<Self> {
+        let slots =
+            system_call::map_private(MOST_SLOTS as usize * size_of::<AtomicPtr<ThreadSlot>>())
+                .ok()?;
+        Some(Self {
+            slots: slots.cast(),
+            used: AtomicU32::new(0),
+            next_number: AtomicU32::new(1),
+            next_search: AtomicU32::new(FIRST_SEARCH),
+            free_hint: AtomicU64::new(0),
+        })
+    }
+
+    fn place(&self, index: u32) -> Option<&AtomicPtr<ThreadSlot>> {
+        if index >= MOST_SLOTS {
+            return None;
+        }
+        // SAFETY: below the array's length.
+        Some(unsafe { &*self.slots.add(index as usize) })
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &'static ThreadSlot> + '_ {
+        (0..self.used.load(Ordering::Acquire).min(MOST_SLOTS)).filter_map(|index| {
+            // Acquire: pairs with the release in `create`; the slot was written before.
+            let slot = self.place(index)?.load(Ordering::Acquire);
+            // SAFETY: slots live for ever; only their owner touches what is not atomic.
+            unsafe { slot.as_ref() }
+        })
+    }
+
+    /// How many threads have had an event and were not seen dead.
+    pub(crate) fn living(&self) -> usize {
+        self.slots().filter(|slot| slot.owned.load(Ordering::Relaxed) != 0).count()
+    }
+
+    /// A slot for the calling thread. `None`: no memory.
+    #[cold]
+    pub(crate) fn register(&self, process: &'static Process) -> Option<&'static ThreadSlot> {
+        let used = self.used.load(Ordering::Relaxed);
+        if used >= self.next_search.load(Ordering::Relaxed) {
+            let living = self.reclaim(process);
+            let next = (living as u32).saturating_mul(2).max(FIRST_SEARCH);
+            self.next_search.store(next.max(used.saturating_add(FIRST_SEARCH)), Ordering::Relaxed);
+        }
+        let free = self.free_hint.load(Ordering::Acquire) > 0;
+        let reused = if free { self.slots().find(|slot| self.claim(slot)) } else { None };
+        let slot = match reused {
+            Some(slot) => slot,
+            None => self.create(process)?,
+        };
+        slot.tid.store(system_call::thread_id(), Ordering::Relaxed); // Read by `reclaim`, which only looks.
+        slot.number.store(self.next_number.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        Some(slot)
+    }
+
+    /// Takes a slot whose owner is gone.
+    fn claim(&self, slot: &ThreadSlot) -> bool {
+        // Acquire: pairs with the release in `reclaim`; the pages were handed over before.
+        let won = slot.owned.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if won {
+            self.free_hint.fetch_sub(1, Ordering::AcqRel);
+        }
+        won
+    }
+
+    fn create(&self, process: &'static Process) -> Option<&'static ThreadSlot> {
+        let index = self.used.load(Ordering::Relaxed);
+        if index >= MOST_SLOTS {
+            return None;
+        }
+        let index = self.used.fetch_add(1, Ordering::AcqRel);
+        let slot = ThreadSlot::create(process, index)?;
+        // SAFETY: just created; atomics may be written while it is shared.
+        let shared = unsafe { &*slot };
+        shared.owned.store(1, Ordering::Relaxed); // Published by the store below.
+        // A search must not take the slot of a thread that has not written its id yet.
+        shared.tid.store(system_call::thread_id(), Ordering::Relaxed);
+        self.place(index)?.store(slot, Ordering::Release);
+        Some(shared)
+    }
+
+    /// Frees the slots of threads that are gone, their pages handed to the drain. Gives the rest.
+    pub(crate) fn reclaim(&self, process: &'static Process) -> usize {
+        let mut living = 0;
+        for slot in self.slots() {
+            let tid = slot.tid.load(Ordering::Relaxed);
+            if slot.owned.load(Ordering::Acquire) == 0 {
+                continue;
+            }
+            if tid == 0 || system_call::thread_exists(process.pid, tid) {
+                living += 1;
+                continue;
+            }
+            // Two searches may find the same slot: the one that moves it to 2 goes on.
+            if slot.owned.compare_exchange(1, 2, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                continue;
+            }
+            let slot = core::ptr::from_ref(slot).cast_mut();
+            for lane in 0..2 {
+                // SAFETY: the owner is gone and this thread moved the slot to 2: it is ours alone.
+                if let Some(lane) = unsafe { (&mut (*slot).lanes).get_mut(lane) } {
+                    lane.retire(&process.spool);
+                }
+            }
+            // SAFETY: atomics of a slot that lives for ever.
+            let slot = unsafe { &*slot };
+            slot.depth.store(0, Ordering::Relaxed);
+            // Release: pairs with the acquire in `claim`.
+            slot.owned.store(0, Ordering::Release);
+            self.free_hint.fetch_add(1, Ordering::AcqRel);
+        }
+        living
+    }
+}

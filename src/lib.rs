@@ -9,6 +9,8 @@
 #![cfg_attr(not(feature = "reader"), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "reader")]
+pub mod builder;
 pub mod check;
 pub mod chunk;
 pub mod counters;

@@ -1,1 +1,18 @@
-//! Reads traces of tftrace.
+//! Reads traces of tftrace: which memory is unfreed, and where it was allocated.
+//!
+//! A trace is mapped and streamed: memory follows live allocations and distinct stacks, never the
+//! number of events. Damage is shown beside what was readable. This crate never knows the tracer.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod commands;
+pub mod error;
+pub mod heap;
+pub mod input;
+pub mod progress;
+pub mod reconcile;
+pub mod report;
+pub mod stack;
+pub mod symbol;
+
+pub use error::Error;

@@ -1,0 +1,153 @@
+//! The command line: what can be asked, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  LD_PRELOAD=libtftrace.so python serve.py    record; writes trace.bin
+  tftrace-analyze trace.bin                   what is unfreed, and trace.svg
+  tftrace-analyze trace.bin --open            the same, and the flame graph in the browser
+  tftrace-analyze trace.bin --metric peak     what was live when memory was highest
+  tftrace-analyze info trace.bin              is the trace whole? what was lost?
+  tftrace-analyze folded trace.bin | grep Conv2D
+  tftrace-analyze ./info                      a trace that is called like a command
+
+A trace can be read while its program still runs: the report shows it up to that moment.
+
+Exit codes: 0 the report is written, 1 it is not (one line on stderr says why), 2 wrong usage.
+NO_COLOR=1 turns colour off.";
+
+/// Reads a trace of tftrace: which memory is unfreed, and which call stacks asked for it.
+///
+/// Without a command it prints the report and writes the flame graph beside the trace. The
+/// heaviest call stacks come first, each from the function that allocated to the thread's root.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tftrace-analyze",
+    version,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to print instead of the report.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The report's own arguments.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// What to print instead of the report.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What the trace is and how whole it is: process, clock, counts, memory readings, losses
+    Info {
+        /// The trace file
+        trace: PathBuf,
+    },
+    /// One line per requested size of malloc memory: SIZE ALLOCATIONS FREES
+    ///
+    /// Temporaries are included: each counts as one allocation and one free. A free counts when
+    /// it meets a live block; frees of memory from before the trace are in `info`.
+    Sizes {
+        /// The trace file
+        trace: PathBuf,
+    },
+    /// One line per call stack, for flame graph tools: ROOT;...;LEAF BYTES
+    Folded {
+        /// The trace file
+        trace: PathBuf,
+        /// Which bytes to count
+        #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
+        metric: Metric,
+    },
+}
+
+/// What the report is asked for.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The trace file, as TFTRACE_OUTPUT named it (default trace.bin)
+    #[arg(required = true)]
+    pub trace: Option<PathBuf>,
+    /// Which bytes to rank and draw
+    #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
+    pub metric: Metric,
+    /// How many call stacks to print
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// Where to write the flame graph [default: the trace's name with .svg]
+    #[arg(long, value_name = "FILE.svg")]
+    pub output: Option<PathBuf>,
+    /// Open the flame graph in the browser
+    #[arg(long, conflicts_with = "no_svg")]
+    pub open: bool,
+    /// Write no flame graph
+    #[arg(long, conflicts_with = "output")]
+    pub no_svg: bool,
+}
+
+/// Which bytes are counted. Sizes are as requested, without the allocator's overhead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Metric {
+    /// Live when the trace ends: leaks, and whatever the program keeps on purpose
+    Unfreed,
+    /// Everything that was ever requested, freed or not, temporaries included
+    Allocated,
+    /// Temporaries: freed by the thread that allocated them while both events were in its buffer
+    /// (about 1,300 events), so that the trace holds only a count of them
+    Temporary,
+    /// Live at the moment when malloc and anonymous mmap memory together were largest;
+    /// temporaries are not in it
+    Peak,
+}
+
+impl Metric {
+    /// What the bytes are, in plain words.
+    pub fn bytes_in_words(self) -> &'static str {
+        match self {
+            Metric::Unfreed => "unfreed bytes",
+            Metric::Allocated => "bytes allocated in total",
+            Metric::Temporary => "bytes of temporaries",
+            Metric::Peak => "bytes live at the peak",
+        }
+    }
+
+    /// What was counted, after a number of blocks.
+    pub fn state_in_words(self) -> &'static str {
+        match self {
+            Metric::Unfreed => "unfreed",
+            Metric::Allocated => "allocated",
+            Metric::Temporary => "temporary",
+            Metric::Peak => "live at the peak",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_trace_needs_no_command_and_may_be_called_like_one() {
+        let parsed = Cli::parse_from(["tftrace-analyze", "trace.bin", "--top", "3"]);
+        assert!(parsed.command.is_none());
+        assert_eq!(parsed.report.trace, Some(PathBuf::from("trace.bin")));
+        let parsed = Cli::parse_from(["tftrace-analyze", "./info"]);
+        assert_eq!(parsed.report.trace, Some(PathBuf::from("./info")));
+        let parsed = Cli::parse_from(["tftrace-analyze", "info", "info"]);
+        assert!(
+            matches!(parsed.command, Some(Command::Info { trace }) if trace.as_os_str() == "info")
+        );
+        assert!(Cli::try_parse_from(["tftrace-analyze"]).is_err());
+    }
+}

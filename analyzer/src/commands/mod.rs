@@ -1,0 +1,49 @@
+//! The commands: each reads one trace and writes one thing.
+
+pub mod folded;
+pub mod info;
+pub mod report;
+pub mod sizes;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use tftrace_format::reader::Trace;
+
+use crate::Error;
+use crate::cli::{Cli, Command};
+use crate::input::MappedFile;
+
+/// Does what the command line asks for.
+pub fn run(cli: &Cli) -> Result<(), Error> {
+    match &cli.command {
+        Some(Command::Info { trace }) => with_trace(trace, info::write),
+        Some(Command::Sizes { trace }) => with_trace(trace, |opened, out| {
+            crate::report::wholeness::warn(trace, opened);
+            sizes::write(opened, out)
+        }),
+        Some(Command::Folded { trace, metric }) => with_trace(trace, |opened, out| {
+            crate::report::wholeness::warn(trace, opened);
+            folded::write(opened, *metric, out)
+        }),
+        None => {
+            // Without a command clap insists on a trace.
+            let path = cli.report.trace.as_deref().unwrap_or(Path::new("trace.bin"));
+            with_trace(path, |opened, out| report::write(opened, path, &cli.report, out))
+        }
+    }
+}
+
+/// Opens a trace, and standard output for what is said of it.
+fn with_trace(
+    path: &Path,
+    command: impl FnOnce(&Trace<'_>, &mut dyn Write) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mapped = MappedFile::open(path)?;
+    let trace = Trace::open(mapped.bytes())
+        .map_err(|source| Error::Trace { path: path.to_path_buf(), source })?;
+    let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));
+    command(&trace, &mut out)?;
+    out.flush()?;
+    Ok(())
+}

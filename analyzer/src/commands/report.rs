@@ -1,0 +1,56 @@
+//! The report: the text on standard output, and the flame graph beside the trace.
+
+use std::io::Write;
+use std::path::Path;
+
+use tftrace_format::reader::Trace;
+
+use crate::Error;
+use crate::cli::ReportArgs;
+use crate::heap::measure;
+use crate::report::text::Report;
+use crate::report::{flame_graph, numbers};
+use crate::stack::{FoldedStacks, frames_of, heaviest, without_slivers};
+use crate::symbol::resolve;
+
+/// A frame narrower than one part of this many is not drawn: a quarter of a pixel, zoomed out.
+const DRAWN_PARTS: u64 = 5_000;
+
+/// Writes the report on the trace at `path`.
+pub fn write(
+    trace: &Trace<'_>,
+    path: &Path,
+    asked: &ReportArgs,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let svg = match asked.no_svg {
+        true => None,
+        false => Some(flame_graph::path_for(path, asked.output.as_deref())?),
+    };
+    let metric = asked.metric;
+    let measured = measure(trace, metric);
+    let ranked = heaviest(trace, &measured.totals, asked.top);
+    let drawn = match svg {
+        Some(_) => without_slivers(trace, &measured.totals, DRAWN_PARTS),
+        None => Vec::new(),
+    };
+    let shown = ranked.iter().map(|ranked| ranked.key.1);
+    let symbols = resolve(trace, &frames_of(trace, shown.chain(drawn.iter().map(|d| d.stack))));
+    let report = Report { trace, measured: &measured, metric, ranked: &ranked, symbols: &symbols };
+    report.write(out)?;
+    let Some(svg) = svg else { return Ok(()) };
+    let stacks = FoldedStacks::new(trace, &symbols, &drawn);
+    if stacks.is_empty() {
+        writeln!(out, "\nno flame graph: there are no {}", metric.bytes_in_words())?;
+        return Ok(());
+    }
+    flame_graph::write(&svg, &stacks, metric, &trace.command_line())?;
+    let shown = svg.display().to_string();
+    writeln!(out, "\nflame graph: {}", numbers::plain(&shown))?;
+    if asked.open {
+        out.flush()?;
+        opener::open_browser(&svg)
+            .map_err(|error| Error::Browser { path: svg.clone(), what: error.to_string() })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! What is live: applies events, one after the other, to the blocks and ranges of every domain.
+
+use rustc_hash::FxHashMap;
+use tftrace_format::{Domain, Event, StackId};
+
+use super::ranges::{Range, RangeMap};
+use super::totals::{Level, StackTotals};
+use crate::reconcile::chunk_bytes;
+
+/// A live block, without its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Bytes as requested.
+    pub size: u64,
+    /// Who asked.
+    pub stack: Option<StackId>,
+}
+
+/// What an event did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A block or range came to life.
+    Allocated,
+    /// A live block died.
+    Freed(Block),
+    /// Nothing that is live was concerned.
+    Nothing,
+}
+
+/// Events that do not fit together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Anomalies {
+    /// Frees of addresses that are not live: memory from before the trace, or from elsewhere.
+    pub unmatched_frees: u64,
+    /// Allocations at a live address: the free in between is missing, or sorted too late.
+    pub replaced: u64,
+}
+
+/// The live blocks and ranges of all domains.
+#[derive(Debug, Default)]
+pub struct LiveHeap {
+    blocks: [FxHashMap<u64, Block>; Domain::ALL.len()],
+    levels: [Level; Domain::ALL.len()],
+    peaks: [Level; Domain::ALL.len()],
+    ranges: RangeMap,
+    malloc_chunk_bytes: u64,
+    anomalies: Anomalies,
+}
+
+impl LiveHeap {
+    /// Applies the next event.
+    pub fn apply(&mut self, event: &Event) -> Change {
+        match *event {
+            Event::Allocated {
+                domain: Domain::Mmap, address, size, stack, file_backed, ..
+            } => {
+                let end = address.saturating_add(size);
+                self.ranges.insert(address, Range { end, stack, file_backed });
+                self.set_level(Domain::Mmap, self.ranges.anonymous());
+                Change::Allocated
+            }
+            Event::Allocated { domain, address, size, stack, .. } => {
+                self.allocated(domain, address, Block { size, stack });
+                Change::Allocated
+            }
+            Event::Freed { domain: Domain::Mmap, address, .. } => {
+                let end = self.ranges.get(address).map_or(address, |range| range.end);
+                self.range_freed(address, end)
+            }
+            Event::RangeFreed { domain: Domain::Mmap, address, size, .. } => {
+                self.range_freed(address, address.saturating_add(size))
+            }
+            Event::Freed { domain, address, .. } | Event::RangeFreed { domain, address, .. } => {
+                self.freed(domain, address)
+            }
+            Event::Marked { .. } => Change::Nothing,
+        }
+    }
+
+    fn allocated(&mut self, domain: Domain, address: u64, block: Block) {
+        let mut level = self.level(domain);
+        let earlier = self.blocks[domain as usize].insert(address, block);
+        if let Some(earlier) = earlier {
+            self.anomalies.replaced += 1;
+            level.remove(earlier.size);
+            self.forget_chunk(domain, earlier.size);
+        }
+        level.add(block.size);
+        if domain == Domain::Malloc {
+            let chunk = chunk_bytes(block.size);
+            self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_add(chunk);
+        }
+        self.set_level(domain, level);
+    }
+
+    fn freed(&mut self, domain: Domain, address: u64) -> Change {
+        let Some(block) = self.blocks[domain as usize].remove(&address) else {
+            self.anomalies.unmatched_frees += 1;
+            return Change::Nothing;
+        };
+        self.levels[domain as usize].remove(block.size);
+        self.forget_chunk(domain, block.size);
+        Change::Freed(block)
+    }
+
+    fn forget_chunk(&mut self, domain: Domain, size: u64) {
+        if domain == Domain::Malloc {
+            self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_sub(chunk_bytes(size));
+        }
+    }
+
+    fn range_freed(&mut self, start: u64, end: u64) -> Change {
+        if self.ranges.remove(start, end) == 0 {
+            self.anomalies.unmatched_frees += 1;
+        }
+        self.levels[Domain::Mmap as usize] = self.ranges.anonymous();
+        Change::Nothing
+    }
+
+    fn set_level(&mut self, domain: Domain, level: Level) {
+        self.levels[domain as usize] = level;
+        let peak = &mut self.peaks[domain as usize];
+        if level.bytes > peak.bytes {
+            *peak = level;
+        }
+    }
+
+    /// What is live in a domain; for mmap without the mappings of files.
+    pub fn level(&self, domain: Domain) -> Level {
+        self.levels[domain as usize]
+    }
+
+    /// The most that was live in a domain, and the blocks at that moment.
+    pub fn peak(&self, domain: Domain) -> Level {
+        self.peaks[domain as usize]
+    }
+
+    /// What is live in memory that stands in no other domain: malloc and anonymous mmap.
+    pub fn host_bytes(&self) -> u64 {
+        self.level(Domain::Malloc).bytes.saturating_add(self.level(Domain::Mmap).bytes)
+    }
+
+    /// The live malloc blocks as glibc counts them, chunk headers and rounding included.
+    pub fn malloc_chunk_bytes(&self) -> u64 {
+        self.malloc_chunk_bytes
+    }
+
+    /// Live mappings of files.
+    pub fn file_backed(&self) -> Level {
+        self.ranges.file_backed()
+    }
+
+    /// Events that do not fit together, so far.
+    pub fn anomalies(&self) -> Anomalies {
+        self.anomalies
+    }
+
+    /// The live host memory of every call stack, mappings of files left out.
+    pub fn host_totals(&self) -> StackTotals {
+        let mut totals = StackTotals::default();
+        for block in self.blocks[Domain::Malloc as usize].values() {
+            totals.add((Domain::Malloc, block.stack), Level { bytes: block.size, blocks: 1 });
+        }
+        for (start, range) in self.ranges.iter().filter(|(_, range)| !range.file_backed) {
+            let level = Level { bytes: range.end - start, blocks: 1 };
+            totals.add((Domain::Mmap, range.stack), level);
+        }
+        totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tftrace_format::Ticks;
+
+    const TIME: Ticks = Ticks(1);
+
+    fn allocated(domain: Domain, address: u64, size: u64) -> Event {
+        let stack = StackId::new(1);
+        Event::Allocated { time: TIME, domain, address, size, stack, file_backed: false }
+    }
+
+    fn freed(domain: Domain, address: u64) -> Event {
+        Event::Freed { time: TIME, domain, address }
+    }
+
+    #[test]
+    fn domains_are_separate_spaces() {
+        let mut heap = LiveHeap::default();
+        heap.apply(&allocated(Domain::Malloc, 16, 10_001));
+        heap.apply(&allocated(Domain::Python, 16, 20_001));
+        let block = Block { size: 10_001, stack: StackId::new(1) };
+        assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), Change::Freed(block));
+        assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), Change::Nothing);
+        assert_eq!(heap.level(Domain::Python), Level { bytes: 20_001, blocks: 1 });
+        assert_eq!(heap.peak(Domain::Malloc), Level { bytes: 10_001, blocks: 1 });
+        assert_eq!(heap.malloc_chunk_bytes(), 0);
+        assert_eq!(heap.anomalies(), Anomalies { unmatched_frees: 1, replaced: 0 });
+    }
+
+    #[test]
+    fn an_allocation_at_a_live_address_replaces_the_block() {
+        let mut heap = LiveHeap::default();
+        heap.apply(&allocated(Domain::Malloc, 16, 10_001));
+        heap.apply(&allocated(Domain::Malloc, 16, 24));
+        assert_eq!(heap.level(Domain::Malloc), Level { bytes: 24, blocks: 1 });
+        assert_eq!(heap.malloc_chunk_bytes(), 32);
+        assert_eq!(heap.anomalies(), Anomalies { unmatched_frees: 0, replaced: 1 });
+    }
+
+    #[test]
+    fn mappings_of_files_are_counted_apart() {
+        let mut heap = LiveHeap::default();
+        heap.apply(&allocated(Domain::Mmap, 4096, 8192));
+        heap.apply(&Event::Allocated {
+            time: TIME,
+            domain: Domain::Mmap,
+            address: 65536,
+            size: 4096,
+            stack: None,
+            file_backed: true,
+        });
+        assert_eq!(heap.level(Domain::Mmap), Level { bytes: 8192, blocks: 1 });
+        assert_eq!(heap.file_backed(), Level { bytes: 4096, blocks: 1 });
+        assert_eq!(heap.host_totals().sum(), Level { bytes: 8192, blocks: 1 });
+        heap.apply(&Event::RangeFreed {
+            time: TIME,
+            domain: Domain::Mmap,
+            address: 8192,
+            size: 4096,
+        });
+        assert_eq!(heap.host_bytes(), 4096);
+    }
+}

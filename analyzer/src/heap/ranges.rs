@@ -1,0 +1,134 @@
+//! Live address ranges: what mmap gave and munmap took, in whole or in part.
+
+use std::collections::BTreeMap;
+
+use tftrace_format::StackId;
+
+use super::totals::Level;
+
+/// A live range, without its first byte, which is its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The byte after its last.
+    pub end: u64,
+    /// Who mapped it.
+    pub stack: Option<StackId>,
+    /// Page cache, not memory of the process's own.
+    pub file_backed: bool,
+}
+
+/// Ranges that do not overlap.
+#[derive(Clone, Debug, Default)]
+pub struct RangeMap {
+    ranges: BTreeMap<u64, Range>,
+    anonymous: Level,
+    file_backed: Level,
+}
+
+impl RangeMap {
+    /// Maps a range. What it covers of others is gone, as with `MAP_FIXED`.
+    pub fn insert(&mut self, start: u64, range: Range) {
+        self.remove(start, range.end);
+        self.put(start, range);
+    }
+
+    /// Unmaps a range: whole ranges, their ends or their middles. Gives the bytes that were mapped.
+    pub fn remove(&mut self, start: u64, end: u64) -> u64 {
+        let mut removed = 0u64;
+        while let Some((&at, &range)) = self.ranges.range(..end).next_back()
+            && range.end > start
+        {
+            self.ranges.remove(&at);
+            self.level(range.file_backed).remove(range.end - at);
+            removed = removed.saturating_add(range.end.min(end) - at.max(start));
+            if at < start {
+                self.put(at, Range { end: start, ..range });
+            }
+            if range.end > end {
+                self.put(end, range);
+            }
+        }
+        removed
+    }
+
+    /// The range that begins at `start`.
+    pub fn get(&self, start: u64) -> Option<&Range> {
+        self.ranges.get(&start)
+    }
+
+    /// All ranges, by address.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Range)> {
+        self.ranges.iter().map(|(&start, range)| (start, range))
+    }
+
+    /// Ranges of memory.
+    pub fn anonymous(&self) -> Level {
+        self.anonymous
+    }
+
+    /// Ranges of files.
+    pub fn file_backed(&self) -> Level {
+        self.file_backed
+    }
+
+    fn put(&mut self, start: u64, range: Range) {
+        if start < range.end {
+            self.level(range.file_backed).add(range.end - start);
+            self.ranges.insert(start, range);
+        }
+    }
+
+    fn level(&mut self, file_backed: bool) -> &mut Level {
+        if file_backed { &mut self.file_backed } else { &mut self.anonymous }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(ranges: &[(u64, u64)]) -> RangeMap {
+        let mut map = RangeMap::default();
+        for &(start, end) in ranges {
+            map.insert(start, Range { end, stack: StackId::new(1), file_backed: false });
+        }
+        map
+    }
+
+    fn left(map: &RangeMap) -> Vec<(u64, u64)> {
+        let ranges: Vec<_> = map.iter().map(|(start, range)| (start, range.end)).collect();
+        let bytes: u64 = ranges.iter().map(|(start, end)| end - start).sum();
+        assert_eq!(map.anonymous(), Level { bytes, blocks: ranges.len() as u64 });
+        ranges
+    }
+
+    #[test]
+    fn unmapping_takes_wholes_ends_and_middles() {
+        let mut map = mapped(&[(10, 20), (30, 40), (50, 90)]);
+        assert_eq!(map.remove(15, 35), 10);
+        assert_eq!(left(&map), [(10, 15), (35, 40), (50, 90)]);
+        assert_eq!(map.remove(60, 70), 10);
+        assert_eq!(left(&map), [(10, 15), (35, 40), (50, 60), (70, 90)]);
+        assert_eq!(map.remove(0, 100), 40);
+        assert_eq!(left(&map), []);
+        assert_eq!(map.remove(0, 100), 0);
+    }
+
+    #[test]
+    fn a_fixed_mapping_replaces_what_it_covers() {
+        let mut map = mapped(&[(10, 50)]);
+        map.insert(20, Range { end: 30, stack: StackId::new(2), file_backed: true });
+        assert_eq!(map.anonymous(), Level { bytes: 30, blocks: 2 });
+        assert_eq!(map.file_backed(), Level { bytes: 10, blocks: 1 });
+        assert_eq!(map.get(20).unwrap().stack, StackId::new(2));
+        assert_eq!(map.get(30).unwrap().stack, StackId::new(1));
+    }
+
+    #[test]
+    fn ranges_that_end_where_others_begin_do_not_touch() {
+        let mut map = mapped(&[(10, 20), (20, 30)]);
+        assert_eq!(map.remove(20, 20), 0);
+        assert_eq!(map.remove(20, 30), 10);
+        assert_eq!(left(&map), [(10, 20)]);
+    }
+}

@@ -1,0 +1,170 @@
+//! Runs a trace's events through the live heap, in order, to their end or to a given one.
+
+use std::collections::BTreeMap;
+
+use tftrace_format::reader::Trace;
+use tftrace_format::{Domain, Event, LabelId, Ticks};
+
+use super::live::{Change, LiveHeap};
+use crate::progress::Progress;
+
+/// How many events of which kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventCounts {
+    /// Allocations and mappings.
+    pub allocations: u64,
+    /// Frees and unmappings.
+    pub frees: u64,
+    /// Marks.
+    pub marks: u64,
+}
+
+impl EventCounts {
+    /// All of them.
+    pub fn sum(&self) -> u64 {
+        self.allocations + self.frees + self.marks
+    }
+}
+
+/// The moment when host memory was largest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peak {
+    /// How many events led to it; 0 if nothing was ever live.
+    pub events: u64,
+    /// Live bytes of malloc and anonymous mmap.
+    pub bytes: u64,
+    /// When.
+    pub time: Option<Ticks>,
+}
+
+/// The live malloc blocks when the allocator was last asked for its own figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtReading {
+    /// As requested.
+    pub bytes: u64,
+    /// As glibc counts them.
+    pub chunk_bytes: u64,
+    /// What glibc said.
+    pub malloc_in_use: u64,
+}
+
+/// What a run through the events leaves behind.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// The heap after the last event.
+    pub heap: LiveHeap,
+    /// What the events were.
+    pub counts: EventCounts,
+    /// When the last one happened.
+    pub last: Option<Ticks>,
+    /// When memory was largest.
+    pub peak: Peak,
+    /// How often each mark was set.
+    pub marks: BTreeMap<LabelId, u64>,
+    /// The heap beside the allocator's figure, if the trace has one.
+    pub at_reading: Option<AtReading>,
+}
+
+impl Replay {
+    fn count(&mut self, event: &Event) {
+        self.last = Some(event.time());
+        match *event {
+            Event::Allocated { .. } => self.counts.allocations += 1,
+            Event::Freed { .. } | Event::RangeFreed { .. } => self.counts.frees += 1,
+            Event::Marked { label, .. } => {
+                self.counts.marks += 1;
+                *self.marks.entry(label).or_default() += 1;
+            }
+        }
+        let bytes = self.heap.host_bytes();
+        if bytes > self.peak.bytes {
+            self.peak = Peak { events: self.counts.sum(), bytes, time: self.last };
+        }
+    }
+
+    fn look_at(&mut self, malloc_in_use: u64) {
+        self.at_reading = Some(AtReading {
+            bytes: self.heap.level(Domain::Malloc).bytes,
+            chunk_bytes: self.heap.malloc_chunk_bytes(),
+            malloc_in_use,
+        });
+    }
+}
+
+/// Applies the first `limit` events (`None` = all), and shows each to `watch` with what it did.
+pub fn replay(
+    trace: &Trace<'_>,
+    limit: Option<u64>,
+    mut watch: impl FnMut(&Event, Change),
+) -> Replay {
+    let reading = trace.readings().iter().rfind(|reading| reading.malloc_known);
+    let mut pending = reading.map(|reading| (Ticks(reading.time), reading.malloc_in_use));
+    let mut events = trace.events();
+    let pages = events.pages_left() as u64;
+    let progress = Progress::begin("reading events", pages);
+    let mut replay = Replay::default();
+    while limit.is_none_or(|limit| replay.counts.sum() < limit) {
+        let Some((_, event)) = events.next() else { break };
+        if let Some((_, in_use)) = pending.take_if(|(time, _)| event.time() > *time) {
+            replay.look_at(in_use);
+        }
+        let change = replay.heap.apply(&event);
+        replay.count(&event);
+        watch(&event, change);
+        if replay.counts.sum().is_multiple_of(1 << 16) {
+            progress.at(pages.saturating_sub(events.pages_left() as u64));
+        }
+    }
+    if let Some((_, in_use)) = pending {
+        replay.look_at(in_use);
+    }
+    replay
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tftrace_format::builder::{Packing, TraceBuilder};
+    use tftrace_format::record::MemoryReading;
+
+    fn allocated(time: u64, address: u64, size: u64) -> Event {
+        let (time, domain) = (Ticks(time), Domain::Malloc);
+        Event::Allocated { time, domain, address, size, stack: None, file_backed: false }
+    }
+
+    fn freed(time: u64, address: u64) -> Event {
+        Event::Freed { time: Ticks(time), domain: Domain::Malloc, address }
+    }
+
+    #[test]
+    fn a_free_by_another_thread_and_the_peak_are_seen_in_time_order() {
+        let mut builder = TraceBuilder::new();
+        builder.event(1, freed(30, 16)).event(0, allocated(10, 16, 10_001));
+        builder.event(1, allocated(40, 16, 5)).event(0, allocated(20, 64, 20_001));
+        for packing in [Packing::Raw, Packing::Chunked] {
+            let bytes = builder.build(packing);
+            let trace = Trace::open(&bytes).unwrap();
+            let end = replay(&trace, None, |_, _| ());
+            assert_eq!(end.peak, Peak { events: 2, bytes: 30_002, time: Some(Ticks(20)) });
+            assert_eq!(end.counts, EventCounts { allocations: 3, frees: 1, marks: 0 });
+            assert_eq!(end.heap.level(Domain::Malloc).bytes, 20_006);
+            assert_eq!(end.heap.anomalies(), Default::default());
+            let at_peak = replay(&trace, Some(end.peak.events), |_, _| ());
+            assert_eq!(at_peak.heap.host_bytes(), 30_002);
+        }
+    }
+
+    #[test]
+    fn the_heap_is_compared_at_the_time_of_the_last_reading_that_knows() {
+        let mut builder = TraceBuilder::new();
+        builder.event(0, allocated(10, 16, 100)).event(0, allocated(30, 256, 1000));
+        let known = MemoryReading { malloc_known: true, ..Default::default() };
+        builder.reading(MemoryReading { time: 5, malloc_in_use: 1, ..known });
+        builder.reading(MemoryReading { time: 20, malloc_in_use: 112, ..known });
+        builder.reading(MemoryReading { time: 40, ..Default::default() });
+        let bytes = builder.build(Packing::Raw);
+        let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+        let expected = AtReading { bytes: 100, chunk_bytes: 112, malloc_in_use: 112 };
+        assert_eq!(end.at_reading, Some(expected));
+    }
+}

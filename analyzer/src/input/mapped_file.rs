@@ -1,0 +1,63 @@
+//! Maps a file for reading, so that nothing of it is copied.
+//!
+//! Never writes, never locks, never waits for a pipe.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::Error;
+
+/// A file's bytes, where the kernel has them.
+///
+/// If another program cuts the file off while it is mapped, reading what is gone ends this
+/// process with SIGBUS. Nothing of ours shortens a trace or a library in place: the tracer only
+/// extends its file, and package managers replace libraries by renaming.
+#[derive(Debug)]
+pub struct MappedFile(Option<Mmap>);
+
+impl MappedFile {
+    /// Maps the regular file at `path`.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let fault = |source| Error::Open { path: path.to_path_buf(), source };
+        // Asked before opening: opening a pipe would wait for a writer.
+        let about = fs::metadata(path).map_err(fault)?;
+        if !about.is_file() {
+            return Err(Error::NotAFile { path: path.to_path_buf() });
+        }
+        let file = File::open(path).map_err(fault)?;
+        if about.len() == 0 {
+            return Ok(Self(None));
+        }
+        // SAFETY: the mapping is read-only and private to this value. A program that still writes
+        // the file (a traced process does) may change bytes that we look at; every value is
+        // parsed from a copy in a register, checked, and never trusted as an index, so a change
+        // is damage and no more. A file that becomes shorter ends us by SIGBUS, which the type's
+        // documentation says.
+        #[expect(unsafe_code, reason = "mapping a file is the one thing std cannot do safely")]
+        let map = unsafe { Mmap::map(&file) }.map_err(fault)?;
+        Ok(Self(Some(map)))
+    }
+
+    /// All bytes of the file.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_has_no_bytes_and_a_directory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("empty");
+        fs::write(&path, b"").unwrap();
+        assert_eq!(MappedFile::open(&path).unwrap().bytes(), b"");
+        assert!(matches!(MappedFile::open(directory.path()), Err(Error::NotAFile { .. })));
+        let missing = MappedFile::open(&directory.path().join("missing")).unwrap_err();
+        assert!(missing.to_string().contains("missing: open: No such file"), "{missing}");
+    }
+}

@@ -1,0 +1,7 @@
+//! What a person reads. Rounding and units happen here and nowhere else.
+
+pub mod call_stack;
+pub mod flame_graph;
+pub mod numbers;
+pub mod text;
+pub mod wholeness;

@@ -1,0 +1,166 @@
+//! The report on standard output: the process, its memory, and the heaviest call stacks.
+
+use std::io::{self, Write};
+
+use anstyle::Style;
+use tftrace_format::Domain;
+use tftrace_format::reader::Trace;
+
+use super::numbers::{bytes, count, counted, duration, plain, share, signed_bytes};
+use super::{call_stack, wholeness};
+use crate::cli::Metric;
+use crate::heap::{AtReading, Measured, Replay};
+use crate::reconcile::difference;
+use crate::stack::Ranked;
+use crate::symbol::Symbols;
+
+const BOLD: Style = Style::new().bold();
+
+/// What the report is made of.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// The trace.
+    pub trace: &'a Trace<'a>,
+    /// Its live heap and totals.
+    pub measured: &'a Measured,
+    /// Which bytes are ranked.
+    pub metric: Metric,
+    /// The heaviest stacks.
+    pub ranked: &'a [Ranked],
+    /// Names of their frames.
+    pub symbols: &'a Symbols,
+}
+
+/// How long the trace is, in seconds: to its last event or memory reading.
+pub fn seconds(trace: &Trace<'_>, replay: &Replay) -> f64 {
+    let reading = trace.readings().last().map_or(0, |reading| reading.time);
+    let last = replay.last.map_or(0, |time| time.0).max(reading);
+    trace.seconds(tftrace_format::Ticks(last))
+}
+
+/// The line that puts our live total beside the allocator's.
+pub fn reconciled(at: Option<&AtReading>) -> String {
+    let Some(at) = at else {
+        return "live malloc blocks: not compared, glibc's own figure is not in the trace".into();
+    };
+    let difference = difference(at);
+    format!(
+        "live malloc blocks: {} as requested, {} as glibc counts them; glibc itself says {} in use \
+         (difference {:+.1} %, {})",
+        bytes(at.bytes),
+        bytes(at.chunk_bytes),
+        bytes(at.malloc_in_use),
+        difference.percent,
+        signed_bytes(difference.bytes),
+    )
+}
+
+/// The number of events, by kind.
+pub fn events(measured: &Measured) -> String {
+    let counts = &measured.replay.counts;
+    format!(
+        "{} ({}, {}, {}) and {} folded",
+        count(counts.sum()),
+        counted(counts.allocations, "allocation"),
+        counted(counts.frees, "free"),
+        counted(counts.marks, "mark"),
+        counted(measured.temporaries.blocks, "temporary allocation"),
+    )
+}
+
+impl Report<'_> {
+    /// Writes all of it.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.process(out)?;
+        self.memory(out)?;
+        self.stacks(out)?;
+        writeln!(out)?;
+        for line in wholeness::lines(self.trace) {
+            writeln!(out, "{line}")?;
+        }
+        for warning in self.symbols.warnings() {
+            writeln!(out, "warning: {}", plain(warning))?;
+        }
+        Ok(())
+    }
+
+    fn process(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (trace, header) = (self.trace, self.trace.header());
+        let executable = String::from_utf8_lossy(header.executable);
+        writeln!(out, "process:    {BOLD}{}{BOLD:#}", plain(&trace.command_line()))?;
+        writeln!(out, "            pid {}, executable {}", header.pid, plain(&executable))?;
+        writeln!(out, "duration:   {}", duration(seconds(trace, &self.measured.replay)))?;
+        writeln!(out, "events:     {}", events(self.measured))
+    }
+
+    fn memory(&self, out: &mut dyn Write) -> io::Result<()> {
+        let heap = &self.measured.replay.heap;
+        writeln!(
+            out,
+            "\n{BOLD}{:<12}{:>36}{:>36}{BOLD:#}",
+            "memory", "peak", "unfreed at the end"
+        )?;
+        for domain in Domain::ALL {
+            let (peak, end) = (heap.peak(domain), heap.level(domain));
+            if peak.blocks > 0 {
+                let noun = if domain == Domain::Mmap { "range" } else { "block" };
+                let level = |level: crate::heap::Level| {
+                    format!("{} in {}", bytes(level.bytes), counted(level.blocks, noun))
+                };
+                writeln!(out, "{:<12}{:>36}{:>36}", domain.name(), level(peak), level(end))?;
+            }
+        }
+        let peak = &self.measured.replay.peak;
+        if let Some(time) = peak.time {
+            let when = duration(self.trace.seconds(time));
+            writeln!(
+                out,
+                "malloc and mmap together were largest after {when}: {}",
+                bytes(peak.bytes)
+            )?;
+        }
+        let file_backed = heap.file_backed();
+        if file_backed.blocks > 0 {
+            writeln!(
+                out,
+                "not counted: {} of mapped files in {}, which is page cache and not the process's own memory",
+                bytes(file_backed.bytes),
+                counted(file_backed.blocks, "range"),
+            )?;
+        }
+        writeln!(out, "{}", reconciled(self.measured.replay.at_reading.as_ref()))
+    }
+
+    fn stacks(&self, out: &mut dyn Write) -> io::Result<()> {
+        let sum = self.measured.totals.sum();
+        let what = self.metric.bytes_in_words();
+        if self.ranked.is_empty() {
+            return writeln!(out, "\n{BOLD}{}: {what}{BOLD:#}", bytes(sum.bytes));
+        }
+        let shown = counted(self.ranked.len() as u64, "heaviest call stack");
+        writeln!(
+            out,
+            "\n{BOLD}{what}: {} in {}; the {shown} of {}{BOLD:#}",
+            bytes(sum.bytes),
+            counted(sum.blocks, "block"),
+            count(self.measured.totals.iter().count() as u64),
+        )?;
+        for (rank, Ranked { key: (domain, stack), level }) in self.ranked.iter().enumerate() {
+            writeln!(
+                out,
+                "\n{BOLD}{:>3}. {} {} in {}{BOLD:#}, {} on average, {} of all  ({})",
+                rank + 1,
+                bytes(level.bytes),
+                self.metric.state_in_words(),
+                counted(level.blocks, "block"),
+                bytes(level.bytes / level.blocks.max(1)),
+                share(level.bytes, sum.bytes),
+                domain.name(),
+            )?;
+            for line in call_stack::lines(self.trace, self.symbols, *stack) {
+                writeln!(out, "       {line}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! Names for return addresses: symbol tables, DWARF, demangling.
+
+mod demangle;
+mod function_symbols;
+mod object_file;
+mod resolver;
+mod source_lines;
+
+pub use demangle::{demangle, shorten};
+pub use resolver::{Place, Symbols, resolve};

@@ -1,0 +1,208 @@
+//! Names the frames that will be shown, object file by object file.
+//!
+//! Never looks up an address that nobody asked for, and never holds two object files at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tftrace_format::Frame;
+use tftrace_format::reader::{LoadedObject, Trace};
+
+use super::object_file::look_up;
+use crate::progress::Progress;
+
+/// A function on a call stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The function's name, or `module+0xoffset`.
+    pub function: String,
+    /// File and line, where known.
+    pub location: Option<String>,
+    /// The object file's name without its folder.
+    pub module: Option<Arc<str>>,
+    /// Whether the compiler put it into the next place.
+    pub inlined: bool,
+}
+
+impl Place {
+    fn unnamed(function: impl Into<String>) -> Self {
+        Self { function: function.into(), location: None, module: None, inlined: false }
+    }
+}
+
+/// Names of frames.
+#[derive(Clone, Debug, Default)]
+pub struct Symbols {
+    places: FxHashMap<Frame, Vec<Place>>,
+    warnings: Vec<String>,
+}
+
+impl Symbols {
+    /// The functions of a frame, innermost first. Empty for a frame that was not asked for.
+    pub fn places(&self, frame: Frame) -> &[Place] {
+        self.places.get(&frame).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Object files without names: one line each, with the reason.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+/// The name of a path's last part.
+pub(crate) fn module_name(path: &[u8]) -> String {
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    if name.is_empty() { "[unknown]".into() } else { String::from_utf8_lossy(name).into_owned() }
+}
+
+/// Frames of one object file, with their addresses in the file's own numbering.
+#[derive(Default)]
+struct Wanted(Vec<(u64, Frame)>);
+
+/// Names these frames.
+pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
+    let mut symbols = Symbols::default();
+    let mut files: BTreeMap<(&[u8], &[u8]), Wanted> = BTreeMap::new();
+    for &frame in frames {
+        match frame {
+            Frame::Native { mapping, offset } => {
+                let Some(object) = trace.object(mapping) else {
+                    let name = format!("[object {}]+{offset:#x}", mapping.0);
+                    symbols.places.insert(frame, vec![Place::unnamed(name)]);
+                    continue;
+                };
+                let key = (path_of(trace, object), object.build_id.as_slice());
+                files.entry(key).or_default().0.push((object.file_address(offset), frame));
+            }
+            Frame::Raw { address } => {
+                symbols.places.insert(frame, vec![Place::unnamed(format!("{address:#x}"))]);
+            }
+            Frame::Truncated => {
+                let text = "[frames left out: deeper than TFTRACE_DEPTH]";
+                symbols.places.insert(frame, vec![Place::unnamed(text)]);
+            }
+            Frame::Unknown => {
+                symbols.places.insert(frame, vec![Place::unnamed("[unknown frames]")]);
+            }
+        }
+    }
+    let progress = Progress::begin("reading symbols", files.len() as u64);
+    for (at, ((path, build_id), wanted)) in files.into_iter().enumerate() {
+        symbols.name_file(path, build_id, wanted);
+        progress.at(at as u64 + 1);
+    }
+    symbols
+}
+
+/// The loader gives the executable itself no name.
+fn path_of<'a>(trace: &'a Trace<'_>, object: &'a LoadedObject) -> &'a [u8] {
+    if object.path.is_empty() { trace.header().executable } else { &object.path }
+}
+
+impl Symbols {
+    fn name_file(&mut self, path: &[u8], build_id: &[u8], wanted: Wanted) {
+        if path == b"linux-vdso.so.1" || path == b"[vdso]" {
+            return self.name_by_offset("[vdso]", wanted);
+        }
+        let module = module_name(path);
+        // A frame holds the return address; the call before it is what is shown.
+        let call = |address: u64| address.wrapping_sub(1);
+        let mut addresses: Vec<u64> = wanted.0.iter().map(|(address, _)| call(*address)).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let functions = match look_up(path, build_id, &addresses) {
+            Ok(functions) => functions,
+            Err(reason) => {
+                let path = String::from_utf8_lossy(path);
+                self.warnings.push(format!("{path}: no function names: {reason}"));
+                return self.name_by_offset(&module, wanted);
+            }
+        };
+        let shared: Arc<str> = Arc::from(module.as_str());
+        for (address, frame) in wanted.0 {
+            let Ok(at) = addresses.binary_search(&call(address)) else { continue };
+            let last = functions[at].len().saturating_sub(1);
+            let places = functions[at].iter().enumerate().map(|(depth, function)| Place {
+                function: function.name.clone().unwrap_or_else(|| format!("{module}+{address:#x}")),
+                location: function.location.clone(),
+                module: Some(Arc::clone(&shared)),
+                inlined: depth < last,
+            });
+            let places = places.collect();
+            self.places.insert(frame, places);
+        }
+    }
+
+    fn name_by_offset(&mut self, module: &str, wanted: Wanted) {
+        for (address, frame) in wanted.0 {
+            self.places.insert(frame, vec![Place::unnamed(format!("{module}+{address:#x}"))]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tftrace_format::builder::{Packing, TraceBuilder};
+
+    #[test]
+    fn frames_without_a_file_have_names_and_one_warning_a_module() {
+        let mut builder = TraceBuilder::new();
+        let gone = builder.object("/nowhere/libgone.so (deleted)", 0x10_0000, 0x9000, &[1; 20]);
+        let vdso = builder.object("linux-vdso.so.1", 0x20_0000, 0x1000, &[]);
+        let bytes = builder.build(Packing::Raw);
+        let trace = Trace::open(&bytes).unwrap();
+        let expected = [
+            (Frame::Native { mapping: gone, offset: 0x10 }, "libgone.so+0x10"),
+            (Frame::Native { mapping: gone, offset: 0x20 }, "libgone.so+0x20"),
+            (Frame::Native { mapping: vdso, offset: 0x30 }, "[vdso]+0x30"),
+            (Frame::Raw { address: 0x40 }, "0x40"),
+            (Frame::Unknown, "[unknown frames]"),
+        ];
+        let symbols = resolve(&trace, &expected.iter().map(|(frame, _)| *frame).collect());
+        for (frame, name) in expected {
+            assert_eq!(symbols.places(frame), [Place::unnamed(name)]);
+        }
+        let gone =
+            "/nowhere/libgone.so (deleted): no function names: the file is gone or cannot be read";
+        assert_eq!(symbols.warnings(), [gone]);
+    }
+
+    #[test]
+    fn this_program_finds_its_own_functions_with_file_and_line() {
+        let mut builder = TraceBuilder::new();
+        let path = std::env::current_exe().unwrap();
+        let mapped = crate::input::MappedFile::open(&path).unwrap();
+        let file = object::File::parse(mapped.bytes()).unwrap();
+        use object::{Object, ObjectSymbol};
+        let symbol = file
+            .symbols()
+            .find(|symbol| symbol.name().is_ok_and(|name| name.contains("marker_function")))
+            .unwrap();
+        let build_id = file.build_id().unwrap().unwrap_or_default();
+        let path = path.to_str().unwrap();
+        let right = builder.object(path, 0x1000_0000, 1 << 30, build_id);
+        let wrong = builder.object(path, 0x9000_0000, 1 << 30, &[9; 20]);
+        let bytes = builder.build(Packing::Raw);
+        let trace = Trace::open(&bytes).unwrap();
+        // The builder maps file address 0 at the start, and the frame is a return address.
+        let offset = symbol.address() + 1;
+        let (right, wrong) =
+            (Frame::Native { mapping: right, offset }, Frame::Native { mapping: wrong, offset });
+        let symbols = resolve(&trace, &[right, wrong].into_iter().collect());
+        let place = symbols.places(right).last().unwrap();
+        assert!(place.function.ends_with("marker_function"), "{place:?}");
+        assert!(place.location.as_ref().unwrap().contains("resolver.rs:"), "{place:?}");
+        assert!(symbols.places(wrong)[0].function.contains("+0x"));
+        assert_eq!(symbols.warnings().len(), 1);
+        assert!(symbols.warnings()[0].ends_with("another build than the one that was traced"));
+        assert_eq!(marker_function(2), 5);
+    }
+
+    #[inline(never)]
+    fn marker_function(number: u64) -> u64 {
+        std::hint::black_box(number) + 3
+    }
+}

@@ -1,0 +1,334 @@
+//! Composes a small trace in memory: the writer of tests and synthetic benchmarks.
+//!
+//! Uses only the encoders of this crate, so what it writes is what the tracer writes. It never
+//! touches a file, and it never drops an event silently: what does not fit is a counted loss.
+
+use std::collections::HashMap;
+
+use crate::chunk::{ChunkHeader, ChunkKind, Codec, framed_len};
+use crate::counters::{COUNTERS_PAGE, Counter};
+use crate::event::{EVENT_BYTES, Event, RawEvent};
+use crate::header::{ClockKind, HEADER_LIMIT, Header};
+use crate::ids::{LabelId, MappingId, StackId, Ticks};
+use crate::node::{Frame, NODE_BYTES, Node};
+use crate::page::{
+    EVENTS_PER_PAGE, NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind,
+    TOTALS_PER_PAGE,
+};
+use crate::page_codec::{
+    PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, compress, write_events, write_totals,
+};
+use crate::record::{Mapping, MemoryReading, RECORD_LIMIT, Record};
+use crate::totals::{TOTALS_BYTES, Temporaries};
+
+/// How events and temporaries are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// As a thread leaves them: pages of the file.
+    Raw,
+    /// As the drain leaves them: compressed chunks.
+    Chunked,
+}
+
+/// Collects what a trace says; [`TraceBuilder::build`] writes it.
+#[derive(Clone, Debug)]
+pub struct TraceBuilder {
+    header: Header<'static>,
+    nodes: Vec<Node>,
+    node_ids: HashMap<(Option<StackId>, Frame), StackId>,
+    /// One record each, as bytes.
+    records: Vec<Vec<u8>>,
+    mappings: u32,
+    labels: u32,
+    events: Vec<(PageThread, Vec<(Event, RawEvent)>)>,
+    temporaries: Vec<(PageThread, Vec<Temporaries>)>,
+    counters: HashMap<Counter, u64>,
+}
+
+impl Default for TraceBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TraceBuilder {
+    /// A trace of process 4 that says nothing yet; its clock ticks a thousand million times a second.
+    pub fn new() -> Self {
+        let header = Header {
+            pid: 4,
+            parent_pid: 3,
+            process_start: 2,
+            ticks_per_second: 1_000_000_000,
+            clock_origin: 1,
+            wall_clock_ns: 1,
+            clock: ClockKind::Monotonic,
+            depth: 1024,
+            command_line: b"python\0serve.py\0",
+            executable: b"/usr/bin/python3",
+        };
+        Self {
+            header,
+            nodes: Vec::new(),
+            node_ids: HashMap::new(),
+            records: Vec::new(),
+            mappings: 0,
+            labels: 0,
+            events: Vec::new(),
+            temporaries: Vec::new(),
+            counters: HashMap::new(),
+        }
+    }
+
+    /// Replaces the header.
+    pub fn header(&mut self, header: Header<'static>) -> &mut Self {
+        self.header = header;
+        self
+    }
+
+    /// The stack of these frames, from root to leaf. Equal stacks have one id.
+    ///
+    /// # Panics
+    /// Without frames, which no stack of a trace is.
+    pub fn stack(&mut self, frames: &[Frame]) -> StackId {
+        let mut parent = None;
+        for &frame in frames {
+            parent = Some(self.node(parent, frame));
+        }
+        parent.expect("a stack has at least one frame")
+    }
+
+    fn node(&mut self, parent: Option<StackId>, frame: Frame) -> StackId {
+        let Self { nodes, node_ids, .. } = self;
+        *node_ids.entry((parent, frame)).or_insert_with(|| {
+            nodes.push(Node { parent, frame });
+            let number = u32::try_from(nodes.len()).expect("fewer than 2^32 stacks");
+            StackId::new(number).expect("counted from 1")
+        })
+    }
+
+    /// Adds an object file that is mapped at `start`, its file addresses beginning at 0.
+    pub fn object(&mut self, path: &str, start: u64, len: u64, build_id: &[u8]) -> MappingId {
+        let id = MappingId(self.mappings);
+        self.mappings += 1;
+        let path = path.as_bytes();
+        let seen = Ticks(1);
+        self.record(&Record::Mapped(Mapping { id, start, len, bias: start, seen, build_id, path }));
+        id
+    }
+
+    /// Adds a record.
+    ///
+    /// # Panics
+    /// If it is larger than [`RECORD_LIMIT`].
+    pub fn record(&mut self, record: &Record<'_>) -> &mut Self {
+        let mut room = vec![0; RECORD_LIMIT];
+        let len = record.to_wire(&mut room).expect("the record is within RECORD_LIMIT");
+        room.truncate(len);
+        self.records.push(room);
+        self
+    }
+
+    /// Adds a reading of the process's memory.
+    pub fn reading(&mut self, reading: MemoryReading) -> &mut Self {
+        self.record(&Record::Memory(reading))
+    }
+
+    /// Names a mark.
+    pub fn label(&mut self, text: &str) -> LabelId {
+        let id = LabelId(self.labels);
+        self.labels += 1;
+        self.record(&Record::Label { id, text: text.as_bytes() });
+        id
+    }
+
+    /// Adds a note of the tracer.
+    pub fn note(&mut self, text: &str) -> &mut Self {
+        self.record(&Record::Note { text: text.as_bytes() })
+    }
+
+    /// Sets a counter. [`Counter::PagesTaken`] is counted by [`TraceBuilder::build`].
+    pub fn counter(&mut self, counter: Counter, value: u64) -> &mut Self {
+        self.counters.insert(counter, value);
+        self
+    }
+
+    /// Adds an event of the thread with this number. An address that does not fit is a counted loss.
+    pub fn event(&mut self, thread: u32, event: Event) -> &mut Self {
+        match RawEvent::pack(&event) {
+            Some(raw) => {
+                // Sizes above a tebibyte are rounded by a page, and so they are by the drain.
+                let event = raw.unpack().expect("what was packed can be unpacked");
+                of_thread(&mut self.events, thread).push((event, raw));
+            }
+            None => *self.counters.entry(Counter::LostBadAddress).or_default() += 1,
+        }
+        self
+    }
+
+    /// Adds temporaries of the thread with this number. A size that does not fit is ignored.
+    pub fn temporaries(&mut self, thread: u32, entry: Temporaries) -> &mut Self {
+        if entry.key.to_wire().is_some() {
+            of_thread(&mut self.temporaries, thread).push(entry);
+        }
+        self
+    }
+
+    /// The bytes of the trace.
+    ///
+    /// # Panics
+    /// If the trace has more pages than the format can number.
+    pub fn build(&self, packing: Packing) -> Vec<u8> {
+        let mut out = Output::new(&self.header);
+        for (page, nodes) in self.nodes.chunks(NODES_PER_PAGE).enumerate() {
+            let first = u32::try_from(1 + page * NODES_PER_PAGE).expect("fewer than 2^32 stacks");
+            let words = nodes.iter().map(|node| node.to_wire());
+            let thread = PageThread { number: first, tid: 0 };
+            out.page(PageKind::Nodes, thread, Ticks(1), words.flatten(), NODE_BYTES);
+        }
+        for (thread, events) in &self.events {
+            for events in events.chunks(EVENTS_PER_PAGE) {
+                out.events(packing, *thread, events);
+            }
+        }
+        for (thread, entries) in &self.temporaries {
+            for entries in entries.chunks(TOTALS_PER_PAGE) {
+                out.totals(packing, *thread, entries);
+            }
+        }
+        for record in &self.records {
+            out.chunk(ChunkKind::Record, Codec::Plain, record, record.len(), 0);
+        }
+        out.finish(&self.counters)
+    }
+}
+
+fn of_thread<T>(threads: &mut Vec<(PageThread, Vec<T>)>, number: u32) -> &mut Vec<T> {
+    let at = threads.iter().position(|(thread, _)| thread.number == number).unwrap_or_else(|| {
+        threads.push((PageThread { number, tid: 1000 + number }, Vec::new()));
+        threads.len() - 1
+    });
+    &mut threads[at].1
+}
+
+/// The pages so far, and the chunks that will follow them as one run.
+struct Output {
+    bytes: Vec<u8>,
+    chunks: Vec<u8>,
+    serial: u64,
+}
+
+impl Output {
+    fn new(header: &Header<'_>) -> Self {
+        let mut bytes = vec![0; HEADER_LIMIT];
+        header.to_wire(&mut bytes).expect("a header is within HEADER_LIMIT");
+        bytes.resize((COUNTERS_PAGE + 1) * PAGE_BYTES, 0);
+        Self { bytes, chunks: Vec::new(), serial: 0 }
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn page(
+        &mut self,
+        kind: PageKind,
+        thread: PageThread,
+        opened: Ticks,
+        words: impl Iterator<Item = u64>,
+        entry_bytes: usize,
+    ) {
+        let start = self.bytes.len();
+        let serial = self.next_serial();
+        let header = PageHeader { kind, serial, number: thread.number, tid: thread.tid, opened };
+        self.bytes.extend_from_slice(&header.to_wire());
+        words.for_each(|word| self.bytes.extend_from_slice(&word.to_le_bytes()));
+        let entries = self.bytes.len() - start - PAGE_HEADER_BYTES;
+        assert!(entries.is_multiple_of(entry_bytes) && entries <= PAGE_BYTES - PAGE_HEADER_BYTES);
+        self.bytes.resize(start + PAGE_BYTES, 0);
+    }
+
+    fn events(&mut self, packing: Packing, thread: PageThread, events: &[(Event, RawEvent)]) {
+        if packing == Packing::Raw {
+            let opened = events.iter().map(|(event, _)| event.time()).min().unwrap_or(Ticks(1));
+            let words = events.iter().flat_map(|(_, raw)| raw.0);
+            return self.page(PageKind::Events, thread, opened, words, EVENT_BYTES);
+        }
+        let mut sorted: Vec<Event> = events.iter().map(|(event, _)| *event).collect();
+        sorted.sort_by_key(Event::order);
+        let mut room = vec![0; PLAIN_LIMIT];
+        let len = write_events(thread, sorted.into_iter(), &mut room).expect("a page fits");
+        self.packed(ChunkKind::Events, &room[..len]);
+    }
+
+    fn totals(&mut self, packing: Packing, thread: PageThread, entries: &[Temporaries]) {
+        if packing == Packing::Raw {
+            let words = entries.iter().flat_map(|entry| {
+                let key = entry.key.to_wire().expect("checked when it was added");
+                [key, Temporaries::count_to_wire(key, entry.count)]
+            });
+            return self.page(PageKind::Totals, thread, Ticks(1), words, TOTALS_BYTES);
+        }
+        let mut room = vec![0; PLAIN_LIMIT];
+        let len = write_totals(thread, entries.iter().copied(), &mut room).expect("a page fits");
+        self.packed(ChunkKind::Totals, &room[..len]);
+    }
+
+    fn packed(&mut self, kind: ChunkKind, plain: &[u8]) {
+        let mut room = vec![0; PAYLOAD_LIMIT];
+        let (codec, len) = compress(plain, &mut room).expect("PAYLOAD_LIMIT is enough");
+        let serial = self.next_serial();
+        self.chunk(kind, codec, &room[..len], plain.len(), serial);
+    }
+
+    fn chunk(&mut self, kind: ChunkKind, codec: Codec, payload: &[u8], plain: usize, serial: u64) {
+        let header = ChunkHeader {
+            kind: kind as u8,
+            codec: codec as u8,
+            payload_len: payload.len() as u32,
+            plain_len: plain as u32,
+            serial,
+        };
+        let taken = framed_len(payload.len()).expect("a payload is small");
+        let end = self.chunks.len() + taken;
+        self.chunks.extend_from_slice(&header.to_wire(payload));
+        self.chunks.extend_from_slice(payload);
+        self.chunks.resize(end, 0);
+    }
+
+    fn finish(mut self, counters: &HashMap<Counter, u64>) -> Vec<u8> {
+        if !self.chunks.is_empty() {
+            let pages = (PAGE_HEADER_BYTES + self.chunks.len()).div_ceil(PAGE_BYTES);
+            let number = u32::try_from(pages).expect("fewer than 2^32 pages");
+            let serial = self.next_serial();
+            let header =
+                PageHeader { kind: PageKind::Chunks, serial, number, tid: 0, opened: Ticks(1) };
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(&header.to_wire());
+            self.bytes.extend_from_slice(&self.chunks);
+            self.bytes.resize(start + pages * PAGE_BYTES, 0);
+        }
+        let pages = (self.bytes.len() / PAGE_BYTES) as u64;
+        let counted = counters.iter().map(|(&counter, &value)| (counter, value));
+        for (counter, value) in counted.chain([(Counter::PagesTaken, pages)]) {
+            let at = COUNTERS_PAGE * PAGE_BYTES + counter.offset();
+            self.bytes[at..at + 8].copy_from_slice(&crate::check::seal(value, 0).to_le_bytes());
+        }
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Domain;
+    use crate::reader::Trace;
+
+    #[test]
+    fn an_address_that_does_not_fit_is_a_counted_loss() {
+        let mut builder = TraceBuilder::new();
+        builder.event(0, Event::Freed { time: Ticks(1), domain: Domain::Malloc, address: 1 << 48 });
+        let bytes = builder.build(Packing::Raw);
+        assert_eq!(Trace::open(&bytes).unwrap().losses(), [(1, "an address above 2^48")]);
+    }
+}

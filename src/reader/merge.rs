@@ -73,7 +73,9 @@ impl<'a> Events<'a> {
             self.waiting.pop();
             // What cannot be read here was counted as damage by the first pass.
             if let Some((thread, mut events)) = read_page(self.bytes, source) {
-                events.sort_by_key(|event| Reverse(event.order()));
+                // Stable, then reversed: events of one tick come out as they were recorded.
+                events.sort_by_key(Event::order);
+                events.reverse();
                 if let Some(first) = events.last() {
                     let (next, number) = (first.order(), self.waiting.len());
                     self.open.push(Reverse(OpenPage { next, number, thread, events }));

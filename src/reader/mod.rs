@@ -145,7 +145,7 @@ impl<'a> Trace<'a> {
         &self.counters
     }
 
-    /// What was not readable. Complete once [`Trace::events`] has been read to its end.
+    /// What was not readable: all of it, because [`Trace::open`] looks at every page.
     pub fn damage(&self) -> &[Damage] {
         &self.damage
     }
@@ -175,7 +175,7 @@ impl<'a> Trace<'a> {
         self.totals_pages.iter().filter_map(|source| source.read(self.bytes))
     }
 
-    /// The events of all threads, in order. Damage found on the way is in [`Events::damage`].
+    /// The events of all threads, in order. What is damaged is left out and in [`Trace::damage`].
     pub fn events(&self) -> Events<'_> {
         Events::new(self.bytes, &self.event_pages)
     }

@@ -11,17 +11,16 @@ use crate::stack::{FoldedStacks, frames_of, whole};
 use crate::symbol::resolve;
 
 /// Writes the lines, sorted. No stack is left out, however small.
-pub fn write(trace: &Trace<'_>, metric: Metric, out: &mut dyn Write) -> Result<(), Error> {
+///
+/// Gives a line for each object file without names.
+pub fn write(trace: &Trace<'_>, metric: Metric, out: &mut dyn Write) -> Result<Vec<String>, Error> {
     let measured = measure(trace, metric);
     let drawn = whole(&measured.totals);
     let symbols = resolve(trace, &frames_of(trace, drawn.iter().map(|drawn| drawn.stack)));
-    for warning in symbols.warnings() {
-        anstream::eprintln!("tftrace-analyze: {}", crate::report::numbers::plain(warning));
-    }
     for line in FoldedStacks::new(trace, &symbols, &drawn).lines() {
         writeln!(out, "{line}")?;
     }
-    Ok(())
+    Ok(symbols.warnings().to_vec())
 }
 
 #[cfg(test)]

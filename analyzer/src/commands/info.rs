@@ -71,26 +71,29 @@ fn process(trace: &Trace<'_>, replay: &Replay, out: &mut dyn Write) -> io::Resul
     writeln!(out, "depth: at most {} a stack", counted(u64::from(header.depth), "frame"))?;
     writeln!(out, "duration: {}", duration(seconds(trace, replay)))?;
     let used = trace.used_bytes();
-    let pages = counted(used.div_ceil(PAGE_BYTES as u64), "page");
+    let pages = count(used.div_ceil(PAGE_BYTES as u64));
     writeln!(out, "pages: {pages} in use ({})", bytes(used))
 }
 
 fn readings(trace: &Trace<'_>, out: &mut dyn Write) -> io::Result<()> {
     let readings = trace.readings();
-    let (Some(first), Some(last)) = (readings.first(), readings.last()) else {
+    if readings.is_empty() {
         return writeln!(out, "memory readings: none");
-    };
+    }
     writeln!(out, "memory readings: {}", count(readings.len() as u64))?;
     type Field = fn(&MemoryReading) -> u64;
-    let sizes: [(&str, Field, bool); 5] = [
-        ("rss anonymous", |reading| reading.rss_anonymous, false),
-        ("rss file", |reading| reading.rss_file, false),
-        ("rss shared", |reading| reading.rss_shared, false),
-        ("malloc in use", |reading| reading.malloc_in_use, true),
-        ("malloc free", |reading| reading.malloc_free, true),
+    // A process always has resident pages and a thread: without them the kernel was not asked.
+    let of_kernel: Field = |reading| reading.rss_anonymous.saturating_add(reading.rss_file);
+    let of_malloc: Field = |reading| u64::from(reading.malloc_known);
+    let sizes: [(&str, Field, Field); 5] = [
+        ("rss anonymous", |reading| reading.rss_anonymous, of_kernel),
+        ("rss file", |reading| reading.rss_file, of_kernel),
+        ("rss shared", |reading| reading.rss_shared, of_kernel),
+        ("malloc in use", |reading| reading.malloc_in_use, of_malloc),
+        ("malloc free", |reading| reading.malloc_free, of_malloc),
     ];
-    for (name, field, of_malloc) in sizes {
-        let known = || readings.iter().filter(|reading| !of_malloc || reading.malloc_known);
+    for (name, field, is_known) in sizes {
+        let known = || readings.iter().filter(|reading| is_known(reading) > 0);
         let (Some(first), Some(last)) = (known().next(), known().next_back()) else {
             writeln!(out, "  {name}: unknown")?;
             continue;
@@ -99,17 +102,24 @@ fn readings(trace: &Trace<'_>, out: &mut dyn Write) -> io::Result<()> {
         let [first, last, peak] = [field(first), field(last), peak].map(bytes);
         writeln!(out, "  {name}: first {first}, last {last}, peak {peak}")?;
     }
-    let limit = match last.cgroup_limit {
-        0 => "none or unknown".to_owned(),
-        limit => format!("{}, in use {}", bytes(limit), bytes(last.cgroup_current)),
+    let counted_threads = || readings.iter().filter(|reading| reading.threads > 0);
+    let (Some(first), Some(last)) = (counted_threads().next(), counted_threads().next_back())
+    else {
+        return writeln!(out, "  threads: unknown");
     };
-    writeln!(out, "  cgroup limit: {limit}")?;
     let peak = readings.iter().map(|reading| reading.threads).max().unwrap_or(0);
     writeln!(
         out,
         "  threads: first {}, last {}, peak {peak}, of these {} of the tracer",
         first.threads, last.threads, last.own_threads
-    )
+    )?;
+    match readings.iter().rfind(|reading| reading.cgroup_limit > 0) {
+        None => writeln!(out, "  cgroup limit: none or unknown"),
+        Some(reading) => {
+            let [limit, current] = [reading.cgroup_limit, reading.cgroup_current].map(bytes);
+            writeln!(out, "  cgroup limit: {limit}, in use {current}")
+        }
+    }
 }
 
 fn unwinding(trace: &Trace<'_>, out: &mut dyn Write) -> io::Result<()> {

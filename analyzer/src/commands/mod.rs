@@ -13,6 +13,7 @@ use tftrace_format::reader::Trace;
 use crate::Error;
 use crate::cli::{Cli, Command};
 use crate::input::MappedFile;
+use crate::report::numbers::plain;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> Result<(), Error> {
@@ -24,7 +25,11 @@ pub fn run(cli: &Cli) -> Result<(), Error> {
         }),
         Some(Command::Folded { trace, metric }) => with_trace(trace, |opened, out| {
             crate::report::wholeness::warn(trace, opened);
-            folded::write(opened, *metric, out)
+            for warning in folded::write(opened, *metric, out)? {
+                // A closed stderr is no reason to fail.
+                let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", plain(&warning));
+            }
+            Ok(())
         }),
         None => {
             // Without a command clap insists on a trace.

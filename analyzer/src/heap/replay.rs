@@ -154,6 +154,18 @@ mod tests {
         }
     }
 
+    /// Two threads' clocks may agree on a tick; one thread's own order is known.
+    #[test]
+    fn events_of_one_tick_are_seen_in_the_order_of_recording() {
+        let mut builder = TraceBuilder::new();
+        builder.event(0, allocated(10, 16, 10_001)).event(0, allocated(10, 16, 20_001));
+        for packing in [Packing::Raw, Packing::Chunked] {
+            let bytes = builder.build(packing);
+            let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+            assert_eq!(end.heap.level(Domain::Malloc).bytes, 20_001, "{packing:?}");
+        }
+    }
+
     #[test]
     fn the_heap_is_compared_at_the_time_of_the_last_reading_that_knows() {
         let mut builder = TraceBuilder::new();

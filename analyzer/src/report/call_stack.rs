@@ -8,6 +8,8 @@ use crate::symbol::{Place, Symbols, shorten};
 
 /// The longest function name, in characters.
 const NAME_LIMIT: usize = 160;
+/// A source path longer than this is shown without its first folders.
+const PATH_LIMIT: usize = 40;
 /// A stack with more lines than this is shown without its middle.
 const LINES_LIMIT: usize = 32;
 /// Lines kept at the leaf of such a stack; the rest of the limit is kept at the root.
@@ -42,7 +44,7 @@ fn line(place: &Place) -> String {
         line.push_str(" (inlined)");
     }
     match (&place.location, &place.module) {
-        (Some(location), _) => line.push_str(&format!("  at {}", plain(location))),
+        (Some(location), _) => line.push_str(&format!("  at {}", plain(&short_path(location)))),
         (None, Some(module)) if !line.starts_with(&**module) => {
             line.push_str(&format!("  in {}", plain(module)));
         }
@@ -51,12 +53,30 @@ fn line(place: &Place) -> String {
     line
 }
 
+/// The path, or its last two parts if it is long: where a library was built says little.
+fn short_path(path: &str) -> String {
+    let mut parts = path.rsplitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(file), Some(folder), Some(_)) if path.chars().count() > PATH_LIMIT => {
+            format!("…/{folder}/{file}")
+        }
+        _ => path.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::symbol::resolve;
     use tftrace_format::Frame;
     use tftrace_format::builder::{Packing, TraceBuilder};
+
+    #[test]
+    fn a_long_source_path_keeps_its_end() {
+        assert_eq!(short_path("/src/serve/leak.c:12"), "/src/serve/leak.c:12");
+        let long = "/a/very/long/way/to/the/build/of/Python-3.11/Objects/obmalloc.c:152";
+        assert_eq!(short_path(long), "…/Objects/obmalloc.c:152");
+    }
 
     #[test]
     fn recursion_is_folded_and_a_deep_stack_loses_its_middle() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use inferno::flamegraph::{self, Options};
+use inferno::flamegraph::{self, Direction, Options};
 
 use super::numbers;
 use crate::Error;
@@ -19,6 +19,8 @@ pub fn write(
 ) -> Result<(), Error> {
     let lines: Vec<String> = stacks.lines().collect();
     let mut options = Options::default();
+    // Python stacks are hundreds of frames deep: with the root on top, the first screen says something.
+    options.direction = Direction::Inverted;
     options.title = format!("tftrace: {}", metric.bytes_in_words());
     options.subtitle = Some(numbers::plain(program)).filter(|program| !program.is_empty());
     options.count_name = metric.bytes_in_words().to_owned();

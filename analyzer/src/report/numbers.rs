@@ -75,7 +75,12 @@ pub fn duration(seconds: f64) -> String {
 
 /// Text from a trace without the characters that would command a terminal.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+    let replaced = text.chars().map(|character| match character {
+        '\n' | '\t' => ' ',
+        character if character.is_control() => '?',
+        character => character,
+    });
+    replaced.collect()
 }
 
 #[cfg(test)]
@@ -126,6 +131,6 @@ mod tests {
 
     #[test]
     fn a_trace_cannot_command_the_terminal() {
-        assert_eq!(plain("a\x1b[31mb\n"), "a?[31mb?");
+        assert_eq!(plain("a\x1b[31mb\n"), "a?[31mb ");
     }
 }

@@ -134,16 +134,18 @@ impl Report<'_> {
     fn stacks(&self, out: &mut dyn Write) -> io::Result<()> {
         let sum = self.measured.totals.sum();
         let what = self.metric.bytes_in_words();
-        if self.ranked.is_empty() {
-            return writeln!(out, "\n{BOLD}{}: {what}{BOLD:#}", bytes(sum.bytes));
-        }
-        let shown = counted(self.ranked.len() as u64, "heaviest call stack");
+        let stacks = self.measured.totals.iter().count();
+        let shown = match self.ranked.len() {
+            0 => String::new(),
+            shown if shown == stacks => String::new(),
+            shown => format!("; the {} heaviest", count(shown as u64)),
+        };
         writeln!(
             out,
-            "\n{BOLD}{what}: {} in {}; the {shown} of {}{BOLD:#}",
+            "\n{BOLD}{what}: {} in {}, from {}{shown}{BOLD:#}",
             bytes(sum.bytes),
             counted(sum.blocks, "block"),
-            count(self.measured.totals.iter().count() as u64),
+            counted(stacks as u64, "call stack"),
         )?;
         for (rank, Ranked { key: (domain, stack), level }) in self.ranked.iter().enumerate() {
             writeln!(

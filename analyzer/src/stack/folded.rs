@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tftrace_format::reader::Trace;
 use tftrace_format::{Frame, StackId};
 
@@ -42,24 +42,28 @@ impl FoldedStacks {
         let first = with_bytes().next().map(|drawn| drawn.domain);
         let several = with_bytes().any(|drawn| Some(drawn.domain) != first);
         let mut lines = BTreeMap::new();
+        // A frame stands on thousands of stacks, each hundreds of frames deep: name it once.
+        let frames = frames_of(trace, drawn.iter().map(|drawn| drawn.stack));
+        let names = frames
+            .into_iter()
+            .map(|frame| (frame, symbols.places(frame).iter().map(label).collect::<Vec<String>>()));
+        let names: FxHashMap<Frame, Vec<String>> = names.collect();
+        let mut frames = Vec::new();
+        let mut line = Vec::new();
         for drawn in with_bytes() {
-            let mut labels = Vec::new();
-            if drawn.smaller {
-                labels.push("[smaller call stacks]".to_owned());
+            frames.clear();
+            frames.extend(drawn.stack.into_iter().flat_map(|stack| trace.frames(stack)));
+            line.clear();
+            line.extend(several.then_some(drawn.domain.name()));
+            for frame in frames.iter().rev() {
+                line.extend(names.get(frame).into_iter().flatten().rev().map(String::as_str));
             }
             match drawn.stack {
-                Some(stack) => {
-                    let places = trace.frames(stack).flat_map(|frame| symbols.places(frame));
-                    labels.extend(places.map(label));
-                }
-                None if drawn.smaller => {}
-                None => labels.push("[no call stack recorded]".to_owned()),
+                _ if drawn.smaller => line.push("[smaller call stacks]"),
+                None => line.push("[no call stack recorded]"),
+                Some(_) => {}
             }
-            if several {
-                labels.push(drawn.domain.name().to_owned());
-            }
-            labels.reverse();
-            let bytes: &mut u64 = lines.entry(labels.join(";")).or_default();
+            let bytes: &mut u64 = lines.entry(line.join(";")).or_default();
             *bytes = bytes.saturating_add(drawn.bytes);
         }
         Self(lines)

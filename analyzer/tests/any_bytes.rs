@@ -95,6 +95,8 @@ fn the_report_and_its_flame_graph_show_the_unfreed_block() {
     assert!(report.ends_with(&format!("flame graph: {}\n", trace.with_extension("svg").display())));
     let again = analyze(&[], &files.with("trace.bin", &small_trace(Packing::Chunked)));
     assert_eq!(text(&again.stdout), report, "packing changes nothing");
+    let again = std::fs::read_to_string(trace.with_extension("svg")).unwrap();
+    assert_eq!(again, svg, "equal traces give equal flame graphs");
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub fn write(
     let mut options = Options::default();
     // Python stacks are hundreds of frames deep: with the root on top, the first screen says something.
     options.direction = Direction::Inverted;
+    // Equal traces give equal files, and a function has one colour in all of them.
+    options.deterministic = true;
     options.title = format!("tftrace: {}", metric.bytes_in_words());
     options.subtitle = Some(numbers::plain(program)).filter(|program| !program.is_empty());
     options.count_name = metric.bytes_in_words().to_owned();

@@ -4,7 +4,7 @@
 //! thread fills one page at a time: memory follows the number of threads, not of events.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
 use super::scan::{EventPage, Source, page_body, plain_chunk};
 use crate::event::Event;
@@ -103,12 +103,14 @@ impl Iterator for Events<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.open_pages();
-        let Reverse(mut page) = self.open.pop()?;
+        let mut first = self.open.peek_mut()?;
+        let Reverse(page) = &mut *first;
         let event = page.events.pop()?;
         let thread = page.thread;
-        if let Some(next) = page.events.last() {
-            page.next = next.order();
-            self.open.push(Reverse(page));
+        match page.events.last() {
+            // The heap is put in order again when `first` goes out of scope.
+            Some(next) => page.next = next.order(),
+            None => drop(PeekMut::pop(first)),
         }
         Some((thread, event))
     }

@@ -34,7 +34,7 @@ CACHED_ANSWERS = 64
 def load_preprocess() -> ctypes.CDLL:
     """Compiles preprocess.c with debug information, so that a leak report can name its lines."""
     # Fixed, and kept: the report is made after this program has ended, and needs the file.
-    folder = pathlib.Path(os.environ.get("TFTRACE_EXAMPLE_BUILD") or tempfile.gettempdir())
+    folder = pathlib.Path(os.environ.get("SERVE_BUILD") or tempfile.gettempdir())
     library = folder / f"libpreprocess-{os.getuid()}.so"
     fresh = library.with_suffix(f".{os.getpid()}")
     compiler = os.environ.get("CC", "cc")

@@ -27,7 +27,7 @@ fn example() -> &'static Trace {
         std::fs::create_dir_all(&place).unwrap();
         Host::program(python())
             .arg(repository().join("examples/serve.py"))
-            .env("TFTRACE_EXAMPLE_BUILD", place.to_str().unwrap())
+            .env("SERVE_BUILD", place.to_str().unwrap())
             .trace()
     })
 }

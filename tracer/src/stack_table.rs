@@ -13,7 +13,7 @@ use tftrace_format::{StackId, Ticks, check};
 use crate::spool::Spool;
 use crate::system_call;
 
-const SLOTS: usize = 1 << 21;
+const SLOTS: usize = 1 << 23;
 /// Above this the table is called full: probes would get long.
 const MOST_NODES: u32 = (SLOTS / 8 * 7) as u32;
 const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;

@@ -33,7 +33,7 @@ pub(crate) struct RunOptions {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// The most frames of a call stack [default: 1024].
-    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u16).range(8..))]
     pub(crate) depth: Option<u16>,
     /// Where the tracer writes what it has to say of itself.
     #[arg(long, value_name = "FILE")]

@@ -114,8 +114,8 @@ fn glibc_mallinfo2() -> usize {
 pub(crate) fn mallinfo2() -> Option<unsafe extern "C" fn() -> libc::mallinfo2> {
     match MALLINFO2.load(Ordering::Relaxed) {
         0 => None,
-        // SAFETY: the loader gave this address for the C function of this name and type.
         found => {
+            // SAFETY: the loader gave this address for the C function of this name and type.
             Some(unsafe { transmute::<usize, unsafe extern "C" fn() -> libc::mallinfo2>(found) })
         }
     }

@@ -49,7 +49,7 @@ impl StackTable {
 
     fn slot(&self, index: usize) -> &AtomicU32 {
         // SAFETY: masked to the table's length.
-        unsafe { &*self.slots.add(index & (SLOTS - 1)) }
+        unsafe { &*self.slots.wrapping_add(index & (SLOTS - 1)) }
     }
 
     fn page(&self, id: u32) -> Option<&AtomicPtr<u8>> {
@@ -58,7 +58,7 @@ impl StackTable {
             return None;
         }
         // SAFETY: below the array's length.
-        Some(unsafe { &*self.pages.add(page) })
+        Some(unsafe { &*self.pages.wrapping_add(page) })
     }
 
     /// The two words of a node's place in its page.
@@ -70,9 +70,9 @@ impl StackTable {
         }
         let at = PAGE_HEADER_BYTES + id as usize % NODES_PER_PAGE * NODE_BYTES;
         // SAFETY: inside the page, which stays mapped; aligned to eight bytes.
-        let first = unsafe { AtomicU64::from_ptr(page.add(at).cast()) };
+        let first = unsafe { AtomicU64::from_ptr(page.wrapping_add(at).cast()) };
         // SAFETY: as above.
-        let second = unsafe { AtomicU64::from_ptr(page.add(at + 8).cast()) };
+        let second = unsafe { AtomicU64::from_ptr(page.wrapping_add(at + 8).cast()) };
         Some([first, second])
     }
 

@@ -102,7 +102,7 @@ impl KeptStack {
             return None;
         }
         // SAFETY: `len` frames of the first array are written.
-        Some(unsafe { &*self.frames.add(index) })
+        Some(unsafe { &*self.frames.wrapping_add(index) })
     }
 
     #[inline(always)]
@@ -111,7 +111,7 @@ impl KeptStack {
             return None;
         }
         // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
-        Some(unsafe { &mut *self.frames.add(index) })
+        Some(unsafe { &mut *self.frames.wrapping_add(index) })
     }
 
     /// Keeps only the first `len` frames.
@@ -153,7 +153,7 @@ impl KeptStack {
             // SAFETY: `push_new` made sure that both together fit into the first array.
             let to = unsafe { self.frames.add(self.len) };
             // SAFETY: as above; the arrays do not overlap.
-            unsafe { to.write(from.read()) };
+            unsafe { core::ptr::copy_nonoverlapping(from, to, 1) };
             self.len = self.len.wrapping_add(1);
             self.new_len = last;
         }
@@ -172,9 +172,8 @@ impl KeptStack {
         if self.capacity != 0 {
             // SAFETY: the old first array has that many frames, the new one is larger.
             unsafe { core::ptr::copy_nonoverlapping(self.frames, new, self.len) };
+            let (from, to) = (self.frames.wrapping_add(self.capacity), new.wrapping_add(capacity));
             // SAFETY: the second array of each begins after `capacity` frames.
-            let (from, to) = unsafe { (self.frames.add(self.capacity), new.add(capacity)) };
-            // SAFETY: as above.
             unsafe { core::ptr::copy_nonoverlapping(from, to, self.new_len) };
             // SAFETY: the old mapping is this value's own.
             unsafe { system_call::unmap(self.frames.cast(), bytes(self.capacity)) };

@@ -58,7 +58,7 @@ impl ObjectTable {
             return None;
         }
         // SAFETY: below the array's length.
-        Some(unsafe { &*self.link_maps.add(index as usize) })
+        Some(unsafe { &*self.link_maps.wrapping_add(index as usize) })
     }
 
     fn start(&self, index: u32) -> Option<&AtomicU64> {
@@ -66,7 +66,7 @@ impl ObjectTable {
             return None;
         }
         // SAFETY: below the array's length.
-        Some(unsafe { &*self.starts.add(index as usize) })
+        Some(unsafe { &*self.starts.wrapping_add(index as usize) })
     }
 
     /// Where an object begins.

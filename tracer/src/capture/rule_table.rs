@@ -46,7 +46,7 @@ impl RuleTable {
     fn set(&self, key: u64) -> &[Entry; WAYS] {
         let index = (mix(key) >> 48) as usize % SETS;
         // SAFETY: below the array's length; zeros are empty entries.
-        unsafe { &(*self.0.add(index)).0 }
+        unsafe { &(*self.0.wrapping_add(index)).0 }
     }
 
     /// The rule of an address, if it was seen before.
@@ -91,7 +91,7 @@ impl RuleTable {
     pub(crate) fn forget_mapping(&self, mapping: u32) {
         for index in 0..SETS {
             // SAFETY: below the array's length.
-            for entry in unsafe { &(*self.0.add(index)).0 } {
+            for entry in unsafe { &(*self.0.wrapping_add(index)).0 } {
                 let key = entry.key.load(Ordering::Acquire);
                 if key != 0
                     && key != BUSY

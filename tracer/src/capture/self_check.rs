@@ -104,7 +104,7 @@ impl Comparison {
         self.left = self.left.checked_sub(1)?;
         // SAFETY: `left` is below the length that the kept stack had, which does not change while
         // it is compared: the lane is in use by this hook.
-        Some(unsafe { &*self.frames.add(self.left) })
+        Some(unsafe { &*self.frames.wrapping_add(self.left) })
     }
 
     fn is_next(&mut self, frame: &KeptFrame) -> bool {

@@ -38,7 +38,7 @@ impl StackRange {
     #[inline(always)]
     pub(super) fn holds_word(&self, address: u64) -> bool {
         address >= self.start
-            && address % 8 == 0
+            && address.is_multiple_of(8)
             && address.wrapping_add(8) <= self.end
             && address < self.end
     }

@@ -96,8 +96,10 @@ unsafe extern "C" fn reallocarray_hook(
         // SAFETY: see above.
         Some(bytes) => unsafe { reallocate(old, bytes, EntryRegisters { sp, bp }) },
         None => {
+            // SAFETY: always callable.
+            let errno = unsafe { libc::__errno_location() };
             // SAFETY: the calling thread's errno.
-            unsafe { *libc::__errno_location() = libc::ENOMEM };
+            unsafe { errno.write(libc::ENOMEM) };
             core::ptr::null_mut()
         }
     }

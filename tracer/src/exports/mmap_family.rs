@@ -18,7 +18,6 @@ const KEEP_OLD: c_int = 4;
 // SAFETY for all of these: the shims pass what the C caller passed, and the caller's registers; the
 // caller promises what the real function asks for.
 
-#[expect(clippy::too_many_arguments, reason = "the C function has six, the shim adds two")]
 unsafe extern "C" fn mmap_hook(
     start: Start,
     len: usize,
@@ -49,7 +48,6 @@ unsafe extern "C" fn munmap_hook(start: Start, len: usize, sp: u64, bp: u64) -> 
     error
 }
 
-#[expect(clippy::too_many_arguments, reason = "the C function has five, the shim adds three")]
 unsafe extern "C" fn mremap_hook(
     start: Start,
     len: usize,

@@ -47,10 +47,9 @@ impl Labels {
     pub(crate) fn find(&self, text: &[u8]) -> Option<Found> {
         let text = text.get(..LABEL_BYTES).unwrap_or(text);
         for index in 0..LABELS {
-            // SAFETY: below the table's length.
-            let entry = unsafe { self.0.add(index) };
-            // SAFETY: the stage is only ever used as an atomic.
-            let stage = unsafe { &*(&raw const (*entry).stage) };
+            let entry = self.0.wrapping_add(index);
+            // SAFETY: below the table's length; the stage is only ever used as an atomic.
+            let stage = unsafe { &(*entry).stage };
             let id = LabelId(index as u32);
             // Acquire: pairs with the release below; who sees READY sees the text.
             match stage.compare_exchange(EMPTY, WRITING, Ordering::AcqRel, Ordering::Acquire) {
@@ -65,7 +64,9 @@ impl Labels {
                 }
                 Err(READY) => {
                     // SAFETY: READY entries never change.
-                    let (known, len) = unsafe { (&(*entry).text, (*entry).len) };
+                    let known = unsafe { &(*entry).text };
+                    // SAFETY: as above.
+                    let len = unsafe { (*entry).len };
                     if known.get(..usize::from(len)) == Some(text) {
                         return Some(Found::Known(id));
                     }

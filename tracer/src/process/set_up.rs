@@ -168,17 +168,12 @@ fn write_header(
     let mut room = [0; HEADER_LIMIT];
     let len = header.to_wire(&mut room)?;
     let rest = room.get(TRACE_MAGIC.len()..len)?;
+    let after_magic = file.base().wrapping_add(TRACE_MAGIC.len());
     // SAFETY: page 0 is ready, larger than a header, and nobody else's yet.
-    unsafe {
-        core::ptr::copy_nonoverlapping(
-            rest.as_ptr(),
-            file.base().add(TRACE_MAGIC.len()),
-            rest.len(),
-        )
-    };
+    unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), after_magic, rest.len()) };
     let counters = COUNTERS_PAGE * PAGE_BYTES + Counter::PagesTaken.offset();
     // SAFETY: inside page 1, aligned to eight bytes.
-    let taken = unsafe { AtomicU64::from_ptr(file.base().add(counters).cast()) };
+    let taken = unsafe { AtomicU64::from_ptr(file.base().wrapping_add(counters).cast()) };
     taken.store(check::seal(2, 0), Ordering::Relaxed); // Ordered by the magic below.
     // SAFETY: the first word of page 0, aligned.
     let magic = unsafe { AtomicU64::from_ptr(file.base().cast()) };
@@ -195,7 +190,7 @@ fn main_stack_end() -> u64 {
 
 fn stack_reach() -> u64 {
     const UNLIMITED: u64 = 64 << 20;
-    match system_call::limit(libc::RLIMIT_STACK as u32) {
+    match system_call::limit(libc::RLIMIT_STACK) {
         u64::MAX => UNLIMITED,
         limit => limit.clamp(8 << 20, 1 << 30),
     }

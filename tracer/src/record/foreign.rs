@@ -33,7 +33,7 @@ impl ForeignFrees {
         // Neighbours share a cache line, as they share the thread that uses them.
         let index = ((address >> 4) ^ (address >> 24) ^ ((domain as u64) << 12)) as usize % PLACES;
         // SAFETY: below the array's length.
-        unsafe { &*self.0.add(index) }
+        unsafe { &*self.0.wrapping_add(index) }
     }
 
     /// To be called before the real free: whoever gets the address next sees this time.

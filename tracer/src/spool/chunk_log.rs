@@ -48,7 +48,7 @@ impl ChunkLog {
         let Some(place) = self.reserve(spool, now, payload.len()) else { return false };
         let Some(rest) = header.get(4..) else { return false };
         // SAFETY: `reserve` gave this place to this call alone, with room for header and payload.
-        unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), place.add(4), rest.len()) };
+        unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), place.wrapping_add(4), rest.len()) };
         // SAFETY: as above.
         let body = unsafe { place.add(header.len()) };
         // SAFETY: as above.

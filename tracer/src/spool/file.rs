@@ -48,7 +48,7 @@ impl SpoolFile {
         let file = create_new(path.as_c_str())?;
         let identity = file.identity().map_err(failed("look at"))?;
         // Growing past RLIMIT_FSIZE would send the host a SIGXFSZ.
-        let bytes = INITIAL_BYTES.min(system_call::limit(libc::RLIMIT_FSIZE as u32));
+        let bytes = INITIAL_BYTES.min(system_call::limit(libc::RLIMIT_FSIZE));
         let bytes = bytes - bytes % PAGE_BYTES as u64;
         if bytes < SMALLEST_BYTES {
             return Err(FileError { step: "size", errno: libc::EFBIG });
@@ -111,7 +111,7 @@ impl SpoolFile {
 
     /// Lengthens the file. False: not allowed, or the file is not under its path any more.
     pub(crate) fn grow(&self, bytes: u64) -> bool {
-        let allowed = self.populates && bytes <= system_call::limit(libc::RLIMIT_FSIZE as u32);
+        let allowed = self.populates && bytes <= system_call::limit(libc::RLIMIT_FSIZE);
         allowed && self.resize(bytes)
     }
 
@@ -155,7 +155,7 @@ fn move_aside(path: &CStr) -> Result<(), FileError> {
 
 /// Maps as much address space as there is, halving down to the file's least size.
 fn reserve(file: &system_call::OpenFile) -> Result<(*mut u8, u64), FileError> {
-    let limit = system_call::limit(libc::RLIMIT_AS as u32);
+    let limit = system_call::limit(libc::RLIMIT_AS);
     // A program with a limited address space must not notice that we are there.
     let mut bytes = if limit == u64::MAX { RESERVED_BYTES } else { RESERVED_BYTES.min(limit / 16) };
     bytes -= bytes % PAGE_BYTES as u64;

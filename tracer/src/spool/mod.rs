@@ -92,7 +92,7 @@ impl Spool {
             return None;
         }
         // SAFETY: one byte for every reserved page.
-        Some(unsafe { &*self.states.add(index as usize) })
+        Some(unsafe { &*self.states.wrapping_add(index as usize) })
     }
 
     fn next_free(&self, index: u64) -> Option<&AtomicU32> {
@@ -100,7 +100,7 @@ impl Spool {
             return None;
         }
         // SAFETY: one word for every reserved page.
-        Some(unsafe { &*self.next_free.add(index as usize) })
+        Some(unsafe { &*self.next_free.wrapping_add(index as usize) })
     }
 
     /// Takes a page, all zeros behind its header. `None`: the file cannot grow.
@@ -132,7 +132,9 @@ impl Spool {
         let page = self.page(index);
         if let Some(rest) = header.get(4..) {
             // SAFETY: the page is ready, larger than a header, and nobody else's yet.
-            unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), page.add(4), rest.len()) };
+            unsafe {
+                core::ptr::copy_nonoverlapping(rest.as_ptr(), page.wrapping_add(4), rest.len())
+            };
         }
         // SAFETY: the first word of the page, aligned, in memory that stays mapped.
         let magic = unsafe { AtomicU32::from_ptr(page.cast()) };
@@ -254,7 +256,7 @@ impl Spool {
         // SAFETY: the first word of the page, aligned; nobody else writes the page now.
         unsafe { AtomicU32::from_ptr(page.cast()) }.store(0, Ordering::Release);
         // SAFETY: the page is the caller's alone.
-        unsafe { page.add(4).write_bytes(0, PAGE_BYTES - 4) };
+        unsafe { page.wrapping_add(4).write_bytes(0, PAGE_BYTES - 4) };
         let (Some(state), Some(next)) =
             (self.state(u64::from(index.0)), self.next_free(u64::from(index.0)))
         else {
@@ -276,7 +278,7 @@ impl Spool {
     fn counter(&self, counter: Counter) -> &AtomicU64 {
         let place = COUNTERS_PAGE * PAGE_BYTES + counter.offset();
         // SAFETY: inside page 1, which is ready, aligned to eight bytes, and written by atomics only.
-        unsafe { AtomicU64::from_ptr(self.file.base().add(place).cast()) }
+        unsafe { AtomicU64::from_ptr(self.file.base().wrapping_add(place).cast()) }
     }
 
     fn change_counter(&self, counter: Counter, change: impl Fn(u64) -> u64) {

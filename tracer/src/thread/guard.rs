@@ -56,10 +56,7 @@ fn enter_slot(process: &'static Process, slot: &'static ThreadSlot, sp: u64) -> 
         slot.entry_sp.store(sp, Ordering::Relaxed);
     }
     compiler_fence(Ordering::SeqCst);
-    let lane = usize::from(nested);
-    // SAFETY: a field of the slot; the depth says that nobody else uses this lane.
-    let lane = unsafe { (&raw const slot.lanes).cast::<Lane>().add(lane) };
-    Some(HookEntry { process, slot, lane: lane.cast_mut(), nested })
+    Some(HookEntry { process, slot, lane: slot.lane(nested), nested })
 }
 
 /// The depth is not 0: a signal handler is running, or a jump left the tracer without a return.
@@ -77,9 +74,9 @@ fn enter_interrupted(
     // entered from above it means that the host jumped out of a handler: the old one is over.
     let on_same_stack = same_stack(process, sp, slot.entry_sp.load(Ordering::Relaxed));
     if on_same_stack && sp >= slot.entry_sp.load(Ordering::Relaxed) {
-        for lane in 0..2 {
-            // SAFETY: a field of the slot; what used the lanes is gone.
-            let lane = unsafe { &mut *(&raw const slot.lanes).cast::<Lane>().add(lane).cast_mut() };
+        for nested in [false, true] {
+            // SAFETY: this thread's own lanes; what used them is gone.
+            let lane = unsafe { &mut *slot.lane(nested) };
             lane.after_jump();
         }
         return Some(false);

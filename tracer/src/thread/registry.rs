@@ -47,7 +47,7 @@ impl Registry {
             return None;
         }
         // SAFETY: below the array's length.
-        Some(unsafe { &*self.slots.add(index as usize) })
+        Some(unsafe { &*self.slots.wrapping_add(index as usize) })
     }
 
     fn slots(&self) -> impl Iterator<Item = &'static ThreadSlot> + '_ {
@@ -126,15 +126,11 @@ impl Registry {
             if slot.owned.compare_exchange(1, 2, Ordering::AcqRel, Ordering::Relaxed).is_err() {
                 continue;
             }
-            let slot = core::ptr::from_ref(slot).cast_mut();
-            for lane in 0..2 {
+            for nested in [false, true] {
                 // SAFETY: the owner is gone and this thread moved the slot to 2: it is ours alone.
-                if let Some(lane) = unsafe { (&mut (*slot).lanes).get_mut(lane) } {
-                    lane.retire(&process.spool);
-                }
+                let lane = unsafe { &mut *slot.lane(nested) };
+                lane.retire(&process.spool);
             }
-            // SAFETY: atomics of a slot that lives for ever.
-            let slot = unsafe { &*slot };
             slot.depth.store(0, Ordering::Relaxed);
             // Release: pairs with the acquire in `claim`.
             slot.owned.store(0, Ordering::Release);

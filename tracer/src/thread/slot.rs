@@ -1,6 +1,7 @@
 //! A thread's memory in the tracer: two lanes (one for signal handlers that interrupt the tracer)
 //! and a stack for what needs more of it than the host can spare.
 
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
@@ -30,7 +31,8 @@ pub(crate) struct ThreadSlot {
     pub(crate) depth: AtomicU8,
     /// The stack pointer with which the outermost of them was entered.
     pub(crate) entry_sp: AtomicU64,
-    pub(crate) lanes: [Lane; 2],
+    /// Each for whom `owned` and `depth` make its only user.
+    lanes: [UnsafeCell<Lane>; 2],
     stack: *mut u8,
 }
 
@@ -39,14 +41,27 @@ impl ThreadSlot {
     pub(crate) fn create(process: &'static Process, index: u32) -> Option<*mut ThreadSlot> {
         let place = system_call::map_private(size_of::<ThreadSlot>()).ok()?.cast::<ThreadSlot>();
         let stack = system_call::map_private(STACK_BYTES).ok()?;
-        // SAFETY: a new private mapping of that size; zeros are an empty lane, so only these
-        // fields are written.
-        unsafe { (&raw mut (*place).process).write(process) };
+        // Zeros are a free slot with empty lanes, so only these fields are written.
+        // SAFETY: a new private mapping of that size.
+        let to_process = unsafe { &raw mut (*place).process };
         // SAFETY: as above.
-        unsafe { (&raw mut (*place).index).write(index) };
+        let to_index = unsafe { &raw mut (*place).index };
         // SAFETY: as above.
-        unsafe { (&raw mut (*place).stack).write(stack) };
+        let to_stack = unsafe { &raw mut (*place).stack };
+        // SAFETY: nobody else knows the mapping yet.
+        unsafe { to_process.write(process) };
+        // SAFETY: as above.
+        unsafe { to_index.write(index) };
+        // SAFETY: as above.
+        unsafe { to_stack.write(stack) };
         Some(place)
+    }
+
+    /// The outer lane, and the one for signal handlers that interrupt the tracer.
+    #[inline(always)]
+    pub(crate) fn lane(&self, nested: bool) -> *mut Lane {
+        let [outer, inner] = &self.lanes;
+        if nested { inner.get() } else { outer.get() }
     }
 
     /// Runs `work` on the slot's own stack. Only for the owner, and only in its outer lane.

@@ -34,7 +34,7 @@ pub(crate) unsafe extern "C" fn tftrace_mark(label: *const c_char) -> c_int {
     let label = match process.labels.find(text) {
         Some(Found::Known(label)) => label,
         Some(Found::New(id)) => {
-            let now = process.clock.before();
+            let now = process.clock.now();
             let write = || process.log.record(&process.spool, now, &Record::Label { id, text });
             if entry.nested {
                 write()

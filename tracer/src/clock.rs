@@ -31,26 +31,17 @@ impl Clock {
             ClockKind::Monotonic
         };
         let origin = match kind {
-            ClockKind::Tsc => arch::ticks_before(),
+            ClockKind::Tsc => arch::ticks(),
             ClockKind::Monotonic => clock_ns(libc::CLOCK_MONOTONIC),
         };
         Self { kind, origin, monotonic_origin: clock_ns(libc::CLOCK_MONOTONIC) }
     }
 
-    /// The time before what the caller does next. At least 1.
+    /// The time after everything that this thread has done so far. At least 1.
     #[inline(always)]
-    pub(crate) fn before(&self) -> Ticks {
+    pub(crate) fn now(&self) -> Ticks {
         self.since_origin(match self.kind {
-            ClockKind::Tsc => arch::ticks_before(),
-            ClockKind::Monotonic => clock_ns(libc::CLOCK_MONOTONIC),
-        })
-    }
-
-    /// The time after what the caller has done. At least 1.
-    #[inline(always)]
-    pub(crate) fn after(&self) -> Ticks {
-        self.since_origin(match self.kind {
-            ClockKind::Tsc => arch::ticks_after(),
+            ClockKind::Tsc => arch::ticks(),
             ClockKind::Monotonic => clock_ns(libc::CLOCK_MONOTONIC),
         })
     }
@@ -74,11 +65,11 @@ impl Clock {
         if known != 0 {
             return known;
         }
-        let (start_ns, start) = (clock_ns(libc::CLOCK_MONOTONIC), arch::ticks_before());
+        let (start_ns, start) = (clock_ns(libc::CLOCK_MONOTONIC), arch::ticks());
         loop {
             let elapsed = clock_ns(libc::CLOCK_MONOTONIC).saturating_sub(start_ns);
             if elapsed >= 200_000 {
-                let ticks = arch::ticks_before().saturating_sub(start);
+                let ticks = arch::ticks().saturating_sub(start);
                 let rate = u128::from(ticks) * 1_000_000_000 / u128::from(elapsed);
                 let rate = u64::try_from(rate).unwrap_or(1_000_000_000).max(1);
                 TICKS_PER_SECOND.store(rate, Ordering::Relaxed);

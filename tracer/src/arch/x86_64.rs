@@ -146,16 +146,12 @@ pub(crate) fn stack_pointer() -> u64 {
     value
 }
 
-/// The time stamp counter, read before anything later becomes visible to other processors.
-#[inline(always)]
-pub(crate) fn ticks_before() -> u64 {
-    // SAFETY: every x86-64 processor has the instruction; it touches two registers.
-    unsafe { core::arch::x86_64::_rdtsc() }
-}
-
 /// The time stamp counter, read after everything earlier has happened.
+///
+/// Plain `rdtsc` may run before the loads in front of it: a free would be stamped earlier than the
+/// other thread's allocation that handed it the pointer.
 #[inline(always)]
-pub(crate) fn ticks_after() -> u64 {
+pub(crate) fn ticks() -> u64 {
     let mut processor = 0;
     // SAFETY: processors with an invariant counter have the instruction; `clock` checked that.
     unsafe { core::arch::x86_64::__rdtscp(&raw mut processor) }

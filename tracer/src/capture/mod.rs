@@ -33,7 +33,7 @@ pub(crate) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Op
         return slow_unwinder::call_stack(entry, registers);
     }
     let ended_well = unwind::update(entry, registers);
-    let now = process.clock.before();
+    let now = process.clock.now();
     let stack = intern(entry, now, ended_well);
     if process.settings.check_unwind != 0 {
         self_check::every_so_often(entry, registers);

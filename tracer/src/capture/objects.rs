@@ -116,7 +116,7 @@ impl ObjectTable {
             return NO_MAPPING;
         };
         start.store(found.start, Ordering::Relaxed);
-        let now = process.clock.before();
+        let now = process.clock.now();
         let mut room = [0; 4096];
         let record = Record::Mapped(Mapping {
             id: MappingId(index),
@@ -164,7 +164,7 @@ pub(crate) fn note_free(entry: &HookEntry, registers: EntryRegisters, address: u
 fn from_loader(entry: &HookEntry, address: u64) {
     let process = entry.process;
     if process.objects.find(address).is_some() {
-        let now = process.clock.before();
+        let now = process.clock.now();
         let unload = || process.objects.unloaded(process, now, address);
         if entry.nested { unload() } else { entry.slot.on_own_stack(unload) }
     }

@@ -49,7 +49,7 @@ pub(super) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Op
             count += 1;
         }
     });
-    let now = process.clock.before();
+    let now = process.clock.now();
     let mut parent = 0;
     for address in addresses.iter().take(count).rev().filter(|address| **address != 0) {
         let frame = frame_of(entry, process, *address);

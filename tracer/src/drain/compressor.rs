@@ -48,7 +48,7 @@ fn rewrite(process: &Process, page: PageIndex, plain: &mut [u8], packed: &mut [u
     let plain = plain.get(..len)?;
     let (codec, packed_len) = compress(plain, packed)?;
     let payload = packed.get(..packed_len)?;
-    let now = Ticks(process.clock.before().0);
+    let now = Ticks(process.clock.now().0);
     let done = process.log.append(&process.spool, now, kind, (codec, payload), len, header.serial);
     done.then_some(())
 }

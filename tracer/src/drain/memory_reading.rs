@@ -29,7 +29,7 @@ pub(super) fn take(
         reading.malloc_known = true;
     }
     // Stamped at the end: what the allocator says is as of about now.
-    reading.time = process.clock.after().0;
+    reading.time = process.clock.now().0;
     reading.monotonic_ns = process.clock.monotonic_ns();
     reading
 }

@@ -42,7 +42,7 @@ fn append_allocated(
     file_backed: bool,
 ) {
     let stack = capture::call_stack(entry, registers);
-    let time = entry.process.clock.after();
+    let time = entry.process.clock.now();
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed });
     drain::after_allocation(entry, time);
 }
@@ -52,7 +52,7 @@ fn append_allocated(
 pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
     if let Some(mut entry) = guard::enter(registers.sp) {
         capture::objects::note_free(&entry, registers, address);
-        let time = entry.process.clock.before();
+        let time = entry.process.clock.now();
         let (process, thread) = (entry.process, thread(&entry));
         entry.lane().freed(process, thread, domain, address, time);
     }
@@ -66,7 +66,7 @@ pub(crate) struct Begun(Option<Ticks>);
 #[inline(always)]
 pub(crate) fn reallocating(registers: EntryRegisters, domain: Domain, address: u64) -> Begun {
     Begun(guard::enter(registers.sp).map(|mut entry| {
-        let (process, time) = (entry.process, entry.process.clock.before());
+        let (process, time) = (entry.process, entry.process.clock.now());
         entry.lane().announce_free(process, domain, address, time);
         time
     }))
@@ -94,7 +94,7 @@ pub(crate) fn reallocated(
 /// A call on a range may be about to succeed (`munmap`, `mremap`). To be called before it.
 #[inline(always)]
 pub(crate) fn range_call(registers: EntryRegisters) -> Begun {
-    Begun(guard::enter(registers.sp).map(|entry| entry.process.clock.before()))
+    Begun(guard::enter(registers.sp).map(|entry| entry.process.clock.now()))
 }
 
 /// A range died when the call was begun.
@@ -117,6 +117,6 @@ pub(crate) fn range_mapped(registers: EntryRegisters, address: u64, size: u64, f
 
 /// The program marked a point in time.
 pub(crate) fn marked(entry: &mut HookEntry, label: LabelId) {
-    let time = entry.process.clock.after();
+    let time = entry.process.clock.now();
     append(entry, &Event::Marked { time, label });
 }

@@ -1,5 +1,6 @@
 //! The last stack of a thread, root first, and room for the frames that a new one adds.
 
+use super::stack_range::StackRange;
 use crate::system_call;
 
 /// A frame, as it was when the stack was last unwound.
@@ -12,22 +13,51 @@ pub(crate) struct KeptFrame {
     pub(crate) address: u64,
     /// The frame pointer register in this frame.
     pub(crate) bp: u64,
+    /// Where `bp` was read: relative to the word above `slot`; 0 = the callee left the register alone.
+    pub(crate) bp_from: i32,
     /// Its node, once it has one.
     pub(crate) stack: u32,
     /// Its object, as [`super::objects`] numbers them, in 31 bits.
     pub(crate) mapping: u32,
     /// Whether a signal interrupted it.
     pub(crate) interrupted: bool,
+    /// Whether the step that led here used more of the stack than is remembered.
+    pub(crate) must_be_reached: bool,
+    /// What the step from here does with `bp`.
+    pub(crate) step_uses_bp: bool,
+    pub(crate) step_restores_bp: bool,
+    /// Whether the walk from here depends on `bp`: set once the frames towards the root are known.
+    pub(super) bp_matters: bool,
 }
 
 impl KeptFrame {
-    /// Whether the walk that goes on from here would be the same.
+    /// Whether the walk that goes on from here is the one that went on from `kept`, given that
+    /// what is kept towards the root still stands on the stack ([`KeptFrame::still_stands`]).
+    #[inline(always)]
+    pub(crate) fn continues_as(&self, kept: &Self) -> bool {
+        self.is_same_place(kept) && (self.bp == kept.bp || !kept.bp_matters)
+    }
+
+    /// Whether both are the same call.
     #[inline(always)]
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         self.slot == other.slot
             && self.address == other.address
-            && self.bp == other.bp
             && self.interrupted == other.interrupted
+    }
+
+    /// Whether the words of the stack that led to this frame are what they were.
+    #[inline(always)]
+    pub(super) fn still_stands(&self, range: StackRange) -> bool {
+        range.read(self.slot) == Some(self.address)
+            && !self.must_be_reached
+            && (!self.bp_matters
+                || self.bp_from == 0
+                || range.read(self.bp_place()) == Some(self.bp))
+    }
+
+    fn bp_place(&self) -> u64 {
+        self.slot.wrapping_add(8).wrapping_add_signed(i64::from(self.bp_from))
     }
 }
 
@@ -144,16 +174,26 @@ impl KeptStack {
         true
     }
 
-    /// Puts the new frames behind the kept ones, so that the stack is whole again.
+    /// Puts the new frames behind the kept ones, so that the stack is whole again. `met` is the
+    /// last kept frame as it was reached this time.
     #[inline(always)]
-    pub(crate) fn join_new(&mut self) {
+    pub(super) fn join_new(&mut self, met: Option<&KeptFrame>) {
+        let mut bp_matters = false;
+        if let (Some(met), Some(index)) = (met, self.len.checked_sub(1))
+            && let Some(kept) = self.get_mut(index)
+        {
+            (kept.bp, kept.bp_from) = (met.bp, met.bp_from);
+            bp_matters = kept.bp_matters;
+        }
         while let Some(last) = self.new_len.checked_sub(1) {
+            let from = self.frames.wrapping_add(self.capacity.wrapping_add(last));
             // SAFETY: `new_len` frames of the second array are written.
-            let from = unsafe { self.frames.add(self.capacity.wrapping_add(last)) };
+            let mut frame = unsafe { from.read() };
+            bp_matters = frame.step_uses_bp || (bp_matters && !frame.step_restores_bp);
+            frame.bp_matters = bp_matters;
+            let to = self.frames.wrapping_add(self.len);
             // SAFETY: `push_new` made sure that both together fit into the first array.
-            let to = unsafe { self.frames.add(self.len) };
-            // SAFETY: as above; the arrays do not overlap.
-            unsafe { core::ptr::copy_nonoverlapping(from, to, 1) };
+            unsafe { to.write(frame) };
             self.len = self.len.wrapping_add(1);
             self.new_len = last;
         }
@@ -196,7 +236,7 @@ mod tests {
             for address in 0..5000u64 {
                 assert!(kept.push_new(KeptFrame { address, ..Default::default() }));
             }
-            kept.join_new();
+            kept.join_new(None);
             assert_eq!(kept.len(), 5000 * (round + 1));
             assert_eq!(kept.get(0).unwrap().address, 4999, "the last pushed is the root");
             assert_eq!(kept.get(kept.len() - 1).unwrap().address, 0);

@@ -23,6 +23,18 @@ pub(crate) enum Step {
     Unknown,
 }
 
+impl Step {
+    /// Whether the way to the caller depends on `bp`, and whether the caller's `bp` is another one.
+    #[inline(always)]
+    pub(crate) fn use_of_bp(self) -> (bool, bool) {
+        match self {
+            Step::FromSp { saved_bp, .. } => (false, saved_bp.is_some()),
+            Step::Signal | Step::Root => (false, true),
+            Step::FromBp { .. } | Step::Realigned { .. } | Step::Unknown => (true, true),
+        }
+    }
+}
+
 /// A step and the object that the address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {

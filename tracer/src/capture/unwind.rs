@@ -44,7 +44,7 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
     // From the root on, while the return addresses still stand where they stood.
     let mut valid = 0;
     while let Some(frame) = kept.get(valid)
-        && range.read(frame.slot) == Some(frame.address)
+        && frame.still_stands(range)
     {
         valid += 1;
     }
@@ -60,11 +60,12 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
             valid -= 1;
         }
         let meets = valid.checked_sub(1).and_then(|last| kept_at(entry, last));
-        if meets.is_some_and(|frame| frame.is_same_place(&place.frame)) {
+        if meets.is_some_and(|frame| place.frame.continues_as(&frame)) {
             break true;
         }
         let rule = rule_of(entry, &place.frame);
         place.frame.mapping = rule.mapping;
+        (place.frame.step_uses_bp, place.frame.step_restores_bp) = rule.step.use_of_bp();
         if !entry.lane().kept.push_new(place.frame) {
             valid = 0;
             break false;
@@ -83,7 +84,7 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
     };
     let kept = &mut entry.lane().kept;
     kept.truncate(valid);
-    kept.join_new();
+    kept.join_new((valid != 0).then_some(&place.frame));
     ended_well
 }
 
@@ -182,7 +183,8 @@ fn next(entry: &mut HookEntry, place: &Place, step: Step) -> Next {
             let at = |offset: i32| range.read(frame.bp.wrapping_add_signed(i64::from(offset)));
             at(cfa).zip(at(saved_bp)).and_then(|(cfa, bp)| {
                 let place = caller(range, &frame, cfa, None)?;
-                Some(Place { frame: KeptFrame { bp, ..place.frame }, ..place })
+                let frame = KeptFrame { bp, must_be_reached: true, ..place.frame };
+                Some(Place { frame, ..place })
             })
         }
         Step::Signal => return interrupted(entry, range, sp),
@@ -210,7 +212,8 @@ fn caller(range: StackRange, frame: &KeptFrame, cfa: u64, saved_bp: Option<i32>)
         Some(offset) => range.read(cfa.wrapping_add_signed(i64::from(offset)))?,
         None => frame.bp,
     };
-    let frame = KeptFrame { slot, address, bp, ..KeptFrame::default() };
+    let bp_from = saved_bp.unwrap_or(0);
+    let frame = KeptFrame { slot, address, bp, bp_from, ..KeptFrame::default() };
     Some(Place { frame, sp: cfa, range })
 }
 
@@ -230,7 +233,8 @@ fn interrupted(entry: &mut HookEntry, range: StackRange, sp: u64) -> Next {
         let Some(range) = range_of(entry, new_sp) else { return Next::Lost };
         range
     };
-    let frame = KeptFrame { slot, address, bp, interrupted: true, ..KeptFrame::default() };
+    let flags = KeptFrame { interrupted: true, must_be_reached: true, ..KeptFrame::default() };
+    let frame = KeptFrame { slot, address, bp, ..flags };
     Next::Frame(Place { frame, sp: new_sp, range })
 }
 

@@ -23,6 +23,7 @@ mod real;
 mod record;
 mod spool;
 mod stack_table;
+mod stand_in;
 mod system_call;
 mod thread;
 

@@ -13,8 +13,7 @@ use tftrace_format::Ticks;
 use tftrace_format::record::Record;
 
 use crate::process::Process;
-use crate::system_call;
-use crate::thread::guard::HookEntry;
+use crate::thread::guard::{self, HookEntry};
 
 const NOT_STARTED: u8 = 0;
 const STARTED: u8 = 1;
@@ -27,6 +26,9 @@ const SAMPLE_MS: u64 = 250;
 static OWN_THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// What a hook does for the drain: start it, or do its sampling while there is none.
+///
+/// Only where the host is outside its allocator: starting a thread needs memory and locks. An
+/// allocator that maps memory may hold its own locks, so `mmap` never comes here.
 #[inline(always)]
 pub(crate) fn after_allocation(entry: &mut HookEntry, now: Ticks) {
     let process = entry.process;
@@ -81,11 +83,8 @@ fn start(entry: &mut HookEntry) {
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let before = unsafe { errno.read() };
-    // The new threads inherit the mask: no signal of the host's is ever delivered to them.
-    let mask = system_call::block_signals();
-    let slot = entry.slot;
-    let started = entry.muted(|| slot.on_own_stack(|| spawn(process)));
-    system_call::restore_signals(mask);
+    // The new threads inherit the blocked signals: none of the host's is ever delivered to them.
+    let started = guard::as_own_thread(|| entry.slot.on_own_stack(|| spawn(process)));
     // SAFETY: as above.
     unsafe { errno.write(before) };
     if !started {
@@ -103,7 +102,7 @@ fn spawn(process: &'static Process) -> bool {
 fn own_thread(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
     let thread = std::thread::Builder::new().name(name.into()).stack_size(256 * 1024);
     let thread = thread.spawn(move || {
-        crate::thread::guard::mark_own_thread();
+        guard::mark_own_thread();
         OWN_THREADS.fetch_add(1, Ordering::Relaxed);
         work();
         OWN_THREADS.fetch_sub(1, Ordering::Relaxed);
@@ -121,7 +120,7 @@ pub(crate) fn sample_now(entry: &mut HookEntry) {
         return;
     }
     let slot = entry.slot;
-    entry.muted(|| slot.on_own_stack(|| take_sample(process, alone, !delicate)));
+    guard::as_own_thread(|| slot.on_own_stack(|| take_sample(process, alone, !delicate)));
 }
 
 fn is_in_handler(entry: &mut HookEntry) -> bool {

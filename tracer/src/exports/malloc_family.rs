@@ -8,7 +8,8 @@ use core::ffi::{c_int, c_void};
 use tftrace_format::Domain;
 
 use crate::arch::{EntryRegisters, entry_shim};
-use crate::{real, record};
+use crate::thread::guard;
+use crate::{real, record, stand_in};
 
 type Block = *mut c_void;
 
@@ -26,10 +27,25 @@ entry_shim!(/** glibc `memalign`. */ memalign => memalign_hook, args = 2);
 entry_shim!(/** glibc `valloc`. */ valloc => valloc_hook, args = 1);
 entry_shim!(/** glibc `pvalloc`. */ pvalloc => pvalloc_hook, args = 1);
 
+/// The function that serves an allocation: the host's allocator, or for the tracer's own threads
+/// the pool, so that they never touch the host's heap.
+macro_rules! serving {
+    ($name:ident) => {
+        serving!($name, $name)
+    };
+    ($name:ident, $stand_in:ident) => {
+        if guard::is_own_thread() && stand_in::has_room() {
+            stand_in::$stand_in
+        } else {
+            real::$name()
+        }
+    };
+}
+
 #[inline(always)]
 fn allocated(registers: EntryRegisters, block: Block, size: usize) {
-    // Blocks of the first moments are the tracer's own memory and no heap blocks.
-    if !block.is_null() && !real::is_early(block) {
+    // Blocks of the pool are the tracer's own memory and no heap blocks.
+    if !block.is_null() && !stand_in::holds(block) {
         record::allocated(registers, Domain::Malloc, block as u64, size as u64);
     }
 }
@@ -39,14 +55,14 @@ fn allocated(registers: EntryRegisters, block: Block, size: usize) {
 
 unsafe extern "C" fn malloc_hook(size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
-    let block = unsafe { real::malloc()(size) };
+    let block = unsafe { serving!(malloc)(size) };
     allocated(EntryRegisters { sp, bp }, block, size);
     block
 }
 
 unsafe extern "C" fn calloc_hook(count: usize, size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
-    let block = unsafe { real::calloc()(count, size) };
+    let block = unsafe { serving!(calloc)(count, size) };
     allocated(EntryRegisters { sp, bp }, block, count.wrapping_mul(size));
     block
 }
@@ -61,13 +77,13 @@ unsafe extern "C" fn realloc_hook(old: Block, size: usize, sp: u64, bp: u64) -> 
 unsafe fn reallocate(old: Block, size: usize, registers: EntryRegisters) -> Block {
     if old.is_null() {
         // SAFETY: passed on from our caller.
-        let block = unsafe { real::realloc()(old, size) };
+        let block = unsafe { serving!(realloc)(old, size) };
         allocated(registers, block, size);
         return block;
     }
-    if real::is_early(old) {
+    if stand_in::holds(old) {
         // SAFETY: just checked.
-        let block = unsafe { real::move_early(old, size) };
+        let block = unsafe { stand_in::move_out(old, size) };
         allocated(registers, block, size);
         return block;
     }
@@ -106,7 +122,7 @@ unsafe extern "C" fn reallocarray_hook(
 }
 
 unsafe extern "C" fn free_hook(block: Block, sp: u64, bp: u64) {
-    if block.is_null() || real::is_early(block) {
+    if block.is_null() || stand_in::holds(block) {
         return;
     }
     record::freed(EntryRegisters { sp, bp }, Domain::Malloc, block as u64);
@@ -139,7 +155,7 @@ unsafe extern "C" fn posix_memalign_hook(
     bp: u64,
 ) -> c_int {
     // SAFETY: see above.
-    let error = unsafe { real::posix_memalign()(place, align, size) };
+    let error = unsafe { serving!(posix_memalign)(place, align, size) };
     if error == 0 {
         // SAFETY: the real function has just written there.
         let block = unsafe { place.read() };
@@ -150,28 +166,28 @@ unsafe extern "C" fn posix_memalign_hook(
 
 unsafe extern "C" fn aligned_alloc_hook(align: usize, size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
-    let block = unsafe { real::aligned_alloc()(align, size) };
+    let block = unsafe { serving!(aligned_alloc, memalign)(align, size) };
     allocated(EntryRegisters { sp, bp }, block, size);
     block
 }
 
 unsafe extern "C" fn memalign_hook(align: usize, size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
-    let block = unsafe { real::memalign()(align, size) };
+    let block = unsafe { serving!(memalign)(align, size) };
     allocated(EntryRegisters { sp, bp }, block, size);
     block
 }
 
 unsafe extern "C" fn valloc_hook(size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
-    let block = unsafe { real::valloc()(size) };
+    let block = unsafe { serving!(valloc)(size) };
     allocated(EntryRegisters { sp, bp }, block, size);
     block
 }
 
 unsafe extern "C" fn pvalloc_hook(size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
-    let block = unsafe { real::pvalloc()(size) };
+    let block = unsafe { serving!(pvalloc, valloc)(size) };
     allocated(EntryRegisters { sp, bp }, block, size);
     block
 }

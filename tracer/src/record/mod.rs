@@ -28,7 +28,8 @@ fn append(entry: &mut HookEntry, event: &Event) {
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, domain: Domain, address: u64, size: u64) {
     if let Some(mut entry) = guard::enter(registers.sp) {
-        append_allocated(&mut entry, registers, domain, address, size, false);
+        let time = append_allocated(&mut entry, registers, domain, address, size, false);
+        drain::after_allocation(&mut entry, time);
     }
 }
 
@@ -40,11 +41,11 @@ fn append_allocated(
     address: u64,
     size: u64,
     file_backed: bool,
-) {
+) -> Ticks {
     let stack = capture::call_stack(entry, registers);
     let time = entry.process.clock.now();
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed });
-    drain::after_allocation(entry, time);
+    time
 }
 
 /// A block is about to die. To be called before the real call.

@@ -8,6 +8,7 @@ use super::lane::Lane;
 use super::slot::ThreadSlot;
 use crate::arch;
 use crate::process::{self, Process};
+use crate::system_call;
 
 /// In the thread-local word of the tracer's own threads: their events are not the host's.
 const OWN_THREAD: usize = 1;
@@ -67,9 +68,6 @@ fn enter_interrupted(
     sp: u64,
     depth: u8,
 ) -> Option<bool> {
-    if depth == MUTED {
-        return None;
-    }
     // A handler on the same stack stands below the hook that it interrupted. A hook that is
     // entered from above it means that the host jumped out of a handler: the old one is over.
     let on_same_stack = same_stack(process, sp, slot.entry_sp.load(Ordering::Relaxed));
@@ -80,6 +78,9 @@ fn enter_interrupted(
             lane.after_jump();
         }
         return Some(false);
+    }
+    if depth == MUTED {
+        return None;
     }
     if depth == 1 {
         return Some(true);
@@ -116,6 +117,30 @@ fn enter_first(process: &'static Process, sp: u64) -> Option<HookEntry> {
 pub(crate) fn mark_own_thread() {
     // SAFETY: the word is this thread's own.
     unsafe { arch::thread_word().write(OWN_THREAD) };
+}
+
+/// Whether the calling thread is the tracer's own, or works for it just now.
+#[inline(always)]
+pub(crate) fn is_own_thread() -> bool {
+    // SAFETY: the word is this thread's own.
+    unsafe { arch::thread_word().read() == OWN_THREAD }
+}
+
+/// Runs `work`, which starts threads or reads files, as one of the tracer's own threads would: no
+/// signal interrupts it, nothing is recorded, and libc gets the memory it asks for from the tracer.
+pub(crate) fn as_own_thread<R>(work: impl FnOnce() -> R) -> R {
+    let mask = system_call::block_signals();
+    let word = arch::thread_word();
+    // SAFETY: the word is this thread's own.
+    let before = unsafe { word.read() };
+    mark_own_thread();
+    compiler_fence(Ordering::SeqCst);
+    let result = work();
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: as above.
+    unsafe { word.write(before) };
+    system_call::restore_signals(mask);
+    result
 }
 
 impl HookEntry {

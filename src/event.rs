@@ -92,7 +92,7 @@ pub enum Event {
         domain: Domain,
         /// First byte of the range.
         address: u64,
-        /// Bytes of the range.
+        /// Bytes that were handed in; the range covers whole pages ([`range_end`]).
         size: u64,
     },
     /// The program called `tftrace_mark`.
@@ -102,6 +102,12 @@ pub enum Event {
         /// Which name it gave.
         label: LabelId,
     },
+}
+
+/// The end of the range that mmap, munmap or mremap of `size` bytes at `address` means.
+pub fn range_end(address: u64, size: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    address.saturating_add(size.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX))
 }
 
 impl Event {

@@ -26,6 +26,6 @@ pub mod record;
 pub mod totals;
 pub mod varint;
 
-pub use event::{Domain, Event};
+pub use event::{Domain, Event, range_end};
 pub use ids::{LabelId, MappingId, StackId, Ticks};
 pub use node::{Frame, Node};

@@ -35,7 +35,7 @@ fn a_deep_stack_is_cut_with_a_mark_and_keeps_root_and_leaf() {
     assert_eq!(bytes(&stacks), 10_001, "{stacks:?}");
     let frames = &stacks[0].0;
     assert!((32..=66).contains(&frames.len()), "{} frames: {frames:?}", frames.len());
-    assert!(frames.iter().any(|frame| frame == "[frames left out]"), "{frames:?}");
+    assert!(frames.iter().any(|frame| frame.starts_with("[frames left out")), "{frames:?}");
     assert!(frames.iter().take(5).any(|frame| is_frame(frame, "main")), "the root: {frames:?}");
     assert!(has_chain(frames, &["recurse", "leaf"]), "the leaf: {frames:?}");
 }

@@ -1,7 +1,7 @@
 //! What is live: applies events, one after the other, to the blocks and ranges of every domain.
 
 use rustc_hash::FxHashMap;
-use tftrace_format::{Domain, Event, StackId};
+use tftrace_format::{Domain, Event, StackId, range_end};
 
 use super::ranges::{Range, RangeMap};
 use super::totals::{Level, StackTotals};
@@ -54,7 +54,7 @@ impl LiveHeap {
             Event::Allocated {
                 domain: Domain::Mmap, address, size, stack, file_backed, ..
             } => {
-                let end = address.saturating_add(size);
+                let end = range_end(address, size);
                 self.ranges.insert(address, Range { end, stack, file_backed });
                 self.set_level(Domain::Mmap, self.ranges.anonymous());
                 Change::Allocated
@@ -68,7 +68,7 @@ impl LiveHeap {
                 self.range_freed(address, end)
             }
             Event::RangeFreed { domain: Domain::Mmap, address, size, .. } => {
-                self.range_freed(address, address.saturating_add(size))
+                self.range_freed(address, range_end(address, size))
             }
             Event::Freed { domain, address, .. } | Event::RangeFreed { domain, address, .. } => {
                 self.freed(domain, address)

@@ -32,7 +32,7 @@ unsafe extern "C" fn mmap_hook(
     let mapped = unsafe { real::mmap()(start, len, protection, flags, fd, offset) };
     if mapped != libc::MAP_FAILED {
         let file_backed = flags & libc::MAP_ANONYMOUS == 0;
-        record::range_mapped(EntryRegisters { sp, bp }, mapped as u64, pages(len), file_backed);
+        record::range_mapped(EntryRegisters { sp, bp }, mapped as u64, len as u64, file_backed);
     }
     mapped
 }
@@ -43,7 +43,7 @@ unsafe extern "C" fn munmap_hook(start: Start, len: usize, sp: u64, bp: u64) -> 
     // SAFETY: see above.
     let error = unsafe { real::munmap()(start, len) };
     if error == 0 {
-        record::range_freed(registers, begun, start as u64, pages(len));
+        record::range_freed(registers, begun, start as u64, len as u64);
     }
     error
 }
@@ -64,14 +64,9 @@ unsafe extern "C" fn mremap_hook(
     let mapped = unsafe { real::mremap()(start, len, new_len, flags, target) };
     if mapped != libc::MAP_FAILED {
         if flags & KEEP_OLD == 0 && len != 0 {
-            record::range_freed(registers, begun, start as u64, pages(len));
+            record::range_freed(registers, begun, start as u64, len as u64);
         }
-        record::range_mapped(registers, mapped as u64, pages(new_len), false);
+        record::range_mapped(registers, mapped as u64, new_len as u64, false);
     }
     mapped
-}
-
-/// A range covers whole pages.
-fn pages(len: usize) -> u64 {
-    (len as u64).next_multiple_of(4096)
 }

@@ -33,10 +33,14 @@ unsafe impl Sync for StackTable {}
 // SAFETY: as above.
 unsafe impl Send for StackTable {}
 
+/// Spreads a frame below a parent over 64 bits, each of which depends on every bit of both: the
+/// two halves of a 128-bit product, as in wyhash.
 #[inline(always)]
-fn hash(parent: u32, frame: u64) -> u64 {
-    let mixed = (frame ^ u64::from(parent).rotate_left(40)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed ^ (mixed >> 29)
+pub(crate) fn hash(parent: u32, frame: u64) -> u64 {
+    let left = u128::from(frame ^ 0x9E37_79B9_7F4A_7C15);
+    let right = u128::from(u64::from(parent) ^ 0xD1B5_4A32_D192_ED03);
+    let product = left.wrapping_mul(right);
+    (product as u64) ^ ((product >> 64) as u64)
 }
 
 impl StackTable {
@@ -78,9 +82,15 @@ impl StackTable {
 
     /// The id of the stack that ends with `frame` (as [`tftrace_format::Frame::to_wire`] gives it)
     /// below `parent` (0 = it is the root). `None`: the table or the file is full, which is counted.
+    /// `hash` is [`hash`] of both.
     #[inline]
-    pub(crate) fn intern(&self, spool: &Spool, now: Ticks, parent: u32, frame: u64) -> Option<u32> {
-        let start = hash(parent, frame) as usize;
+    pub(crate) fn intern(
+        &self,
+        spool: &Spool,
+        now: Ticks,
+        (parent, frame, hash): (u32, u64, u64),
+    ) -> Option<u32> {
+        let start = hash as usize;
         let sealed = check::seal(u64::from(parent), frame);
         let mut own = 0;
         for probe in 0..SLOTS {

@@ -11,6 +11,7 @@ pub(crate) mod rule;
 pub(crate) mod rule_table;
 mod self_check;
 mod slow_unwinder;
+pub(crate) mod stack_cache;
 mod stack_range;
 mod unwind;
 
@@ -20,7 +21,7 @@ use tftrace_format::{Frame, StackId, Ticks};
 use crate::arch::EntryRegisters;
 use crate::process::Process;
 use crate::real;
-use crate::stack_table::stack_id;
+use crate::stack_table::{hash, stack_id};
 use crate::thread::guard::HookEntry;
 use kept_stack::KeptFrame;
 use objects::NO_MAPPING;
@@ -55,6 +56,20 @@ fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
     wire.to_wire()
 }
 
+/// Finds or makes the node of a frame below a parent (0 = none).
+#[inline(always)]
+fn node(entry: &mut HookEntry, now: Ticks, parent: u32, frame: u64) -> Option<u32> {
+    let process = entry.process;
+    let wanted = (parent, frame, hash(parent, frame));
+    let cache = &mut entry.lane().stacks;
+    if let Some(known) = cache.find(wanted) {
+        return Some(known);
+    }
+    let found = process.stacks.intern(&process.spool, now, wanted)?;
+    cache.remember(wanted, found);
+    Some(found)
+}
+
 /// Finds or makes the node of the kept stack.
 #[inline(always)]
 fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
@@ -66,26 +81,27 @@ fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
         process.spool.count(Counter::StacksCutShort, 1);
         kept.set_cut(true);
     }
-    let add = |parent: u32, frame: u64| process.stacks.intern(&process.spool, now, parent, frame);
     let whole = if len <= depth { len } else { depth - depth / 4 };
     let mut parent = 0;
     let mut index = kept.interned().min(whole);
     if let Some(last) = index.checked_sub(1) {
         parent = kept.get(last)?.stack;
     } else if kept.is_cut() {
-        parent = add(0, Frame::Unknown.to_wire())?;
+        parent = node(entry, now, 0, Frame::Unknown.to_wire())?;
     }
     while index < whole {
-        let frame = tree_frame(process, kept.get(index)?);
-        parent = add(parent, frame)?;
+        let frame = tree_frame(process, entry.lane().kept.get(index)?);
+        parent = node(entry, now, parent, frame)?;
+        let kept = &mut entry.lane().kept;
         kept.get_mut(index)?.stack = parent;
         index += 1;
         kept.set_interned(index);
     }
     if len > depth {
-        parent = add(parent, Frame::Truncated.to_wire())?;
+        parent = node(entry, now, parent, Frame::Truncated.to_wire())?;
         for index in len - depth / 4..len {
-            parent = add(parent, tree_frame(process, kept.get(index)?))?;
+            let frame = tree_frame(process, entry.lane().kept.get(index)?);
+            parent = node(entry, now, parent, frame)?;
         }
     }
     (len > 0).then_some(parent)

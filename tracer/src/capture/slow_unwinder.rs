@@ -53,7 +53,7 @@ pub(super) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Op
     let mut parent = 0;
     for address in addresses.iter().take(count).rev().filter(|address| **address != 0) {
         let frame = frame_of(entry, process, *address);
-        parent = process.stacks.intern(&process.spool, now, parent, frame.to_wire())?;
+        parent = super::node(entry, now, parent, frame.to_wire())?;
     }
     stack_id((parent != 0).then_some(parent))
 }

@@ -12,6 +12,7 @@ use tftrace_format::totals::{TOTALS_BYTES, Temporaries, TemporaryKey};
 use tftrace_format::{Domain, Ticks, check};
 
 use crate::capture::kept_stack::KeptStack;
+use crate::capture::stack_cache::StackCache;
 use crate::process::Process;
 use crate::spool::{PageIndex, Spool};
 
@@ -34,6 +35,7 @@ pub(crate) struct Lane {
     /// Where the allocation of an address stands, if it is in the open page (index + 1).
     finder: [u16; FINDER],
     pub(crate) kept: KeptStack,
+    pub(crate) stacks: StackCache,
 }
 
 #[inline(always)]

@@ -21,6 +21,8 @@ const FAILED: u8 = 2;
 
 /// How often memory is sampled, in milliseconds.
 const SAMPLE_MS: u64 = 250;
+/// How long to wait where a hook came at a bad moment.
+const RETRY_MS: u64 = 5;
 
 /// Drain threads that are running in this process.
 static OWN_THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -43,20 +45,19 @@ pub(crate) fn after_allocation(entry: &mut HookEntry, now: Ticks) {
 #[cold]
 fn without_drain(entry: &mut HookEntry, now: Ticks) {
     let process = entry.process;
-    if entry.nested || is_delicate(entry) {
-        return;
-    }
-    let living = process.threads.living();
-    if living > 1 && process.drain.load(Ordering::Relaxed) == NOT_STARTED {
-        start(entry);
-        return;
-    }
-    let interval = process.ticks_per_second / 1000 * SAMPLE_MS;
+    let delicate = entry.nested || is_delicate(entry);
+    let wait_ms = if delicate { RETRY_MS } else { SAMPLE_MS };
     let due = process.next_sample.load(Ordering::Relaxed);
-    let next = now.0.saturating_add(interval);
-    // One thread takes the sample; the others go on.
-    if process.next_sample.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    {
+    let next = now.0.saturating_add(process.ticks_per_second / 1000 * wait_ms);
+    // One thread does it; the others go on.
+    let mine =
+        process.next_sample.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+    if delicate || mine.is_err() {
+        return;
+    }
+    if process.drain.load(Ordering::Relaxed) == NOT_STARTED && process.threads.living() > 1 {
+        start(entry);
+    } else {
         sample_now(entry);
     }
 }

@@ -12,7 +12,7 @@ use tftrace_format::reader::Trace;
 
 use crate::Error;
 use crate::cli::{Cli, Command};
-use crate::input::MappedFile;
+use crate::input::open_trace;
 use crate::report::numbers::plain;
 
 /// Does what the command line asks for.
@@ -44,7 +44,7 @@ fn with_trace(
     path: &Path,
     command: impl FnOnce(&Trace<'_>, &mut dyn Write) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mapped = MappedFile::open(path)?;
+    let mapped = open_trace(path)?;
     let trace = Trace::open(mapped.bytes())
         .map_err(|source| Error::Trace { path: path.to_path_buf(), source })?;
     let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));

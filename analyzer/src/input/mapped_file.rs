@@ -3,17 +3,18 @@
 //! Never writes, never locks, never waits for a pipe.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use crate::Error;
 
 /// A file's bytes, where the kernel has them.
 ///
 /// If another program cuts the file off while it is mapped, reading what is gone ends this
-/// process with SIGBUS. Nothing of ours shortens a trace or a library in place: the tracer only
-/// extends its file, and package managers replace libraries by renaming.
+/// process with SIGBUS. Nothing of ours does that to bytes that were ever written: a tracer that
+/// ends cuts off what it never used, and package managers replace libraries by renaming.
 #[derive(Debug)]
 pub struct MappedFile(Option<Mmap>);
 
@@ -27,16 +28,22 @@ impl MappedFile {
             return Err(Error::NotAFile { path: path.to_path_buf() });
         }
         let file = File::open(path).map_err(fault)?;
-        if about.len() == 0 {
+        Self::of(&file, about.len()).map_err(fault)
+    }
+
+    /// Maps the first `len` bytes of an open file.
+    pub(super) fn of(file: &File, len: u64) -> io::Result<Self> {
+        if len == 0 {
             return Ok(Self(None));
         }
+        let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         // SAFETY: the mapping is read-only and private to this value. A program that still writes
         // the file (a traced process does) may change bytes that we look at; every value is
         // parsed from a copy in a register, checked, and never trusted as an index, so a change
         // is damage and no more. A file that becomes shorter ends us by SIGBUS, which the type's
         // documentation says.
         #[expect(unsafe_code, reason = "mapping a file is the one thing std cannot do safely")]
-        let map = unsafe { Mmap::map(&file) }.map_err(fault)?;
+        let map = unsafe { MmapOptions::new().len(len).map(file) }?;
         Ok(Self(Some(map)))
     }
 

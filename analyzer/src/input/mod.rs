@@ -1,5 +1,7 @@
 //! Files that are read: each is mapped.
 
 mod mapped_file;
+mod trace_file;
 
 pub use mapped_file::MappedFile;
+pub use trace_file::open_trace;

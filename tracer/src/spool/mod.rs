@@ -53,7 +53,12 @@ pub(crate) struct Spool {
     /// [`PageState`] of every page; private memory, one byte per page.
     states: *mut AtomicU8,
     next_serial: AtomicU64,
+    /// Until when nobody asks a full disk again.
+    full_until: AtomicU64,
 }
+
+/// How long a full disk is left alone: about a tenth of a second, whichever clock counts.
+const FULL_TICKS: u64 = 1 << 28;
 
 // SAFETY: the pointers are to mappings that stay for ever, and are used through atomics or by the
 // one owner that a page's state names.
@@ -76,6 +81,7 @@ impl Spool {
             next_free: next_free.cast(),
             states: states.cast(),
             next_serial: AtomicU64::new(1),
+            full_until: AtomicU64::new(0),
             file,
         })
     }
@@ -113,7 +119,7 @@ impl Spool {
     ) -> Option<PageIndex> {
         let index = match self.pop_free() {
             Some(index) => index,
-            None => self.take_fresh(1)?,
+            None => self.take_fresh(1, opened)?,
         };
         self.begin(index, kind, number, tid, opened);
         Some(index)
@@ -121,7 +127,7 @@ impl Spool {
 
     /// Takes consecutive pages for chunks. `None`: the file cannot grow.
     pub(crate) fn take_run(&self, pages: u32, opened: Ticks) -> Option<PageIndex> {
-        let index = self.take_fresh(u64::from(pages))?;
+        let index = self.take_fresh(u64::from(pages), opened)?;
         self.begin(index, PageKind::Chunks, pages, 0, opened);
         Some(index)
     }
@@ -145,7 +151,20 @@ impl Spool {
         }
     }
 
-    fn take_fresh(&self, pages: u64) -> Option<PageIndex> {
+    fn take_fresh(&self, pages: u64, now: Ticks) -> Option<PageIndex> {
+        // Relaxed: a hint. Asking takes two system calls that fail, for every event that is lost.
+        if now.0 < self.full_until.load(Ordering::Relaxed) {
+            return None;
+        }
+        let taken = self.extend(pages);
+        if taken.is_none() {
+            self.full_until.store(now.0.saturating_add(FULL_TICKS), Ordering::Relaxed);
+        }
+        taken
+    }
+
+    #[cold]
+    fn extend(&self, pages: u64) -> Option<PageIndex> {
         // Acquire/release on `taken` orders nothing but itself; the page's memory is zero already.
         let mut first = self.taken.load(Ordering::Relaxed);
         loop {

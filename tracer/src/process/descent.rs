@@ -1,8 +1,8 @@
 //! Is this program one that a traced program executed? Then it is left alone, unless asked for.
 //!
 //! The environment stays as the host made it, so the preload is inherited; what tells a descendant
-//! is that an ancestor has this library mapped, or that an earlier image of this very process left
-//! a trace.
+//! is that an ancestor has this library mapped. A process that was traced and then executed another
+//! program in its own place is no descendant: what tells it is the trace that it left.
 
 use core::ffi::CStr;
 

@@ -60,15 +60,18 @@ fn begin() -> Option<&'static Process> {
         Some((settings, own_name)) => (*settings, *own_name, true),
         None => {
             let Parsed { settings, complaint } = settings::read()?;
-            let executed = is_executed_by_traced(&settings);
+            let executed = descent::ancestor_is_traced();
             if executed && !settings.follow_exec {
                 return None;
             }
-            if let Some(complaint) = complaint {
+            // Wrapper scripts end in `exec python`: the process is still the one to be traced.
+            let own_name = executed || is_later_image(&settings);
+            // The first program said it already.
+            if let Some(complaint) = complaint.filter(|_| !own_name) {
                 complaint.say();
             }
-            *kept = Some((settings, executed));
-            (settings, executed, false)
+            *kept = Some((settings, own_name));
+            (settings, own_name, false)
         }
     };
     let path = output_path(&settings.output, system_call::process_id(), !forked && !own_name)?;
@@ -94,13 +97,13 @@ fn begin() -> Option<&'static Process> {
     }
 }
 
-fn is_executed_by_traced(settings: &Settings) -> bool {
+/// Whether this process was traced before it executed the program that it is now.
+fn is_later_image(settings: &Settings) -> bool {
     let start = descent::process_start();
     let pid = system_call::process_id();
     let own =
         [true, false].into_iter().filter_map(|plain| output_path(&settings.output, pid, plain));
-    descent::ancestor_is_traced()
-        || own.into_iter().any(|path| descent::is_own_trace(path.as_c_str(), start))
+    own.into_iter().any(|path| descent::is_own_trace(path.as_c_str(), start))
 }
 
 fn no_memory(step: &'static str) -> FileError {

@@ -38,6 +38,15 @@ impl MappingId {
     pub const LIMIT: u32 = 1 << 20;
 }
 
+/// One life of one Python code object. An address that is used again gives a new id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CodeId(pub u32);
+
+impl CodeId {
+    /// Stands for a code object that could not be written into the trace.
+    pub const UNKNOWN: CodeId = CodeId(0);
+}
+
 /// A name given to `tftrace_mark`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelId(pub u32);

@@ -27,5 +27,5 @@ pub mod totals;
 pub mod varint;
 
 pub use event::{Domain, Event, range_end};
-pub use ids::{LabelId, MappingId, StackId, Ticks};
+pub use ids::{CodeId, LabelId, MappingId, StackId, Ticks};
 pub use node::{Frame, Node};

@@ -3,10 +3,11 @@
 //! ```text
 //! word 0   0..32 parent (0 = root)   32..56 zero   56..64 check byte of both words
 //! word 1   60..64 kind   native: 40..60 mapping, 0..40 offset   raw: 0..48 address
+//!                        Python: 24..56 code, 0..24 instruction
 //! ```
 
 use crate::check;
-use crate::ids::{MappingId, StackId};
+use crate::ids::{CodeId, MappingId, StackId};
 
 /// The bytes of a node in a page.
 pub const NODE_BYTES: usize = 16;
@@ -26,6 +27,13 @@ pub enum Frame {
         /// The address; below 2^48.
         address: u64,
     },
+    /// A Python function that was running, below the native frame of the interpreter that ran it.
+    Python {
+        /// Which code object.
+        code: CodeId,
+        /// The instruction it had reached, in units of two bytes from the code's first; below 2^24.
+        instruction: u32,
+    },
     /// Frames were left out here, because the stack is deeper than `TFTRACE_DEPTH`.
     Truncated,
     /// Frames are missing here, because the unwinder could not go on.
@@ -36,6 +44,8 @@ const KIND_NATIVE: u64 = 1;
 const KIND_RAW: u64 = 2;
 const KIND_TRUNCATED: u64 = 3;
 const KIND_UNKNOWN: u64 = 4;
+const KIND_PYTHON: u64 = 5;
+const INSTRUCTION_MASK: u64 = (1 << 24) - 1;
 const OFFSET_MASK: u64 = (1 << 40) - 1;
 
 impl Frame {
@@ -49,6 +59,10 @@ impl Frame {
                 (KIND_NATIVE << 60) | (u64::from(mapping.0) << 40) | offset
             }
             Frame::Raw { address } if address >> 48 == 0 => (KIND_RAW << 60) | address,
+            Frame::Python { code, instruction } => {
+                let instruction = u64::from(instruction).min(INSTRUCTION_MASK);
+                (KIND_PYTHON << 60) | (u64::from(code.0) << 24) | instruction
+            }
             Frame::Truncated => KIND_TRUNCATED << 60,
             _ => KIND_UNKNOWN << 60,
         }
@@ -62,6 +76,10 @@ impl Frame {
                 offset: word & OFFSET_MASK,
             },
             KIND_RAW => Frame::Raw { address: word & ((1 << 48) - 1) },
+            KIND_PYTHON => Frame::Python {
+                code: CodeId((word >> 24) as u32),
+                instruction: (word & INSTRUCTION_MASK) as u32,
+            },
             KIND_TRUNCATED => Frame::Truncated,
             KIND_UNKNOWN => Frame::Unknown,
             _ => return None,
@@ -103,6 +121,7 @@ mod tests {
         for frame in [
             Frame::Native { mapping: MappingId(MappingId::LIMIT - 1), offset: OFFSET_MASK },
             Frame::Raw { address: 0xFFFF_FFFF_FFFF },
+            Frame::Python { code: CodeId(u32::MAX), instruction: (1 << 24) - 1 },
             Frame::Truncated,
             Frame::Unknown,
         ] {

@@ -1,10 +1,12 @@
 //! Records: what is written rarely, one to a chunk. Mappings, samples of memory, names.
 
-use crate::ids::{LabelId, MappingId, Ticks};
+use crate::ids::{CodeId, LabelId, MappingId, Ticks};
 use crate::varint::{Reader, Writer};
 
-/// The largest record, in bytes.
+/// The largest record, in bytes; a Python code object's may be larger ([`CODE_LIMIT`]).
 pub const RECORD_LIMIT: usize = 8 * 1024;
+/// The largest record of a Python code object, in bytes.
+pub const CODE_LIMIT: usize = 64 * 1024;
 
 /// An object file in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,41 @@ pub struct Mapping<'a> {
     pub build_id: &'a [u8],
     /// The path under which it was loaded.
     pub path: &'a [u8],
+}
+
+/// How a code object says which instruction is of which line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LineTable {
+    /// `co_lnotab`, up to CPython 3.9: bytes of code and lines, in pairs.
+    Lnotab = 1,
+    /// `co_linetable` of CPython 3.10 (PEP 626).
+    Pep626 = 2,
+    /// `co_linetable` from CPython 3.11 on: locations of entries of variable length.
+    Locations = 3,
+}
+
+impl LineTable {
+    fn from_wire(number: u8) -> Option<Self> {
+        [Self::Lnotab, Self::Pep626, Self::Locations].into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
+/// A Python code object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code<'a> {
+    /// Names it in stack frames.
+    pub id: CodeId,
+    /// The line that its first instruction counts from.
+    pub first_line: u32,
+    /// `co_name`, in UTF-8.
+    pub name: &'a [u8],
+    /// `co_filename`, in UTF-8.
+    pub file: &'a [u8],
+    /// What `lines` is.
+    pub line_table: LineTable,
+    /// The table itself, as the interpreter keeps it; cut off if it is very long.
+    pub lines: &'a [u8],
 }
 
 /// What the process's memory looked like at one time. Sizes in bytes.
@@ -79,6 +116,8 @@ pub enum Record<'a> {
         /// The name.
         text: &'a [u8],
     },
+    /// A Python code object was first seen on a stack.
+    Code(Code<'a>),
     /// The tracer's own notes: what it could not do.
     Note {
         /// One line.
@@ -116,6 +155,15 @@ impl<'a> Record<'a> {
                 out.number(u64::from(id.0));
                 out.bytes(text);
             }
+            Record::Code(code) => {
+                out.byte(6);
+                out.number(u64::from(code.id.0));
+                out.number(u64::from(code.first_line));
+                out.bytes(code.name);
+                out.bytes(code.file);
+                out.byte(code.line_table as u8);
+                out.bytes(code.lines);
+            }
             Record::Note { text } => {
                 out.byte(5);
                 out.bytes(text);
@@ -147,6 +195,14 @@ impl<'a> Record<'a> {
                 text: input.bytes()?,
             },
             5 => Record::Note { text: input.bytes()? },
+            6 => Record::Code(Code {
+                id: CodeId(u32::try_from(input.number()?).ok()?),
+                first_line: u32::try_from(input.number()?).ok()?,
+                name: input.bytes()?,
+                file: input.bytes()?,
+                line_table: LineTable::from_wire(input.byte()?)?,
+                lines: input.bytes()?,
+            }),
             _ => return None,
         })
     }
@@ -217,6 +273,14 @@ mod tests {
             }),
             Record::Label { id: LabelId(1), text: b"request" },
             Record::Note { text: b"hello" },
+            Record::Code(Code {
+                id: CodeId(7),
+                first_line: 42,
+                name: b"answer",
+                file: b"/app/serve.py",
+                line_table: LineTable::Locations,
+                lines: &[0x80, 1, 2],
+            }),
         ];
         for record in records {
             let mut room = [0; 256];

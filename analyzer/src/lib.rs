@@ -10,6 +10,7 @@ pub mod error;
 pub mod heap;
 pub mod input;
 pub mod progress;
+pub mod python;
 pub mod reconcile;
 pub mod report;
 pub mod stack;

@@ -14,11 +14,11 @@ use std::collections::HashMap;
 
 use crate::counters::{Counter, Counters};
 use crate::header::Header;
-use crate::ids::{LabelId, MappingId, StackId, Ticks};
+use crate::ids::{CodeId, LabelId, MappingId, StackId, Ticks};
 use crate::node::{Frame, Node};
 use crate::page::PAGE_BYTES;
 use crate::page_codec::PageThread;
-use crate::record::MemoryReading;
+use crate::record::{LineTable, MemoryReading};
 use crate::totals::Temporaries;
 
 /// An object file that was on a stack, owned.
@@ -49,6 +49,21 @@ impl LoadedObject {
     }
 }
 
+/// A Python code object that was on a stack, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeObject {
+    /// The line that its first instruction counts from.
+    pub first_line: u32,
+    /// The function's name, as tracebacks print it.
+    pub name: String,
+    /// The file it was compiled from.
+    pub file: String,
+    /// What `lines` is.
+    pub line_table: LineTable,
+    /// Which instruction is of which line.
+    pub lines: Vec<u8>,
+}
+
 /// Temporaries of one thread while one page was open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TotalsPage {
@@ -65,6 +80,7 @@ pub struct Trace<'a> {
     header: Header<'a>,
     nodes: Vec<Option<Node>>,
     objects: HashMap<MappingId, LoadedObject>,
+    codes: HashMap<CodeId, CodeObject>,
     labels: HashMap<LabelId, String>,
     readings: Vec<MemoryReading>,
     notes: Vec<String>,
@@ -101,6 +117,11 @@ impl<'a> Trace<'a> {
     /// How many stacks there are, prefixes included.
     pub fn node_count(&self) -> usize {
         self.nodes.iter().flatten().count()
+    }
+
+    /// A Python code object; `None` if it was lost to damage, or is not in the trace.
+    pub fn code(&self, id: CodeId) -> Option<&CodeObject> {
+        self.codes.get(&id)
     }
 
     /// The frames of a stack from leaf to root. A lost node ends it with [`Frame::Unknown`].

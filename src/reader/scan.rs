@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::damage::{Damage, DamageKind, OpenError};
-use super::{LoadedObject, TotalsPage, Trace};
+use super::{CodeObject, LoadedObject, TotalsPage, Trace};
 use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
 use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
@@ -101,6 +101,7 @@ impl<'a> Scan<'a> {
             header,
             nodes: Vec::new(),
             objects: HashMap::new(),
+            codes: HashMap::new(),
             labels: HashMap::new(),
             readings: Vec::new(),
             notes: Vec::new(),
@@ -295,6 +296,16 @@ impl<'a> Scan<'a> {
             Some(Record::Memory(reading)) => self.trace.readings.push(reading),
             Some(Record::Label { id, text: name }) => {
                 self.trace.labels.insert(id, text(name));
+            }
+            Some(Record::Code(code)) => {
+                let object = CodeObject {
+                    first_line: code.first_line,
+                    name: text(code.name),
+                    file: text(code.file),
+                    line_table: code.line_table,
+                    lines: code.lines.to_vec(),
+                };
+                self.trace.codes.insert(code.id, object);
             }
             Some(Record::Note { text: note }) => self.trace.notes.push(text(note)),
             None => return false,

@@ -19,6 +19,7 @@ mod drain;
 mod exports;
 mod own_memory;
 mod process;
+mod python;
 mod real;
 mod record;
 mod spool;

@@ -46,6 +46,9 @@ fn place<'a>(trace: &'a Trace<'_>, frame: Frame) -> (u8, &'a [u8], u64) {
             None => (1, &[], offset),
         },
         Frame::Raw { address } => (2, &[], address),
+        Frame::Python { code, instruction } => {
+            (5, &[], u64::from(code.0) << 32 | u64::from(instruction))
+        }
         Frame::Truncated => (3, &[], 0),
         Frame::Unknown => (4, &[], 0),
     }

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tftrace_format::Frame;
 use tftrace_format::reader::{LoadedObject, Trace};
+use tftrace_format::{CodeId, Frame};
 
 use super::object_file::look_up;
 use crate::progress::Progress;
+use crate::python;
 
 /// A function on a call stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,9 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
             Frame::Raw { address } => {
                 symbols.places.insert(frame, vec![Place::unnamed(format!("{address:#x}"))]);
             }
+            Frame::Python { code, instruction } => {
+                symbols.places.insert(frame, vec![python_place(trace, code, instruction)]);
+            }
             Frame::Truncated => {
                 let text = "[frames left out: deeper than TFTRACE_DEPTH]";
                 symbols.places.insert(frame, vec![Place::unnamed(text)]);
@@ -94,6 +98,16 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
         progress.at(at as u64 + 1);
     }
     symbols
+}
+
+fn python_place(trace: &Trace<'_>, code: CodeId, instruction: u32) -> Place {
+    let Some(code) = trace.code(code) else { return Place::unnamed("[Python function]") };
+    let location = match python::line_of(code, instruction) {
+        Some(line) => format!("{}:{line}", code.file),
+        // Instructions that the compiler added for itself.
+        None => code.file.clone(),
+    };
+    Place { location: Some(location), ..Place::unnamed(code.name.as_str()) }
 }
 
 /// The loader gives the executable itself no name.

@@ -69,6 +69,30 @@ macro_rules! entry_shim {
 }
 pub(crate) use entry_shim;
 
+/// Defines a function of one argument that calls `before` with it, and then goes on to the function
+/// whose address `then` holds, as if that had been called.
+macro_rules! before_call {
+    ($name:ident, before = $before:path, then = $then:path) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                ".cfi_startproc",
+                "endbr64",
+                "push rdi",
+                ".cfi_adjust_cfa_offset 8",
+                "call {before}",
+                "pop rdi",
+                ".cfi_adjust_cfa_offset -8",
+                "jmp qword ptr [rip + {then}]",
+                ".cfi_endproc",
+                before = sym $before,
+                then = sym $then,
+            )
+        }
+    };
+}
+pub(crate) use before_call;
+
 // The tracer's thread-local block. Initial-exec: its place is fixed when the process starts, so
 // reaching it is two loads and never allocates, locks or calls the loader.
 global_asm!(

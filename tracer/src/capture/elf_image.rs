@@ -23,6 +23,9 @@ pub(crate) struct ElfImage {
     segments: [Segment; MOST_SEGMENTS],
     count: usize,
     bias: u64,
+    /// Where its dynamic section begins, and its bytes.
+    dynamic: (u64, u64),
+    range: (u64, u64),
 }
 
 /// # Safety
@@ -52,6 +55,8 @@ impl ElfImage {
             segments: [Segment { start: 0, end: 0, kind: 0 }; MOST_SEGMENTS],
             count: 0,
             bias: 0,
+            dynamic: (0, 0),
+            range: (found.start, found.end),
         };
         let programs =
             || (0..count as usize).map_while(|index| header.get(index * entry_bytes + table..));
@@ -61,6 +66,9 @@ impl ElfImage {
         image.bias = found.start.wrapping_sub(u64_at(first, 16) & page);
         for program in programs() {
             let kind = u32_at(program, 0);
+            if kind == libc::PT_DYNAMIC {
+                image.dynamic = (image.bias.wrapping_add(u64_at(program, 16)), u64_at(program, 32));
+            }
             if kind == libc::PT_LOAD || kind == libc::PT_NOTE {
                 let start = image.bias.wrapping_add(u64_at(program, 16));
                 // What the file holds; memory beyond it is zeros and of no interest.
@@ -93,6 +101,18 @@ impl ElfImage {
             Some(segment) => unsafe { memory(address, segment.end - address) },
             None => &[],
         }
+    }
+
+    /// The dynamic section.
+    pub(super) fn dynamic(&self) -> &[u8] {
+        let (start, len) = self.dynamic;
+        self.from(start).get(..len as usize).unwrap_or_default()
+    }
+
+    /// An address from the dynamic section: the loader has made most of them absolute, not all.
+    pub(super) fn address(&self, value: u64) -> u64 {
+        let (start, end) = self.range;
+        if (start..end).contains(&value) { value } else { self.bias.wrapping_add(value) }
     }
 
     /// The note that names this build; empty if there is none.

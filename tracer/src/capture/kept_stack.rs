@@ -15,8 +15,10 @@ pub(crate) struct KeptFrame {
     pub(crate) bp: u64,
     /// Where `bp` was read: relative to the word above `slot`; 0 = the callee left the register alone.
     pub(crate) bp_from: i32,
-    /// Its node, once it has one.
+    /// Its node, once it has one; Python frames that it runs stand above that.
     pub(crate) stack: u32,
+    /// How many Python frames stand above `stack`, those of the frames towards the root included.
+    pub(crate) python: u32,
     /// Its object, as [`super::objects`] numbers them, in 31 bits.
     pub(crate) mapping: u32,
     /// Whether a signal interrupted it.
@@ -28,6 +30,8 @@ pub(crate) struct KeptFrame {
     pub(crate) step_restores_bp: bool,
     /// Whether the walk from here depends on `bp`: set once the frames towards the root are known.
     pub(super) bp_matters: bool,
+    /// Whether a signal handler stands at or below this frame, towards the root: as above.
+    pub(super) in_handler: bool,
 }
 
 impl KeptFrame {
@@ -126,6 +130,12 @@ impl KeptStack {
         (self.len, self.new_len, self.interned, self.cut) = (0, 0, 0, false);
     }
 
+    /// Whether the leaf runs in a signal handler.
+    #[inline(always)]
+    pub(crate) fn is_in_handler(&self) -> bool {
+        self.len.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(|leaf| leaf.in_handler)
+    }
+
     #[inline(always)]
     pub(crate) fn get(&self, index: usize) -> Option<&KeptFrame> {
         if index >= self.len {
@@ -178,19 +188,20 @@ impl KeptStack {
     /// last kept frame as it was reached this time.
     #[inline(always)]
     pub(super) fn join_new(&mut self, met: Option<&KeptFrame>) {
-        let mut bp_matters = false;
+        let (mut bp_matters, mut in_handler) = (false, false);
         if let (Some(met), Some(index)) = (met, self.len.checked_sub(1))
             && let Some(kept) = self.get_mut(index)
         {
             (kept.bp, kept.bp_from) = (met.bp, met.bp_from);
-            bp_matters = kept.bp_matters;
+            (bp_matters, in_handler) = (kept.bp_matters, kept.in_handler);
         }
         while let Some(last) = self.new_len.checked_sub(1) {
             let from = self.frames.wrapping_add(self.capacity.wrapping_add(last));
             // SAFETY: `new_len` frames of the second array are written.
             let mut frame = unsafe { from.read() };
             bp_matters = frame.step_uses_bp || (bp_matters && !frame.step_restores_bp);
-            frame.bp_matters = bp_matters;
+            in_handler |= frame.interrupted;
+            (frame.bp_matters, frame.in_handler) = (bp_matters, in_handler);
             let to = self.frames.wrapping_add(self.len);
             // SAFETY: `push_new` made sure that both together fit into the first array.
             unsafe { to.write(frame) };

@@ -4,7 +4,8 @@
 //! from the leaf only until it meets it. The rules come from `.eh_frame`, once per address.
 
 mod cfi;
-mod elf_image;
+pub(crate) mod elf_image;
+pub(crate) mod elf_symbols;
 pub(crate) mod kept_stack;
 pub(crate) mod objects;
 pub(crate) mod rule;
@@ -20,9 +21,11 @@ use tftrace_format::{Frame, StackId, Ticks};
 
 use crate::arch::EntryRegisters;
 use crate::process::Process;
+use crate::python;
 use crate::real;
 use crate::stack_table::{hash, stack_id};
 use crate::thread::guard::HookEntry;
+use crate::thread::lane::Lane;
 use kept_stack::KeptFrame;
 use objects::NO_MAPPING;
 
@@ -70,39 +73,102 @@ fn node(entry: &mut HookEntry, now: Ticks, parent: u32, frame: u64) -> Option<u3
     Some(found)
 }
 
-/// Finds or makes the node of the kept stack.
+/// Finds or makes the node of the kept stack, Python frames above the native ones that run them.
 #[inline(always)]
 fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
     let process = entry.process;
-    let kept = &mut entry.lane().kept;
-    let depth = usize::from(process.settings.depth);
-    let len = kept.len();
     if !ended_well {
         process.spool.count(Counter::StacksCutShort, 1);
-        kept.set_cut(true);
+        entry.lane().kept.set_cut(true);
     }
+    let depth = usize::from(process.settings.depth);
+    let python_stays = python::update(entry);
+    let lane = entry.lane();
+    if lane.python.len() > depth {
+        // Which frames are left out depends on how many there are.
+        lane.kept.set_interned(0);
+    }
+    keep_interned(lane, python_stays);
+    let kept = &lane.kept;
+    let len = kept.len();
     let whole = if len <= depth { len } else { depth - depth / 4 };
-    let mut parent = 0;
+    let mut at = Place { stack: 0, python: 0 };
     let mut index = kept.interned().min(whole);
     if let Some(last) = index.checked_sub(1) {
-        parent = kept.get(last)?.stack;
+        let last = kept.get(last)?;
+        at = Place { stack: last.stack, python: last.python };
     } else if kept.is_cut() {
-        parent = node(entry, now, 0, Frame::Unknown.to_wire())?;
+        at.stack = node(entry, now, 0, Frame::Unknown.to_wire())?;
     }
     while index < whole {
-        let frame = tree_frame(process, entry.lane().kept.get(index)?);
-        parent = node(entry, now, parent, frame)?;
+        at = step(entry, now, at, index)?;
         let kept = &mut entry.lane().kept;
-        kept.get_mut(index)?.stack = parent;
+        let frame = kept.get_mut(index)?;
+        (frame.stack, frame.python) = (at.stack, at.python);
         index += 1;
         kept.set_interned(index);
     }
     if len > depth {
-        parent = node(entry, now, parent, Frame::Truncated.to_wire())?;
+        at.stack = node(entry, now, at.stack, Frame::Truncated.to_wire())?;
         for index in len - depth / 4..len {
-            let frame = tree_frame(process, entry.lane().kept.get(index)?);
-            parent = node(entry, now, parent, frame)?;
+            at = step(entry, now, at, index)?;
         }
     }
-    (len > 0).then_some(parent)
+    if len == 0 {
+        return None;
+    }
+    // Those whose loop was not found.
+    Some(add_python(entry, now, at, 0)?.stack)
+}
+
+/// How far a stack has its nodes: the last of them, and how many Python frames are among them.
+#[derive(Clone, Copy)]
+struct Place {
+    stack: u32,
+    python: u32,
+}
+
+/// Forgets the nodes of native frames that have other Python frames above them now.
+#[inline(always)]
+fn keep_interned(lane: &mut Lane, python_stays: usize) {
+    let first_new = lane.python.get(python_stays).map(|frame| frame.native);
+    let mut interned = lane.kept.interned();
+    while let Some(last) = interned.checked_sub(1)
+        && let Some(frame) = lane.kept.get(last)
+        && (frame.python as usize > python_stays
+            || first_new.is_some_and(|native| native > frame.slot))
+    {
+        interned = last;
+    }
+    lane.kept.set_interned(interned);
+}
+
+/// Adds a native frame and the Python frames that it runs.
+#[inline(always)]
+fn step(entry: &mut HookEntry, now: Ticks, at: Place, index: usize) -> Option<Place> {
+    let process = entry.process;
+    let frame = entry.lane().kept.get(index)?;
+    let (slot, wire) = (frame.slot, tree_frame(process, frame));
+    let stack = node(entry, now, at.stack, wire)?;
+    add_python(entry, now, Place { stack, ..at }, slot)
+}
+
+/// Adds the next Python frames, as long as their loop's native frame is above `slot`.
+#[inline(always)]
+fn add_python(entry: &mut HookEntry, now: Ticks, mut at: Place, slot: u64) -> Option<Place> {
+    let depth = usize::from(entry.process.settings.depth);
+    while let Some(frame) = entry.lane().python.get(at.python as usize)
+        && (frame.native > slot || slot == 0)
+    {
+        let wire = frame.wire;
+        let (index, len) = (at.python as usize, entry.lane().python.len());
+        let left_out = len > depth && (depth - depth / 4..len - depth / 4).contains(&index);
+        if !left_out {
+            at.stack = node(entry, now, at.stack, wire)?;
+        } else if index == depth - depth / 4 {
+            at.stack = node(entry, now, at.stack, Frame::Truncated.to_wire())?;
+        }
+        at.python += 1;
+    }
+    Some(at)
 }

@@ -12,6 +12,7 @@ use tftrace_format::{MappingId, Ticks};
 use super::elf_image::ElfImage;
 use crate::arch::EntryRegisters;
 use crate::process::Process;
+use crate::python;
 use crate::real::{self, FoundObject};
 use crate::system_call;
 use crate::thread::guard::HookEntry;
@@ -130,6 +131,7 @@ impl ObjectTable {
         process.log.record(&process.spool, now, &record);
         // Release: who finds the object finds its start.
         link_map.store(found.link_map, Ordering::Release);
+        python::consider(process, image);
         index
     }
 

@@ -68,9 +68,8 @@ fn is_delicate(entry: &mut HookEntry) -> bool {
     let kept = &entry.lane().kept;
     let frames = (0..kept.len()).filter_map(|index| kept.get(index));
     kept.len() == 0
-        || frames
-            .into_iter()
-            .any(|frame| frame.interrupted || process.objects.is_loader(frame.address))
+        || kept.is_in_handler()
+        || frames.into_iter().any(|frame| process.objects.is_loader(frame.address))
 }
 
 fn start(entry: &mut HookEntry) {
@@ -116,17 +115,12 @@ pub(crate) fn sample_now(entry: &mut HookEntry) {
     let process = entry.process;
     // With other threads about, a descriptor of ours could be closed and reused by one of them.
     let alone = process.drain.load(Ordering::Relaxed) != STARTED;
-    let delicate = entry.nested || is_in_handler(entry);
+    let delicate = entry.nested || entry.lane().kept.is_in_handler();
     if entry.nested {
         return;
     }
     let slot = entry.slot;
     guard::as_own_thread(|| slot.on_own_stack(|| take_sample(process, alone, !delicate)));
-}
-
-fn is_in_handler(entry: &mut HookEntry) -> bool {
-    let kept = &entry.lane().kept;
-    (0..kept.len()).filter_map(|index| kept.get(index)).any(|frame| frame.interrupted)
 }
 
 /// Reads the process's memory and writes it into the trace.

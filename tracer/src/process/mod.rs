@@ -2,7 +2,7 @@
 
 mod descent;
 pub(crate) mod labels;
-mod notice;
+pub(crate) mod notice;
 pub(crate) mod path;
 pub(crate) mod proc_file;
 mod set_up;
@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
 use crate::clock::Clock;
+use crate::python;
 use crate::record::foreign::ForeignFrees;
 use crate::spool::Spool;
 use crate::spool::chunk_log::ChunkLog;
@@ -35,6 +36,7 @@ pub(crate) struct Process {
     pub(crate) threads: Registry,
     pub(crate) foreign: ForeignFrees,
     pub(crate) labels: labels::Labels,
+    pub(crate) python: python::Place,
     /// Whether the drain was started, and whether it runs.
     pub(crate) drain: AtomicU8,
     /// When a single-threaded host takes its next memory sample, in ticks.

@@ -17,6 +17,7 @@ use crate::arch;
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
 use crate::clock::Clock;
+use crate::python;
 use crate::record::foreign::ForeignFrees;
 use crate::spool::Spool;
 use crate::spool::chunk_log::ChunkLog;
@@ -130,6 +131,7 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             threads: Registry::new()?,
             foreign: ForeignFrees::new()?,
             labels: super::labels::Labels::new()?,
+            python: python::Place::default(),
             drain: AtomicU8::new(0),
             next_sample: AtomicU64::new(0),
             ticks_per_second,

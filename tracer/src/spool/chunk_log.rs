@@ -62,8 +62,18 @@ impl ChunkLog {
 
     /// Appends a record; a failure is counted.
     pub(crate) fn record(&self, spool: &Spool, now: Ticks, record: &Record<'_>) {
-        let mut room = [0; RECORD_LIMIT];
-        let written = record.to_wire(&mut room).and_then(|len| room.get(..len));
+        self.large_record(spool, now, record, &mut [0; RECORD_LIMIT]);
+    }
+
+    /// As [`ChunkLog::record`], with the caller's room to write it in.
+    pub(crate) fn large_record(
+        &self,
+        spool: &Spool,
+        now: Ticks,
+        record: &Record<'_>,
+        room: &mut [u8],
+    ) {
+        let written = record.to_wire(room).and_then(|len| room.get(..len));
         let done = written.is_some_and(|bytes| {
             self.append(spool, now, ChunkKind::Record, (Codec::Plain, bytes), bytes.len(), 0)
         });

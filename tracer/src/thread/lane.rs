@@ -14,6 +14,7 @@ use tftrace_format::{Domain, Ticks, check};
 use crate::capture::kept_stack::KeptStack;
 use crate::capture::stack_cache::StackCache;
 use crate::process::Process;
+use crate::python::kept_frames::KeptFrames;
 use crate::spool::{PageIndex, Spool};
 
 const FINDER: usize = 2048;
@@ -36,6 +37,7 @@ pub(crate) struct Lane {
     finder: [u16; FINDER],
     pub(crate) kept: KeptStack,
     pub(crate) stacks: StackCache,
+    pub(crate) python: KeptFrames,
 }
 
 #[inline(always)]

@@ -1,0 +1,139 @@
+//! The frame of the stack tree for a Python frame; a code object that is new is written into the trace.
+
+use tftrace_format::record::{CODE_LIMIT, Code, Record};
+use tftrace_format::{CodeId, Frame};
+
+use super::frames::RawFrame;
+use super::layout::{self, Layout};
+use super::memory::{byte, bytes, word};
+use super::{Interpreter, code_death};
+use crate::process::Process;
+use crate::system_call;
+use crate::thread::guard::HookEntry;
+
+/// The longest function name and file name that are kept, in bytes.
+const MOST_TEXT: usize = 4096;
+
+/// The frame of the tree for a frame of this thread's.
+#[inline(always)]
+pub(super) fn frame_of(
+    entry: &mut HookEntry,
+    interpreter: &'static Interpreter,
+    raw: &RawFrame,
+) -> u64 {
+    let id = match interpreter.codes.get(raw.code) {
+        0 => learn(entry, interpreter, raw.code),
+        id => id,
+    };
+    let start = raw.code.wrapping_add(interpreter.layout.code_instructions);
+    let instruction = raw.instruction.wrapping_sub(start) / 2;
+    // A frame that has not begun stands before its first instruction.
+    let instruction = u32::try_from(instruction).unwrap_or(0);
+    Frame::Python { code: CodeId(id), instruction }.to_wire()
+}
+
+#[cold]
+fn learn(entry: &mut HookEntry, interpreter: &'static Interpreter, code: u64) -> u32 {
+    let process = entry.process;
+    let written = || write(process, interpreter, code).unwrap_or(CodeId::UNKNOWN.0);
+    entry.slot.on_own_stack(written)
+}
+
+/// Writes a code object into the trace and numbers it.
+fn write(process: &Process, interpreter: &'static Interpreter, code: u64) -> Option<u32> {
+    let layout = &interpreter.layout;
+    // SAFETY: a frame of this thread's refers to the code object, which keeps it and what it refers to.
+    let field = |offset: u64| unsafe { word(code.wrapping_add(offset)) };
+    code_death::watch(field(8)?)?;
+    let id = interpreter.codes.reserve()?;
+    let (mut name, mut file) = (Text::new()?, Text::new()?);
+    name.push_string(layout, field(layout.code_name)?);
+    file.push_string(layout, field(layout.code_file)?);
+    let table = field(layout.code_lines)?;
+    // SAFETY: as above; a bytes object never changes.
+    let len = unsafe { word(table.wrapping_add(layout::BYTES_LENGTH)) }?;
+    let most = CODE_LIMIT - 2 * MOST_TEXT - 64;
+    let data = table.wrapping_add(layout::BYTES_DATA);
+    // SAFETY: as above.
+    let lines = unsafe { bytes(data, len.min(most as u64)) }?;
+    let first_line = (code.wrapping_add(layout.code_first_line) & !7, layout.code_first_line & 4);
+    // SAFETY: as above; the number has four bytes inside this word.
+    let first_line = (unsafe { word(first_line.0) }? >> (first_line.1 * 8)) as u32;
+    let record = Record::Code(Code {
+        id: CodeId(id),
+        first_line,
+        name: name.bytes(),
+        file: file.bytes(),
+        line_table: layout.line_table,
+        lines,
+    });
+    let now = process.clock.now();
+    let room = system_call::map_private(CODE_LIMIT).ok()?;
+    // SAFETY: a mapping of that size, which is unmapped below.
+    let slice = unsafe { core::slice::from_raw_parts_mut(room, CODE_LIMIT) };
+    process.log.large_record(&process.spool, now, &record, slice);
+    // SAFETY: nothing refers to it any more.
+    unsafe { system_call::unmap(room, CODE_LIMIT) };
+    Some(interpreter.codes.publish(code, id))
+}
+
+/// Text in UTF-8, in a mapping of its own.
+struct Text {
+    room: *mut u8,
+    len: usize,
+}
+
+impl Text {
+    fn new() -> Option<Self> {
+        Some(Self { room: system_call::map_private(MOST_TEXT).ok()?, len: 0 })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: `len` bytes of the mapping are written, which lives as long as `self`.
+        unsafe { core::slice::from_raw_parts(self.room, self.len) }
+    }
+
+    fn push(&mut self, character: u32) -> bool {
+        let mut room = [0; 4];
+        let character = char::from_u32(character).unwrap_or(char::REPLACEMENT_CHARACTER);
+        let encoded = character.encode_utf8(&mut room).as_bytes();
+        if self.len.saturating_add(encoded.len()) > MOST_TEXT {
+            return false;
+        }
+        for &byte in encoded {
+            // SAFETY: below the mapping's length, as just checked.
+            unsafe { self.room.wrapping_add(self.len).write(byte) };
+            self.len = self.len.wrapping_add(1);
+        }
+        true
+    }
+
+    /// Adds a `str`, of whichever of its three widths.
+    fn push_string(&mut self, layout: &Layout, string: u64) {
+        // SAFETY: a live string, which never changes: a field of a live code object.
+        let Some(len) = (unsafe { word(string.wrapping_add(layout::STRING_LENGTH)) }) else {
+            return;
+        };
+        // SAFETY: as above.
+        let state = unsafe { byte(string.wrapping_add(layout::STRING_STATE)) }.unwrap_or(0);
+        let (width, ascii) = (u64::from(state >> 2 & 7), state >> 6 & 1 == 1);
+        let start =
+            string.wrapping_add(if ascii { layout.ascii_data } else { layout.compact_data });
+        let len = len.min(MOST_TEXT as u64).saturating_mul(width);
+        // SAFETY: as above: characters stand behind the object's fields.
+        let Some(data) = (unsafe { bytes(start, len) }) else { return };
+        for character in data.chunks_exact(width.max(1) as usize) {
+            let value = character.iter().rev().fold(0u32, |value, &b| value << 8 | u32::from(b));
+            if !self.push(value) {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        // SAFETY: the value's own mapping.
+        unsafe { system_call::unmap(self.room, MOST_TEXT) };
+    }
+}

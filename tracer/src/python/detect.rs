@@ -1,0 +1,79 @@
+//! Finds the interpreter among the objects on a stack, by the symbols it exports.
+
+use core::ffi::CStr;
+use core::mem::transmute;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use tftrace_format::page::u64_at;
+
+use super::Interpreter;
+use super::code_table::CodeTable;
+use super::layout::Layout;
+use crate::capture::elf_image::ElfImage;
+use crate::capture::elf_symbols::ElfSymbols;
+use crate::process::{Process, notice};
+use crate::system_call;
+
+static SAID: AtomicBool = AtomicBool::new(false);
+
+/// Looks whether an object that was just seen on a stack is a CPython interpreter.
+pub(crate) fn consider(process: &Process, image: &ElfImage) {
+    if process.python.get().is_some() {
+        return;
+    }
+    let Some(symbols) = ElfSymbols::of(image) else { return };
+    let Some(thread_state) = symbols.find(c"PyGILState_GetThisThreadState") else { return };
+    match interpreter(image, &symbols, thread_state) {
+        Ok(interpreter) => {
+            let Ok(place) = system_call::map_private(size_of::<Interpreter>()) else { return };
+            let place = place.cast::<Interpreter>();
+            // SAFETY: a private mapping that is large and aligned enough, and stays for ever.
+            unsafe { place.write(interpreter) };
+            process.python.set(place);
+        }
+        Err(why) => {
+            // Once for the program and the children that it forks.
+            if !SAID.swap(true, Ordering::Relaxed) {
+                notice::say(&[b"tftrace: ", why, b": call stacks have no Python functions"]);
+            }
+        }
+    }
+}
+
+fn interpreter(
+    image: &ElfImage,
+    symbols: &ElfSymbols<'_>,
+    thread_state: u64,
+) -> Result<Interpreter, &'static [u8]> {
+    let unknown = b"this version of CPython is not known (3.11 to 3.13 are)".as_slice();
+    let find = |name: &CStr| symbols.find(name).ok_or(unknown);
+    // Empty if the symbol is not data of the object's file.
+    let data = |address: u64| image.from(address);
+    let version =
+        data(find(c"Py_Version")?).get(..8).map(|bytes| u64_at(bytes, 0)).ok_or(unknown)?;
+    let version = ((version >> 24) as u8, (version >> 16) as u8);
+    let layout = Layout::of(version).ok_or(unknown)?;
+    let is_finalizing = if version >= (3, 13) {
+        // `_Py_DebugOffsets`: a magic, the version, and whether there is no GIL.
+        let runtime = data(find(c"_PyRuntime")?);
+        let head = runtime.get(..24).ok_or(unknown)?;
+        if !head.starts_with(b"xdebugpy") {
+            return Err(unknown);
+        }
+        if u64_at(head, 16) != 0 {
+            return Err(b"CPython without a GIL is not supported");
+        }
+        find(c"Py_IsFinalizing")?
+    } else {
+        find(c"_Py_IsFinalizing")?
+    };
+    let codes = CodeTable::new().ok_or(b"no memory for Python's code objects".as_slice())?;
+    Ok(Interpreter {
+        layout,
+        // SAFETY: the C function of this name and type.
+        thread_state: unsafe { transmute::<u64, unsafe extern "C" fn() -> u64>(thread_state) },
+        // SAFETY: as above.
+        is_finalizing: unsafe { transmute::<u64, unsafe extern "C" fn() -> i32>(is_finalizing) },
+        codes,
+    })
+}

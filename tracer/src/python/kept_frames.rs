@@ -1,0 +1,198 @@
+//! The Python frames of a thread's last stack, root first, and room for those of the new one.
+
+use super::frames::RawFrame;
+use crate::system_call;
+
+/// A Python frame that has its place in the stack tree.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct KeptFrame {
+    raw: RawFrame,
+    /// An address inside the native frame of the evaluation loop that runs it; 0 = unknown.
+    pub(crate) native: u64,
+    /// The frame of the stack tree.
+    pub(crate) wire: u64,
+}
+
+const FIRST_CAPACITY: usize = 512;
+const MOST_FRAMES: usize = 1 << 17;
+
+/// The Python frames of a thread's last stack. All zeros is valid and empty.
+///
+/// One mapping holds two arrays of the same length: the kept frames, root first, and the new ones,
+/// innermost first.
+#[derive(Debug)]
+pub(crate) struct KeptFrames {
+    frames: *mut KeptFrame,
+    capacity: usize,
+    len: usize,
+    new_len: usize,
+    /// Where the frames of the loop begin that is being walked.
+    loop_start: usize,
+    /// The state of the code table that `wire`s were made in.
+    generation: u64,
+}
+
+impl KeptFrames {
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        (self.len, self.new_len) = (0, 0);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A kept frame, counted from the root.
+    #[inline(always)]
+    pub(crate) fn get(&self, index: usize) -> Option<&KeptFrame> {
+        if index >= self.len {
+            return None;
+        }
+        // SAFETY: `len` frames of the first array are written.
+        Some(unsafe { &*self.frames.wrapping_add(index) })
+    }
+
+    /// The place of the new frame that was pushed as `index`th.
+    #[inline(always)]
+    fn new_place(&self, index: usize) -> *mut KeptFrame {
+        self.frames.wrapping_add(self.capacity).wrapping_add(index)
+    }
+
+    /// A new frame, counted from the root. Its `wire` is not known yet.
+    #[inline(always)]
+    fn new_frame(&self, index: usize) -> Option<&KeptFrame> {
+        let pushed = self.new_len.checked_sub(index)?.checked_sub(1)?;
+        // SAFETY: below `new_len`: written.
+        Some(unsafe { &*self.new_place(pushed) })
+    }
+
+    #[inline(always)]
+    pub(super) fn begin_new(&mut self) {
+        (self.new_len, self.loop_start) = (0, 0);
+    }
+
+    /// Adds the next frame, from the innermost outwards. False: no room for more.
+    #[inline(always)]
+    pub(super) fn push_new(&mut self, raw: RawFrame) -> bool {
+        if self.new_len >= self.capacity && !self.enlarge() {
+            return false;
+        }
+        // SAFETY: `new_len` is below the capacity of the second array.
+        unsafe { self.new_place(self.new_len).write(KeptFrame { raw, native: 0, wire: 0 }) };
+        self.new_len = self.new_len.wrapping_add(1);
+        true
+    }
+
+    /// Says which native frame runs the frames since the last call.
+    #[inline(always)]
+    pub(super) fn end_loop(&mut self, native: u64) -> bool {
+        for index in self.loop_start..self.new_len {
+            // SAFETY: below `new_len`: written, and `self` is borrowed mutably.
+            let frame = unsafe { &mut *self.new_place(index) };
+            frame.native = native;
+        }
+        self.loop_start = self.new_len;
+        true
+    }
+
+    /// How many frames from the root on are what was kept.
+    #[inline(always)]
+    pub(super) fn compare(&mut self, generation: u64) -> usize {
+        if self.generation != generation {
+            (self.generation, self.len) = (generation, 0);
+        }
+        let mut common = 0;
+        while let (Some(kept), Some(new)) = (self.get(common), self.new_frame(common))
+            && kept.raw == new.raw
+            && kept.native == new.native
+        {
+            common += 1;
+        }
+        self.len = common;
+        common
+    }
+
+    pub(super) fn new_len(&self) -> usize {
+        self.new_len
+    }
+
+    /// A new frame as it was found, counted from the root.
+    #[inline(always)]
+    pub(super) fn new_at(&self, index: usize) -> Option<RawFrame> {
+        self.new_frame(index).map(|frame| frame.raw)
+    }
+
+    /// Keeps a new frame, in the place it has from the root on.
+    #[inline(always)]
+    pub(super) fn keep(&mut self, index: usize, wire: u64) {
+        let Some(new) = self.new_frame(index).copied() else { return };
+        // SAFETY: `index` is below `new_len`, and so below the capacity of the first array.
+        unsafe { self.frames.wrapping_add(index).write(KeptFrame { wire, ..new }) };
+        self.len = index.wrapping_add(1);
+    }
+
+    #[inline(always)]
+    pub(super) fn finish(&mut self) {
+        self.new_len = 0;
+    }
+
+    #[cold]
+    fn enlarge(&mut self) -> bool {
+        let capacity =
+            if self.capacity == 0 { FIRST_CAPACITY } else { self.capacity.saturating_mul(4) };
+        if capacity > MOST_FRAMES {
+            return false;
+        }
+        let bytes = |capacity: usize| capacity * 2 * size_of::<KeptFrame>();
+        let Ok(new) = system_call::map_private(bytes(capacity)) else { return false };
+        let new = new.cast::<KeptFrame>();
+        if self.capacity != 0 {
+            // SAFETY: the old first array has that many frames, the new one is larger.
+            unsafe { core::ptr::copy_nonoverlapping(self.frames, new, self.len) };
+            let (from, to) = (self.new_place(0), new.wrapping_add(capacity));
+            // SAFETY: as above; the second array of each begins after `capacity` frames.
+            unsafe { core::ptr::copy_nonoverlapping(from, to, self.new_len) };
+            // SAFETY: the old mapping is this value's own.
+            unsafe { system_call::unmap(self.frames.cast(), bytes(self.capacity)) };
+        }
+        (self.frames, self.capacity) = (new, capacity);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(kept: &mut KeptFrames, codes: &[u64], generation: u64) -> usize {
+        kept.begin_new();
+        for &code in codes.iter().rev() {
+            assert!(kept.push_new(RawFrame { frame: code, code, instruction: 0 }));
+        }
+        kept.end_loop(77);
+        let common = kept.compare(generation);
+        for index in common..kept.new_len() {
+            let raw = kept.new_at(index).unwrap();
+            kept.keep(index, raw.code + 1);
+        }
+        kept.finish();
+        let wires: Vec<u64> = (0..kept.len()).map(|index| kept.get(index).unwrap().wire).collect();
+        assert_eq!(wires, codes.iter().map(|code| code + 1).collect::<Vec<_>>());
+        assert!((0..kept.len()).all(|index| kept.get(index).unwrap().native == 77));
+        common
+    }
+
+    #[test]
+    fn what_is_common_from_the_root_on_stays_until_a_code_object_dies() {
+        // SAFETY: zeros are a valid, empty value.
+        let mut kept: KeptFrames = unsafe { core::mem::zeroed() };
+        assert_eq!(update(&mut kept, &[10, 20, 30], 1), 0);
+        assert_eq!(update(&mut kept, &[10, 20, 30, 40], 1), 3);
+        assert_eq!(update(&mut kept, &[10, 25], 1), 1);
+        assert_eq!(update(&mut kept, &[10, 25], 2), 0, "the numbers may be of dead code objects");
+        let many: Vec<u64> = (1..5000).collect();
+        assert_eq!(update(&mut kept, &many, 2), 0);
+        assert_eq!(update(&mut kept, &many, 2), many.len());
+    }
+}

@@ -1,0 +1,95 @@
+//! CPython in the host: found by the symbols it exports, its frames read without its help.
+//!
+//! An interpreter of an unknown version, or one without a GIL, is left alone: stacks are then native.
+
+mod code;
+mod code_death;
+mod code_table;
+mod detect;
+mod frames;
+pub(crate) mod kept_frames;
+mod layout;
+mod memory;
+
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::thread::guard::HookEntry;
+use code_table::CodeTable;
+use frames::Found;
+use layout::Layout;
+
+pub(crate) use detect::consider;
+
+/// The interpreter of this process.
+#[derive(Debug)]
+pub(crate) struct Interpreter {
+    layout: Layout,
+    /// `PyGILState_GetThisThreadState`.
+    thread_state: unsafe extern "C" fn() -> u64,
+    /// `Py_IsFinalizing`, or what was its name before 3.13.
+    is_finalizing: unsafe extern "C" fn() -> i32,
+    codes: CodeTable,
+}
+
+/// The interpreter, once it was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Place(AtomicPtr<Interpreter>);
+
+impl Place {
+    #[inline(always)]
+    fn get(&self) -> Option<&Interpreter> {
+        // Acquire: pairs with the release in `set`.
+        let interpreter = self.0.load(Ordering::Acquire);
+        // SAFETY: null, or set once to a value that lives for ever.
+        unsafe { interpreter.as_ref() }
+    }
+
+    fn set(&self, interpreter: *mut Interpreter) {
+        // Release: who sees the interpreter sees its fields. The first one stays.
+        let null = core::ptr::null_mut();
+        let _ = self.0.compare_exchange(null, interpreter, Ordering::Release, Ordering::Relaxed);
+    }
+}
+
+/// Brings the lane's kept Python frames up to date, after its native ones. Gives how many of them,
+/// from the root on, are what they were.
+#[inline(always)]
+pub(crate) fn update(entry: &mut HookEntry) -> usize {
+    let Some(interpreter) = entry.process.python.get() else { return 0 };
+    update_from(entry, interpreter)
+}
+
+fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) -> usize {
+    let nested = entry.nested;
+    let lane = entry.lane();
+    // Where a signal interrupted the interpreter, it may have been linking a frame.
+    if nested || lane.kept.is_in_handler() {
+        lane.python.clear();
+        return 0;
+    }
+    // SAFETY: the interpreter's own functions, which read a thread-local value and a flag.
+    let finalizing = unsafe { (interpreter.is_finalizing)() } != 0;
+    // SAFETY: as above. The interpreter frees the states of other threads while it is finalizing.
+    let thread = if finalizing { 0 } else { unsafe { (interpreter.thread_state)() } };
+    if thread == 0 {
+        lane.python.clear();
+        return 0;
+    }
+    let python = &mut lane.python;
+    python.begin_new();
+    // SAFETY: this thread's own state.
+    unsafe {
+        frames::walk(&interpreter.layout, thread, |found| match found {
+            Found::Frame(frame) => python.push_new(frame),
+            Found::Loop { native } => python.end_loop(native),
+        });
+    }
+    let common = python.compare(interpreter.codes.generation());
+    for index in common..entry.lane().python.new_len() {
+        let Some(raw) = entry.lane().python.new_at(index) else { break };
+        let wire = code::frame_of(entry, interpreter, &raw);
+        entry.lane().python.keep(index, wire);
+    }
+    entry.lane().python.finish();
+    common
+}

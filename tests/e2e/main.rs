@@ -10,6 +10,7 @@ mod library;
 mod malformed;
 mod mappings;
 mod process;
+mod python;
 mod stacks;
 mod tensorflow;
 mod threads;

@@ -9,7 +9,7 @@ use crate::support::build::{must_succeed, repository};
 use crate::support::trace::{Trace, analyze, folded, is_frame};
 
 /// The interpreter of the virtual environment, set up if need be.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON
         .get_or_init(|| {

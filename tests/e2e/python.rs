@@ -1,0 +1,110 @@
+//! Python functions on stacks, on every interpreter that is at hand.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::Host;
+use crate::support::build::repository;
+use crate::support::trace::{Trace, folded};
+
+/// Interpreters to try: those of the path, and those that pyenv keeps.
+fn interpreters() -> Vec<PathBuf> {
+    let mut found: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    let mut candidates: Vec<PathBuf> = vec![crate::tensorflow::python()];
+    for minor in 9..=14 {
+        candidates.push(format!("/usr/bin/python3.{minor}").into());
+        candidates.push(format!("/usr/local/bin/python3.{minor}").into());
+    }
+    let pyenv = std::env::var_os("PYENV_ROOT")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv")));
+    if let Some(versions) = pyenv.and_then(|root| std::fs::read_dir(root.join("versions")).ok()) {
+        candidates.extend(versions.flatten().map(|version| version.path().join("bin/python3")));
+    }
+    for candidate in candidates {
+        // Two names of one interpreter are one, but an environment's has packages of its own.
+        let key = candidate.canonicalize().unwrap_or_default();
+        if candidate.is_file() {
+            found.entry(key).or_insert(candidate);
+        }
+    }
+    found.into_values().collect()
+}
+
+fn version(python: &PathBuf) -> (u32, u32) {
+    let print = "import sys; print(*sys.version_info[:2])";
+    let done = Command::new(python).args(["-c", print]).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    let mut numbers = text.split_whitespace().map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Bytes by stack, as the program itself counted them: only Python's frames.
+fn expected(trace: &Trace) -> BTreeMap<String, u64> {
+    let mut stacks = BTreeMap::new();
+    for line in trace.traced.stdout.lines() {
+        let (size, stack) = line.split_once('\t').unwrap_or_else(|| panic!("{line:?}"));
+        *stacks.entry(stack.to_owned()).or_default() += size.parse::<u64>().unwrap();
+    }
+    stacks
+}
+
+fn is_python(frame: &str) -> bool {
+    let Some((_, place)) = frame.rsplit_once(" (") else { return false };
+    let file = place.trim_end_matches(')').rsplit_once(':').map_or(place, |(file, _)| file);
+    file.ends_with(".py") || file.starts_with('<')
+}
+
+/// The same from the trace: what was allocated by a C function that Python called through ctypes.
+fn traced(trace: &Trace) -> BTreeMap<String, u64> {
+    let mut stacks = BTreeMap::new();
+    for (frames, bytes) in folded(&trace.path(), "unfreed") {
+        let leaf = frames.last().unwrap();
+        if frames[0] == "malloc" && (leaf.contains("libffi") || leaf.starts_with("ffi_call")) {
+            let python: Vec<_> = frames.into_iter().filter(|frame| is_python(frame)).collect();
+            *stacks.entry(python.join(";")).or_default() += bytes;
+        }
+    }
+    stacks
+}
+
+#[test]
+fn python_stacks_are_those_that_traceback_gives() {
+    let mut checked = 0;
+    for python in interpreters() {
+        let version = version(&python);
+        if !((3, 11)..=(3, 13)).contains(&version) {
+            continue;
+        }
+        let program = repository().join("tests/programs/python_stacks.py");
+        // The program's sizes differ from run to run, so there is no plain run to compare with.
+        let trace = Host::program(python.clone()).arg(program).trace();
+        assert_eq!(trace.traced.code(), 0, "{trace:?}");
+        let (expected, traced) = (expected(&trace), traced(&trace));
+        assert!(expected.len() > 400, "{} stacks", expected.len());
+        for (stack, bytes) in &expected {
+            assert_eq!(traced.get(stack), Some(bytes), "{}: {stack}", python.display());
+        }
+        assert_eq!(expected.len(), traced.len(), "{}", python.display());
+        println!("{}: {} stacks are the same", python.display(), expected.len());
+        checked += 1;
+    }
+    assert!(checked > 0, "the interpreter that runs TensorFlow is one of them");
+}
+
+#[test]
+fn an_unknown_interpreter_is_named_in_one_line() {
+    let old = interpreters().into_iter().find(|python| version(python) < (3, 11));
+    let Some(python) = old else {
+        println!("skipped: every interpreter here is known");
+        return;
+    };
+    let trace = Host::program(python).arg("-c").arg("print(1)").trace();
+    assert_eq!((trace.traced.code(), trace.traced.stdout.as_str()), (0, "1\n"));
+    let lines: Vec<_> = trace.traced.stderr.lines().collect();
+    assert!(
+        matches!(lines[..], [line] if line.contains("call stacks have no Python functions")),
+        "{lines:?}"
+    );
+}

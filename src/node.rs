@@ -34,6 +34,8 @@ pub enum Frame {
         /// The instruction it had reached, in units of two bytes from the code's first; below 2^24.
         instruction: u32,
     },
+    /// The stack above scheduled the work that the frames below did on another thread.
+    Scheduled,
     /// Frames were left out here, because the stack is deeper than `TFTRACE_DEPTH`.
     Truncated,
     /// Frames are missing here, because the unwinder could not go on.
@@ -45,6 +47,7 @@ const KIND_RAW: u64 = 2;
 const KIND_TRUNCATED: u64 = 3;
 const KIND_UNKNOWN: u64 = 4;
 const KIND_PYTHON: u64 = 5;
+const KIND_SCHEDULED: u64 = 6;
 const INSTRUCTION_MASK: u64 = (1 << 24) - 1;
 const OFFSET_MASK: u64 = (1 << 40) - 1;
 
@@ -64,6 +67,7 @@ impl Frame {
                 (KIND_PYTHON << 60) | (u64::from(code.0) << 24) | instruction
             }
             Frame::Truncated => KIND_TRUNCATED << 60,
+            Frame::Scheduled => KIND_SCHEDULED << 60,
             _ => KIND_UNKNOWN << 60,
         }
     }
@@ -81,6 +85,7 @@ impl Frame {
                 instruction: (word & INSTRUCTION_MASK) as u32,
             },
             KIND_TRUNCATED => Frame::Truncated,
+            KIND_SCHEDULED => Frame::Scheduled,
             KIND_UNKNOWN => Frame::Unknown,
             _ => return None,
         })
@@ -122,6 +127,7 @@ mod tests {
             Frame::Native { mapping: MappingId(MappingId::LIMIT - 1), offset: OFFSET_MASK },
             Frame::Raw { address: 0xFFFF_FFFF_FFFF },
             Frame::Python { code: CodeId(u32::MAX), instruction: (1 << 24) - 1 },
+            Frame::Scheduled,
             Frame::Truncated,
             Frame::Unknown,
         ] {

@@ -26,6 +26,7 @@ mod spool;
 mod stack_table;
 mod stand_in;
 mod system_call;
+mod tensorflow;
 mod thread;
 
 #[cfg(not(test))]

@@ -51,6 +51,7 @@ fn place<'a>(trace: &'a Trace<'_>, frame: Frame) -> (u8, &'a [u8], u64) {
         }
         Frame::Truncated => (3, &[], 0),
         Frame::Unknown => (4, &[], 0),
+        Frame::Scheduled => (6, &[], 0),
     }
 }
 

@@ -83,6 +83,9 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
             Frame::Python { code, instruction } => {
                 symbols.places.insert(frame, vec![python_place(trace, code, instruction)]);
             }
+            Frame::Scheduled => {
+                symbols.places.insert(frame, vec![Place::unnamed("[scheduled by]")]);
+            }
             Frame::Truncated => {
                 let text = "[frames left out: deeper than TFTRACE_DEPTH]";
                 symbols.places.insert(frame, vec![Place::unnamed(text)]);

@@ -93,6 +93,52 @@ macro_rules! before_call {
 }
 pub(crate) use before_call;
 
+/// Defines an exported function of up to four arguments that lets `prepare` look at the second
+/// (and at the caller's registers), and goes on to the function whose address that gives.
+macro_rules! before_scheduling {
+    ($(#[$doc:meta])* $name:ident => $prepare:path, $which:literal) => {
+        $(#[$doc])*
+        #[allow(non_snake_case, reason = "a mangled C++ name")]
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[unsafe(naked)]
+        pub(crate) unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                ".cfi_startproc",
+                "endbr64",
+                "push rdi",
+                ".cfi_adjust_cfa_offset 8",
+                "push rsi",
+                ".cfi_adjust_cfa_offset 8",
+                "push rdx",
+                ".cfi_adjust_cfa_offset 8",
+                "push rcx",
+                ".cfi_adjust_cfa_offset 8",
+                "sub rsp, 8",
+                ".cfi_adjust_cfa_offset 8",
+                "mov rdi, rsi",
+                "lea rsi, [rsp + 40]",
+                "mov rdx, rbp",
+                concat!("mov ecx, ", $which),
+                "call {prepare}",
+                "add rsp, 8",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rcx",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rdx",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rsi",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rdi",
+                ".cfi_adjust_cfa_offset -8",
+                "jmp rax",
+                ".cfi_endproc",
+                prepare = sym $prepare,
+            )
+        }
+    };
+}
+pub(crate) use before_scheduling;
+
 // The tracer's thread-local block. Initial-exec: its place is fixed when the process starts, so
 // reaching it is two loads and never allocates, locks or calls the loader.
 global_asm!(

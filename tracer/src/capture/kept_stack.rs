@@ -21,6 +21,10 @@ pub(crate) struct KeptFrame {
     pub(crate) python: u32,
     /// Its object, as [`super::objects`] numbers them, in 31 bits.
     pub(crate) mapping: u32,
+    /// The stack that scheduled the work that begins here; 0 = this is no such place.
+    pub(crate) scheduled: u32,
+    /// The same of the nearest frame towards the root that has one: as `bp_matters`.
+    pub(super) origin: u32,
     /// Whether a signal interrupted it.
     pub(crate) interrupted: bool,
     /// Whether the step that led here used more of the stack than is remembered.
@@ -48,6 +52,7 @@ impl KeptFrame {
         self.slot == other.slot
             && self.address == other.address
             && self.interrupted == other.interrupted
+            && self.scheduled == other.scheduled
     }
 
     /// Whether the words of the stack that led to this frame are what they were.
@@ -55,6 +60,9 @@ impl KeptFrame {
     pub(super) fn still_stands(&self, range: StackRange) -> bool {
         range.read(self.slot) == Some(self.address)
             && !self.must_be_reached
+            && (self.scheduled == 0
+                || range.read(self.slot.wrapping_add(8)).map(|word| word as u32)
+                    == Some(self.scheduled))
             && (!self.bp_matters
                 || self.bp_from == 0
                 || range.read(self.bp_place()) == Some(self.bp))
@@ -136,6 +144,11 @@ impl KeptStack {
         self.len.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(|leaf| leaf.in_handler)
     }
 
+    /// The stack that scheduled the work of the leaf; 0 = its own thread began it.
+    pub(crate) fn origin(&self) -> u32 {
+        self.len.checked_sub(1).and_then(|leaf| self.get(leaf)).map_or(0, |leaf| leaf.origin)
+    }
+
     #[inline(always)]
     pub(crate) fn get(&self, index: usize) -> Option<&KeptFrame> {
         if index >= self.len {
@@ -188,12 +201,12 @@ impl KeptStack {
     /// last kept frame as it was reached this time.
     #[inline(always)]
     pub(super) fn join_new(&mut self, met: Option<&KeptFrame>) {
-        let (mut bp_matters, mut in_handler) = (false, false);
+        let (mut bp_matters, mut in_handler, mut origin) = (false, false, 0);
         if let (Some(met), Some(index)) = (met, self.len.checked_sub(1))
             && let Some(kept) = self.get_mut(index)
         {
             (kept.bp, kept.bp_from) = (met.bp, met.bp_from);
-            (bp_matters, in_handler) = (kept.bp_matters, kept.in_handler);
+            (bp_matters, in_handler, origin) = (kept.bp_matters, kept.in_handler, kept.origin);
         }
         while let Some(last) = self.new_len.checked_sub(1) {
             let from = self.frames.wrapping_add(self.capacity.wrapping_add(last));
@@ -201,7 +214,10 @@ impl KeptStack {
             let mut frame = unsafe { from.read() };
             bp_matters = frame.step_uses_bp || (bp_matters && !frame.step_restores_bp);
             in_handler |= frame.interrupted;
-            (frame.bp_matters, frame.in_handler) = (bp_matters, in_handler);
+            if frame.scheduled != 0 {
+                origin = frame.scheduled;
+            }
+            (frame.bp_matters, frame.in_handler, frame.origin) = (bp_matters, in_handler, origin);
             let to = self.frames.wrapping_add(self.len);
             // SAFETY: `push_new` made sure that both together fit into the first array.
             unsafe { to.write(frame) };

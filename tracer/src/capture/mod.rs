@@ -148,8 +148,12 @@ fn keep_interned(lane: &mut Lane, python_stays: usize) {
 fn step(entry: &mut HookEntry, now: Ticks, at: Place, index: usize) -> Option<Place> {
     let process = entry.process;
     let frame = entry.lane().kept.get(index)?;
-    let (slot, wire) = (frame.slot, tree_frame(process, frame));
-    let stack = node(entry, now, at.stack, wire)?;
+    let (slot, scheduled, wire) = (frame.slot, frame.scheduled, tree_frame(process, frame));
+    let stack = match scheduled {
+        0 => node(entry, now, at.stack, wire)?,
+        // What this thread's own frames towards the root are says nothing.
+        origin => node(entry, now, origin, Frame::Scheduled.to_wire())?,
+    };
     add_python(entry, now, Place { stack, ..at }, slot)
 }
 

@@ -7,6 +7,7 @@ use super::rule::{Rule, Step};
 use super::stack_range::StackRange;
 use crate::arch::{EntryRegisters, signal_frame};
 use crate::process::Process;
+use crate::record::scheduled;
 use crate::thread::guard::HookEntry;
 
 /// A frame, and what is needed to go on from it.
@@ -171,18 +172,19 @@ fn learn(entry: &mut HookEntry, frame: &KeptFrame, key: u64) -> Rule {
 
 #[inline(always)]
 fn next(entry: &mut HookEntry, place: &Place, step: Step) -> Next {
+    let process = entry.process;
     let Place { frame, sp, range } = *place;
     let found = match step {
         Step::FromSp { cfa, saved_bp } => {
-            caller(range, &frame, sp.wrapping_add_signed(i64::from(cfa)), saved_bp)
+            caller(process, range, &frame, sp.wrapping_add_signed(i64::from(cfa)), saved_bp)
         }
         Step::FromBp { cfa, saved_bp } => {
-            caller(range, &frame, frame.bp.wrapping_add_signed(i64::from(cfa)), saved_bp)
+            caller(process, range, &frame, frame.bp.wrapping_add_signed(i64::from(cfa)), saved_bp)
         }
         Step::Realigned { cfa, saved_bp } => {
             let at = |offset: i32| range.read(frame.bp.wrapping_add_signed(i64::from(offset)));
             at(cfa).zip(at(saved_bp)).and_then(|(cfa, bp)| {
-                let place = caller(range, &frame, cfa, None)?;
+                let place = caller(process, range, &frame, cfa, None)?;
                 let frame = KeptFrame { bp, must_be_reached: true, ..place.frame };
                 Some(Place { frame, ..place })
             })
@@ -201,7 +203,13 @@ fn next(entry: &mut HookEntry, place: &Place, step: Step) -> Next {
 
 /// The calling frame, whose callee's frame begins at `cfa`.
 #[inline(always)]
-fn caller(range: StackRange, frame: &KeptFrame, cfa: u64, saved_bp: Option<i32>) -> Option<Place> {
+fn caller(
+    process: &Process,
+    range: StackRange,
+    frame: &KeptFrame,
+    cfa: u64,
+    saved_bp: Option<i32>,
+) -> Option<Place> {
     let slot = cfa.wrapping_sub(8);
     // Frames lie above those that they called: this is what ends a walk in circles.
     if slot <= frame.slot {
@@ -213,7 +221,10 @@ fn caller(range: StackRange, frame: &KeptFrame, cfa: u64, saved_bp: Option<i32>)
         None => frame.bp,
     };
     let bp_from = saved_bp.unwrap_or(0);
-    let frame = KeptFrame { slot, address, bp, bp_from, ..KeptFrame::default() };
+    let mut frame = KeptFrame { slot, address, bp, bp_from, ..KeptFrame::default() };
+    if address == scheduled::return_address() {
+        frame.scheduled = range.read(cfa).map_or(0, |word| scheduled::stack_of(process, word));
+    }
     Some(Place { frame, sp: cfa, range })
 }
 
@@ -244,6 +255,7 @@ fn interrupted(entry: &mut HookEntry, range: StackRange, sp: u64) -> Next {
 #[cold]
 fn by_frame_pointer(entry: &mut HookEntry, place: &Place) -> Next {
     const LARGEST_FRAME: u64 = 1 << 20;
+    let process = entry.process;
     let Place { frame, sp, range } = *place;
     let in_reach = frame.bp >= sp && frame.bp.wrapping_sub(sp) < LARGEST_FRAME;
     if !in_reach || !range.holds_word(frame.bp.wrapping_add(8)) {
@@ -251,7 +263,7 @@ fn by_frame_pointer(entry: &mut HookEntry, place: &Place) -> Next {
     }
     let Some(mapped) = range_elsewhere(entry, sp) else { return Next::Lost };
     let mapped = StackRange { end: mapped.end.min(range.end), ..mapped };
-    match caller(mapped, &frame, frame.bp.wrapping_add(16), Some(-16)) {
+    match caller(process, mapped, &frame, frame.bp.wrapping_add(16), Some(-16)) {
         Some(place) if place.frame.address == 0 => Next::Root,
         Some(place) => Next::Frame(Place { range, ..place }),
         None => Next::Lost,

@@ -1,6 +1,7 @@
 //! What a call means: which events it is, and in which order they are stamped.
 
 pub(crate) mod foreign;
+pub(crate) mod scheduled;
 
 use core::sync::atomic::Ordering;
 

@@ -1,0 +1,3 @@
+//! TensorFlow in the host: functions of its libraries that are interposed by their mangled names.
+
+mod schedule;

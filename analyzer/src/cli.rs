@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tftrace_format::Domain;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +24,7 @@ NO_COLOR=1 turns colour off.";
 /// Reads a trace of tftrace: which memory is unfreed, and which call stacks asked for it.
 ///
 /// Without a command it prints the report and writes the flame graph beside the trace. The
-/// heaviest call stacks come first, each from the function that allocated to the thread's root.
+/// heaviest call stacks come first, each from the function that allocated to the thread's start.
 #[derive(Debug, Parser)]
 #[command(
     name = "tftrace-analyze",
@@ -49,13 +51,17 @@ pub enum Command {
         /// The trace file
         trace: PathBuf,
     },
-    /// One line per requested size of malloc memory: SIZE ALLOCATIONS FREES
+    /// One line per requested size, in bytes: SIZE ALLOCATIONS FREES
     ///
+    /// Mappings are included: mmap and munmap count with the length that they were called with.
     /// Temporaries are included: each counts as one allocation and one free. A free counts when
     /// it meets a live block; frees of memory from before the trace are in `info`.
     Sizes {
         /// The trace file
         trace: PathBuf,
+        /// Count this memory only; may be repeated [default: all]
+        #[arg(long = "domain", value_name = "NAME", value_parser = domain_parser())]
+        domains: Vec<Domain>,
     },
     /// One line per call stack, for flame graph tools: ROOT;...;LEAF BYTES
     Folded {
@@ -64,7 +70,20 @@ pub enum Command {
         /// Which bytes to count
         #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
         metric: Metric,
+        /// Count this memory only; may be repeated [default: malloc and mmap]
+        ///
+        /// The memory of the others lies inside that of malloc and mmap, or is no host memory.
+        #[arg(long = "domain", value_name = "NAME", value_parser = domain_parser())]
+        domains: Vec<Domain>,
     },
+}
+
+/// Names of domains, as the report writes them.
+fn domain_parser() -> impl TypedValueParser<Value = Domain> {
+    PossibleValuesParser::new(Domain::ALL.map(Domain::name)).try_map(|name| {
+        let named = Domain::ALL.into_iter().find(|domain| domain.name() == name);
+        named.ok_or("unknown domain")
+    })
 }
 
 /// What the report is asked for.
@@ -149,5 +168,23 @@ mod tests {
             matches!(parsed.command, Some(Command::Info { trace }) if trace.as_os_str() == "info")
         );
         assert!(Cli::try_parse_from(["tftrace-analyze"]).is_err());
+    }
+
+    #[test]
+    fn domains_are_named_as_in_the_report_and_may_be_repeated() {
+        for domain in Domain::ALL {
+            let arguments = ["tftrace-analyze", "sizes", "t", "--domain", domain.name()];
+            let parsed = Cli::parse_from(arguments).command;
+            assert!(matches!(parsed, Some(Command::Sizes { domains, .. }) if domains == [domain]));
+        }
+        let two = ["tftrace-analyze", "folded", "t", "--domain", "mmap", "--domain", "cuda"];
+        let expected = [Domain::Mmap, Domain::Cuda];
+        assert!(matches!(
+            Cli::parse_from(two).command,
+            Some(Command::Folded { domains, .. }) if domains == expected
+        ));
+        let unknown = Cli::try_parse_from(["tftrace-analyze", "sizes", "t", "--domain", "heap"]);
+        let help = unknown.unwrap_err().to_string();
+        assert!(help.contains("malloc, mmap, python"), "{help}");
     }
 }

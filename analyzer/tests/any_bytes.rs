@@ -41,10 +41,10 @@ fn small_trace(packing: Packing) -> Vec<u8> {
 fn read_everything(bytes: &[u8]) {
     if let Ok(trace) = Trace::open(bytes) {
         let mut out = Vec::new();
-        info::write(&trace, &mut out).unwrap();
-        sizes::write(&trace, &mut out).unwrap();
+        info::write(&trace, 1, &mut out).unwrap();
+        sizes::write(&trace, &[], &mut out).unwrap();
         for metric in [Metric::Unfreed, Metric::Allocated, Metric::Temporary, Metric::Peak] {
-            folded::write(&trace, metric, &mut out).unwrap();
+            folded::write(&trace, metric, &Domain::ALL, &mut out).unwrap();
         }
     }
 }

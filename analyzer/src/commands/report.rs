@@ -7,7 +7,7 @@ use tftrace_format::reader::Trace;
 
 use crate::Error;
 use crate::cli::ReportArgs;
-use crate::heap::measure;
+use crate::heap::{HOST, measure};
 use crate::report::text::Report;
 use crate::report::{flame_graph, numbers};
 use crate::stack::{FoldedStacks, frames_of, heaviest, without_slivers};
@@ -28,7 +28,7 @@ pub fn write(
         false => Some(flame_graph::path_for(path, asked.output.as_deref())?),
     };
     let metric = asked.metric;
-    let measured = measure(trace, metric);
+    let measured = measure(trace, metric, &HOST);
     let ranked = heaviest(trace, &measured.totals, asked.top);
     let drawn = match svg {
         Some(_) => without_slivers(trace, &measured.totals, DRAWN_PARTS),

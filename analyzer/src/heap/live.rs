@@ -155,15 +155,19 @@ impl LiveHeap {
         self.anomalies
     }
 
-    /// The live host memory of every call stack, mappings of files left out.
-    pub fn host_totals(&self) -> StackTotals {
+    /// The live memory of every call stack in these domains, mappings of files left out.
+    pub fn totals(&self, domains: &[Domain]) -> StackTotals {
         let mut totals = StackTotals::default();
-        for block in self.blocks[Domain::Malloc as usize].values() {
-            totals.add((Domain::Malloc, block.stack), Level { bytes: block.size, blocks: 1 });
+        for domain in Domain::ALL.into_iter().filter(|domain| domains.contains(domain)) {
+            for block in self.blocks[domain as usize].values() {
+                totals.add((domain, block.stack), Level { bytes: block.size, blocks: 1 });
+            }
         }
-        for (start, range) in self.ranges.iter().filter(|(_, range)| !range.file_backed) {
-            let level = Level { bytes: range.end - start, blocks: 1 };
-            totals.add((Domain::Mmap, range.stack), level);
+        if domains.contains(&Domain::Mmap) {
+            for (start, range) in self.ranges.iter().filter(|(_, range)| !range.file_backed) {
+                let level = Level { bytes: range.end - start, blocks: 1 };
+                totals.add((Domain::Mmap, range.stack), level);
+            }
         }
         totals
     }
@@ -223,7 +227,7 @@ mod tests {
         });
         assert_eq!(heap.level(Domain::Mmap), Level { bytes: 8192, blocks: 1 });
         assert_eq!(heap.file_backed(), Level { bytes: 4096, blocks: 1 });
-        assert_eq!(heap.host_totals().sum(), Level { bytes: 8192, blocks: 1 });
+        assert_eq!(heap.totals(&Domain::ALL).sum(), Level { bytes: 8192, blocks: 1 });
         heap.apply(&Event::RangeFreed {
             time: TIME,
             domain: Domain::Mmap,

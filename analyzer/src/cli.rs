@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the help that teaches it.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,6 +13,7 @@ Examples:
   tftrace-analyze trace.bin                   what is unfreed, and trace.svg
   tftrace-analyze trace.bin --open            the same, and the flame graph in the browser
   tftrace-analyze trace.bin --metric peak     what was live when memory was highest
+  tftrace-analyze trace.bin --frames all      every frame of the call stacks
   tftrace-analyze info trace.bin              is the trace whole? what was lost?
   tftrace-analyze folded trace.bin | grep Conv2D
   tftrace-analyze ./info                      a trace that is called like a command
@@ -95,9 +97,15 @@ pub struct ReportArgs {
     /// Which bytes to rank and draw
     #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
     pub metric: Metric,
-    /// How many call stacks to print
+    /// How many entries to print; call stacks through the same functions are one entry
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
+    /// How many frames of a call stack to print, beside the two at the thread's start
+    ///
+    /// Runs of frames of the Python interpreter are one line and do not count. `all` prints every
+    /// frame, those of the interpreter too.
+    #[arg(long, value_name = "N|all", default_value = "8")]
+    pub frames: Frames,
     /// Where to write the flame graph [default: the trace's name with .svg]
     #[arg(long, value_name = "FILE.svg")]
     pub output: Option<PathBuf>,
@@ -107,6 +115,26 @@ pub struct ReportArgs {
     /// Write no flame graph
     #[arg(long, conflicts_with = "output")]
     pub no_svg: bool,
+}
+
+/// How much of a call stack is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// This many frames at the leaf, and two at the root; the interpreter's in one line.
+    Leaf(usize),
+    /// Every frame.
+    All,
+}
+
+impl FromStr for Frames {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Frames::All),
+            _ => text.parse().map(Frames::Leaf).map_err(|_| "give a number, or `all`"),
+        }
+    }
 }
 
 /// Which bytes are counted. Sizes are as requested, without the allocator's overhead.
@@ -132,6 +160,23 @@ impl Metric {
             Metric::Allocated => "bytes allocated in total",
             Metric::Temporary => "bytes of temporaries",
             Metric::Peak => "bytes live at the peak",
+        }
+    }
+
+    /// What to make of the bytes, in a sentence.
+    pub fn meaning_in_words(self) -> &'static str {
+        match self {
+            Metric::Unfreed => {
+                "Unfreed is what was still allocated when the trace ended: leaks, and what the \
+                 program keeps on purpose."
+            }
+            Metric::Allocated => {
+                "All that was ever asked for, freed or not: it shows who allocates much, not who leaks."
+            }
+            Metric::Temporary => {
+                "Temporaries were freed soon after they were allocated: they cost time, and leak nothing."
+            }
+            Metric::Peak => "What was allocated at the moment when memory was largest.",
         }
     }
 
@@ -186,5 +231,18 @@ mod tests {
         let unknown = Cli::try_parse_from(["tftrace-analyze", "sizes", "t", "--domain", "heap"]);
         let help = unknown.unwrap_err().to_string();
         assert!(help.contains("malloc, mmap, python"), "{help}");
+    }
+
+    #[test]
+    fn frames_are_a_number_or_all() {
+        let frames = |asked: &[&str]| {
+            let arguments = ["tftrace-analyze", "t"].iter().chain(asked);
+            Cli::try_parse_from(arguments).map(|parsed| parsed.report.frames).ok()
+        };
+        assert_eq!(frames(&[]), Some(Frames::Leaf(8)));
+        assert_eq!(frames(&["--frames", "30"]), Some(Frames::Leaf(30)));
+        assert_eq!(frames(&["--frames", "all"]), Some(Frames::All));
+        assert_eq!(frames(&["--frames", "-1"]), None);
+        assert_eq!(frames(&["--frames", "most"]), None);
     }
 }

@@ -25,7 +25,7 @@ pub fn write(trace: &Trace<'_>, version: u32, out: &mut dyn Write) -> Result<(),
         out,
         "temporaries: {} in {}",
         bytes(measured.temporaries.bytes),
-        counted(measured.temporaries.blocks, "folded allocation")
+        counted(measured.temporaries.blocks, "allocation")
     )?;
     writeln!(out, "stacks: {} (callers' stacks included)", count(trace.node_count() as u64))?;
     writeln!(out, "objects: {}", count(trace.objects().count() as u64))?;
@@ -177,7 +177,7 @@ mod tests {
             "pid: 4 (parent 3)",
             "format: version 77",
             "duration: 2.5 s",
-            "events: 2 (0 allocations, 0 frees, 2 marks) and 0 temporary allocations folded",
+            "events: 2 (0 allocations, 0 frees, 2 marks), and 0 temporary allocations, which are only counted",
             "mark: request: 2 times",
             "  rss anonymous: first 5.0 MB, last 3.0 MB, peak 5.0 MB",
             "  malloc in use: unknown",

@@ -10,7 +10,7 @@ use crate::cli::ReportArgs;
 use crate::heap::{HOST, measure};
 use crate::report::text::Report;
 use crate::report::{flame_graph, numbers};
-use crate::stack::{FoldedStacks, frames_of, heaviest, without_slivers};
+use crate::stack::{FoldedStacks, frames_of, group, heaviest, without_slivers};
 use crate::symbol::resolve;
 
 /// A frame narrower than one part of this many is not drawn: a quarter of a pixel, zoomed out.
@@ -29,14 +29,22 @@ pub fn write(
     };
     let metric = asked.metric;
     let measured = measure(trace, metric, &HOST);
-    let ranked = heaviest(trace, &measured.totals, asked.top);
     let drawn = match svg {
         Some(_) => without_slivers(trace, &measured.totals, DRAWN_PARTS),
         None => Vec::new(),
     };
-    let shown = ranked.iter().map(|ranked| ranked.key.1);
-    let symbols = resolve(trace, &frames_of(trace, shown.chain(drawn.iter().map(|d| d.stack))));
-    let report = Report { trace, measured: &measured, metric, ranked: &ranked, symbols: &symbols };
+    // Which stacks go through the same functions is known once all of them have names.
+    let stacks = measured.totals.iter().map(|((_, stack), _)| stack);
+    let symbols = resolve(trace, &frames_of(trace, stacks));
+    let ranked = heaviest(trace, group(trace, &symbols, &measured.totals), asked.top);
+    let report = Report {
+        trace,
+        measured: &measured,
+        metric,
+        ranked: &ranked,
+        frames: asked.frames,
+        symbols: &symbols,
+    };
     report.write(out)?;
     let Some(svg) = svg else { return Ok(()) };
     let stacks = FoldedStacks::new(trace, &symbols, &drawn);

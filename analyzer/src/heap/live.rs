@@ -119,10 +119,9 @@ impl LiveHeap {
 
     fn set_level(&mut self, domain: Domain, level: Level) {
         self.levels[domain as usize] = level;
+        // By bytes, then blocks: blocks of no bytes have a peak too.
         let peak = &mut self.peaks[domain as usize];
-        if level.bytes > peak.bytes {
-            *peak = level;
-        }
+        *peak = level.max(*peak);
     }
 
     /// What is live in a domain; for mmap without the mappings of files.
@@ -211,6 +210,17 @@ mod tests {
         assert_eq!(heap.level(Domain::Malloc), Level { bytes: 24, blocks: 1 });
         assert_eq!(heap.malloc_chunk_bytes(), 32);
         assert_eq!(heap.anomalies(), Anomalies { unmatched_frees: 0, replaced: 1 });
+    }
+
+    #[test]
+    fn blocks_of_no_bytes_have_a_peak_and_domains_without_events_have_none() {
+        let mut heap = LiveHeap::default();
+        heap.apply(&allocated(Domain::Malloc, 16, 0));
+        heap.apply(&freed(Domain::Malloc, 16));
+        heap.apply(&freed(Domain::Cuda, 16));
+        let peaks = Domain::ALL.map(|domain| heap.peak(domain));
+        assert_eq!(peaks[0], Level { bytes: 0, blocks: 1 });
+        assert_eq!(peaks[1..], [Level::default(); 5]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a person reads. Rounding and units happen here and nowhere else.
 
 pub mod call_stack;
+mod entries;
 pub mod flame_graph;
 pub mod numbers;
 pub mod text;

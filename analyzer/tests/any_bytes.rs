@@ -110,6 +110,38 @@ fn the_report_and_its_flame_graph_show_the_unfreed_block() {
 }
 
 #[test]
+fn open_shows_the_flame_graph_in_the_browser_and_keeps_its_noise_away() {
+    let files = Files::new();
+    let trace = files.with("trace.bin", &small_trace(Packing::Raw));
+    let seen = files.0.path().join("seen");
+    let noise = format!("echo noise; echo noise >&2; echo \"$@\" > '{}'", seen.display());
+    let browser = format!("sh {}", files.with("browser.sh", noise.as_bytes()).display());
+    let output = analyze_with(&["--open"], &trace, &[("BROWSER", &browser)]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let svg = trace.with_extension("svg");
+    assert_eq!(std::fs::read_to_string(seen).unwrap(), format!("{}\n", svg.display()));
+    assert_eq!(output.stdout, analyze(&[], &trace).stdout);
+}
+
+#[test]
+fn open_without_a_browser_says_where_the_file_is_and_succeeds() {
+    let files = Files::new();
+    let trace = files.with("trace.bin", &small_trace(Packing::Raw));
+    let nowhere = [("PATH", "/nowhere"), ("BROWSER", "no-such-browser")];
+    let output = analyze_with(&["--open"], &trace, &nowhere);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let svg = trace.with_extension("svg");
+    let start =
+        format!("tftrace-analyze: {}: --open: no browser: no-such-browser: ", svg.display());
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with(&start) && stderr.contains("; xdg-open: "), "{stderr}");
+    assert!(stderr.ends_with(": open the file by hand\n"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(svg.is_file());
+    assert_eq!(output.stdout, analyze(&[], &trace).stdout);
+}
+
+#[test]
 fn escape_codes_are_only_decoration_and_go_where_they_are_not_wanted() {
     let files = Files::new();
     let trace = files.with("trace.bin", &small_trace(Packing::Raw));

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::cli::ReportArgs;
 use crate::heap::{HOST, measure};
 use crate::report::text::Report;
-use crate::report::{flame_graph, numbers};
+use crate::report::{browser, flame_graph, numbers};
 use crate::stack::{FoldedStacks, frames_of, group, heaviest, without_slivers};
 use crate::symbol::resolve;
 
@@ -56,9 +56,13 @@ pub fn write(
     let shown = svg.display().to_string();
     writeln!(out, "\nflame graph: {}", numbers::plain(&shown))?;
     if asked.open {
+        // Who reads the report does not wait for a browser.
         out.flush()?;
-        opener::open_browser(&svg)
-            .map_err(|error| Error::Browser { path: svg.clone(), what: error.to_string() })?;
+        if let Err(reasons) = browser::open(&svg) {
+            // The report is written, which is what the exit code says.
+            let line = format!("{shown}: --open: no browser: {reasons}: open the file by hand");
+            let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(&line));
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What a person reads. Rounding and units happen here and nowhere else.
 
+pub mod browser;
 pub mod call_stack;
 mod entries;
 pub mod flame_graph;

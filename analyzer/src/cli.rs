@@ -1,8 +1,11 @@
 //! The command line: what can be asked, and the help that teaches it.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tftrace_format::Domain;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -10,6 +13,7 @@ Examples:
   tftrace-analyze trace.bin                   what is unfreed, and trace.svg
   tftrace-analyze trace.bin --open            the same, and the flame graph in the browser
   tftrace-analyze trace.bin --metric peak     what was live when memory was highest
+  tftrace-analyze trace.bin --frames all      every frame of the call stacks
   tftrace-analyze info trace.bin              is the trace whole? what was lost?
   tftrace-analyze folded trace.bin | grep Conv2D
   tftrace-analyze ./info                      a trace that is called like a command
@@ -22,7 +26,7 @@ NO_COLOR=1 turns colour off.";
 /// Reads a trace of tftrace: which memory is unfreed, and which call stacks asked for it.
 ///
 /// Without a command it prints the report and writes the flame graph beside the trace. The
-/// heaviest call stacks come first, each from the function that allocated to the thread's root.
+/// heaviest call stacks come first, each from the function that allocated to the thread's start.
 #[derive(Debug, Parser)]
 #[command(
     name = "tftrace-analyze",
@@ -49,13 +53,17 @@ pub enum Command {
         /// The trace file
         trace: PathBuf,
     },
-    /// One line per requested size of malloc memory: SIZE ALLOCATIONS FREES
+    /// One line per requested size, in bytes: SIZE ALLOCATIONS FREES
     ///
+    /// Mappings are included: mmap and munmap count with the length that they were called with.
     /// Temporaries are included: each counts as one allocation and one free. A free counts when
     /// it meets a live block; frees of memory from before the trace are in `info`.
     Sizes {
         /// The trace file
         trace: PathBuf,
+        /// Count this memory only; may be repeated [default: all]
+        #[arg(long = "domain", value_name = "NAME", value_parser = domain_parser())]
+        domains: Vec<Domain>,
     },
     /// One line per call stack, for flame graph tools: ROOT;...;LEAF BYTES
     Folded {
@@ -64,7 +72,20 @@ pub enum Command {
         /// Which bytes to count
         #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
         metric: Metric,
+        /// Count this memory only; may be repeated [default: malloc and mmap]
+        ///
+        /// The memory of the others lies inside that of malloc and mmap, or is no host memory.
+        #[arg(long = "domain", value_name = "NAME", value_parser = domain_parser())]
+        domains: Vec<Domain>,
     },
+}
+
+/// Names of domains, as the report writes them.
+fn domain_parser() -> impl TypedValueParser<Value = Domain> {
+    PossibleValuesParser::new(Domain::ALL.map(Domain::name)).try_map(|name| {
+        let named = Domain::ALL.into_iter().find(|domain| domain.name() == name);
+        named.ok_or("unknown domain")
+    })
 }
 
 /// What the report is asked for.
@@ -76,9 +97,15 @@ pub struct ReportArgs {
     /// Which bytes to rank and draw
     #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
     pub metric: Metric,
-    /// How many call stacks to print
+    /// How many entries to print; call stacks through the same functions are one entry
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
+    /// How many frames of a call stack to print, beside the two at the thread's start
+    ///
+    /// Runs of frames of the Python interpreter are one line and do not count. `all` prints every
+    /// frame, those of the interpreter too.
+    #[arg(long, value_name = "N|all", default_value = "8")]
+    pub frames: Frames,
     /// Where to write the flame graph [default: the trace's name with .svg]
     #[arg(long, value_name = "FILE.svg")]
     pub output: Option<PathBuf>,
@@ -88,6 +115,26 @@ pub struct ReportArgs {
     /// Write no flame graph
     #[arg(long, conflicts_with = "output")]
     pub no_svg: bool,
+}
+
+/// How much of a call stack is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// This many frames at the leaf, and two at the root; the interpreter's in one line.
+    Leaf(usize),
+    /// Every frame.
+    All,
+}
+
+impl FromStr for Frames {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Frames::All),
+            _ => text.parse().map(Frames::Leaf).map_err(|_| "give a number, or `all`"),
+        }
+    }
 }
 
 /// Which bytes are counted. Sizes are as requested, without the allocator's overhead.
@@ -113,6 +160,23 @@ impl Metric {
             Metric::Allocated => "bytes allocated in total",
             Metric::Temporary => "bytes of temporaries",
             Metric::Peak => "bytes live at the peak",
+        }
+    }
+
+    /// What to make of the bytes, in a sentence.
+    pub fn meaning_in_words(self) -> &'static str {
+        match self {
+            Metric::Unfreed => {
+                "Unfreed is what was still allocated when the trace ended: leaks, and what the \
+                 program keeps on purpose."
+            }
+            Metric::Allocated => {
+                "All that was ever asked for, freed or not: it shows who allocates much, not who leaks."
+            }
+            Metric::Temporary => {
+                "Temporaries were freed soon after they were allocated: they cost time, and leak nothing."
+            }
+            Metric::Peak => "What was allocated at the moment when memory was largest.",
         }
     }
 
@@ -149,5 +213,36 @@ mod tests {
             matches!(parsed.command, Some(Command::Info { trace }) if trace.as_os_str() == "info")
         );
         assert!(Cli::try_parse_from(["tftrace-analyze"]).is_err());
+    }
+
+    #[test]
+    fn domains_are_named_as_in_the_report_and_may_be_repeated() {
+        for domain in Domain::ALL {
+            let arguments = ["tftrace-analyze", "sizes", "t", "--domain", domain.name()];
+            let parsed = Cli::parse_from(arguments).command;
+            assert!(matches!(parsed, Some(Command::Sizes { domains, .. }) if domains == [domain]));
+        }
+        let two = ["tftrace-analyze", "folded", "t", "--domain", "mmap", "--domain", "cuda"];
+        let expected = [Domain::Mmap, Domain::Cuda];
+        assert!(matches!(
+            Cli::parse_from(two).command,
+            Some(Command::Folded { domains, .. }) if domains == expected
+        ));
+        let unknown = Cli::try_parse_from(["tftrace-analyze", "sizes", "t", "--domain", "heap"]);
+        let help = unknown.unwrap_err().to_string();
+        assert!(help.contains("malloc, mmap, python"), "{help}");
+    }
+
+    #[test]
+    fn frames_are_a_number_or_all() {
+        let frames = |asked: &[&str]| {
+            let arguments = ["tftrace-analyze", "t"].iter().chain(asked);
+            Cli::try_parse_from(arguments).map(|parsed| parsed.report.frames).ok()
+        };
+        assert_eq!(frames(&[]), Some(Frames::Leaf(8)));
+        assert_eq!(frames(&["--frames", "30"]), Some(Frames::Leaf(30)));
+        assert_eq!(frames(&["--frames", "all"]), Some(Frames::All));
+        assert_eq!(frames(&["--frames", "-1"]), None);
+        assert_eq!(frames(&["--frames", "most"]), None);
     }
 }

@@ -52,14 +52,6 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// There is no browser, or it does not start.
-    #[error("{}: --open: {what}: open the file by hand", path.display())]
-    Browser {
-        /// The flame graph.
-        path: PathBuf,
-        /// What the desktop said.
-        what: String,
-    },
     /// Standard output does not take the report.
     #[error("stdout: write: {0}: check where the output goes")]
     Output(#[from] io::Error),

@@ -41,17 +41,27 @@ fn small_trace(packing: Packing) -> Vec<u8> {
 fn read_everything(bytes: &[u8]) {
     if let Ok(trace) = Trace::open(bytes) {
         let mut out = Vec::new();
-        info::write(&trace, &mut out).unwrap();
-        sizes::write(&trace, &mut out).unwrap();
+        info::write(&trace, 1, &mut out).unwrap();
+        sizes::write(&trace, &[], &mut out).unwrap();
         for metric in [Metric::Unfreed, Metric::Allocated, Metric::Temporary, Metric::Peak] {
-            folded::write(&trace, metric, &mut out).unwrap();
+            folded::write(&trace, metric, &Domain::ALL, &mut out).unwrap();
         }
     }
 }
 
 fn analyze(arguments: &[&str], trace: &Path) -> Output {
-    let program = env!("CARGO_BIN_EXE_tftrace-analyze");
-    Command::new(program).args(arguments).arg(trace).stdin(Stdio::null()).output().unwrap()
+    analyze_with(arguments, trace, &[])
+}
+
+/// The same, with these environment variables.
+fn analyze_with(arguments: &[&str], trace: &Path, variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tftrace-analyze"));
+    command.args(arguments).arg(trace).stdin(Stdio::null());
+    // A developer's own settings say nothing about ours.
+    for name in ["BROWSER", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied()).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -82,8 +92,8 @@ fn the_report_and_its_flame_graph_show_the_unfreed_block() {
     let report = text(&output.stdout);
     for part in [
         "process:    python serve.py\n            pid 4, executable /usr/bin/python3\n",
-        "3 (2 allocations, 1 free, 0 marks) and 900 temporary allocations folded",
-        "unfreed bytes: 20.0 kB in 1 block, from 1 call stack\n",
+        "3 (2 allocations, 1 free, 0 marks), and 900 temporary allocations, which are only counted",
+        "unfreed bytes: 20.0 kB in 1 block, from 1 call stack\nUnfreed is what was still allocated",
         "  1. 20.0 kB unfreed in 1 block, 20.0 kB on average, 100 % of all  (malloc)\n       libx.so+0x20\n       libx.so+0x10\n",
         "live malloc blocks: 30.0 kB as requested, 30.0 kB as glibc counts them; glibc itself says 30.5 kB in use (difference -1.5 %, -468 B)",
         "nothing lost\nwarning: /nowhere/libx.so: no function names: the file is gone or cannot be read\n",
@@ -97,6 +107,104 @@ fn the_report_and_its_flame_graph_show_the_unfreed_block() {
     assert_eq!(text(&again.stdout), report, "packing changes nothing");
     let again = std::fs::read_to_string(trace.with_extension("svg")).unwrap();
     assert_eq!(again, svg, "equal traces give equal flame graphs");
+}
+
+#[test]
+fn open_shows_the_flame_graph_in_the_browser_and_keeps_its_noise_away() {
+    let files = Files::new();
+    let trace = files.with("trace.bin", &small_trace(Packing::Raw));
+    let seen = files.0.path().join("seen");
+    let noise = format!("echo noise; echo noise >&2; echo \"$@\" > '{}'", seen.display());
+    let browser = format!("sh {}", files.with("browser.sh", noise.as_bytes()).display());
+    let output = analyze_with(&["--open"], &trace, &[("BROWSER", &browser)]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let svg = trace.with_extension("svg");
+    assert_eq!(std::fs::read_to_string(seen).unwrap(), format!("{}\n", svg.display()));
+    assert_eq!(output.stdout, analyze(&[], &trace).stdout);
+}
+
+#[test]
+fn open_without_a_browser_says_where_the_file_is_and_succeeds() {
+    let files = Files::new();
+    let trace = files.with("trace.bin", &small_trace(Packing::Raw));
+    let nowhere = [("PATH", "/nowhere"), ("BROWSER", "no-such-browser")];
+    let output = analyze_with(&["--open"], &trace, &nowhere);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let svg = trace.with_extension("svg");
+    let start =
+        format!("tftrace-analyze: {}: --open: no browser: no-such-browser: ", svg.display());
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with(&start) && stderr.contains("; xdg-open: "), "{stderr}");
+    assert!(stderr.ends_with(": open the file by hand\n"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(svg.is_file());
+    assert_eq!(output.stdout, analyze(&[], &trace).stdout);
+}
+
+#[test]
+fn escape_codes_are_only_decoration_and_go_where_they_are_not_wanted() {
+    let files = Files::new();
+    let trace = files.with("trace.bin", &small_trace(Packing::Raw));
+    let report = |variables: &[_]| analyze_with(&["--no-svg"], &trace, variables).stdout;
+    let force = ("CLICOLOR_FORCE", "1");
+    let bold = String::from_utf8(report(&[force])).unwrap();
+    assert!(bold.contains("\x1b[1m"), "{bold}");
+    let plain = report(&[]);
+    assert!(!plain.contains(&0x1b), "stdout is a pipe");
+    assert_eq!(bold.replace("\x1b[1m", "").replace("\x1b[0m", ""), text(&plain));
+    assert_eq!(text(&report(&[force, ("NO_COLOR", "1")])), text(&plain));
+}
+
+#[test]
+fn the_report_sums_what_it_shows_and_what_it_does_not() {
+    let files = Files::new();
+    let mut builder = TraceBuilder::new();
+    let (domain, file_backed) = (Domain::Malloc, false);
+    for (address, size) in [(16, 600), (32, 300), (48, 90), (64, 10)] {
+        let stack = Some(builder.stack(&[Frame::Raw { address }]));
+        let time = Ticks(address);
+        let event = Event::Allocated { time, domain, address, size, stack, file_backed };
+        builder.event(0, event);
+    }
+    let trace = files.with("trace.bin", &builder.build(Packing::Raw));
+    let report = |top| analyze(&["--no-svg", "--top", top], &trace).stdout;
+    let two = report("2");
+    let line = "\nthe 2 above: 900 B, 90 % of it; the other 2 call stacks: 100 B, 10 %\n";
+    assert!(text(&two).contains(line), "{}", text(&two));
+    assert!(text(&two).contains("\n  2. 300 B unfreed in 1 block, 300 B on average, 30 % of all"));
+    assert!(!text(&two).contains("\n  3. "), "{}", text(&two));
+    assert!(!text(&report("4")).contains("above:"), "nothing is left out");
+    assert!(text(&two).contains("\nmalloc "), "{}", text(&two));
+    for domain in &Domain::ALL[1..] {
+        let row = text(&two).lines().find(|line| line.split("  ").next() == Some(domain.name()));
+        assert_eq!(row, None, "a domain without events");
+    }
+}
+
+/// Who maps an arena is not who fills it: a stack below it would accuse the wrong function.
+#[test]
+fn arenas_of_python_are_one_entry_without_a_stack() {
+    let files = Files::new();
+    let mut builder = TraceBuilder::new();
+    let python = builder.object("/nowhere/libpython3.11.so.1.0", 0x7000_0000, 0x1000, &[7; 20]);
+    let (domain, size, file_backed) = (Domain::Mmap, 1 << 20, false);
+    for (number, caller) in [(1, 0x10), (2, 0x20)] {
+        let asked_by = Frame::Native { mapping: python, offset: 0x30 };
+        let stack = Some(builder.stack(&[Frame::Raw { address: caller }, asked_by]));
+        let (time, address) = (Ticks(number), number << 32);
+        let event = Event::Allocated { time, domain, address, size, stack, file_backed };
+        builder.event(0, event);
+    }
+    let trace = files.with("trace.bin", &builder.build(Packing::Raw));
+    let report = analyze(&["--no-svg"], &trace).stdout;
+    let report = text(&report);
+    for part in [
+        "\n  1. 2.1 MB unfreed in 2 ranges, 1.0 MB on average, 100 % of all  (mmap)\n",
+        "\n       Python's small objects: 2 arenas, ",
+        "says nothing about who fills it\n\nnothing lost\n",
+    ] {
+        assert!(report.contains(part), "{part} is not in\n{report}");
+    }
 }
 
 #[test]

@@ -2,19 +2,26 @@
 
 use std::io::Write;
 
+use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use crate::Error;
 use crate::cli::Metric;
-use crate::heap::measure;
+use crate::heap::{HOST, measure};
 use crate::stack::{FoldedStacks, frames_of, whole};
 use crate::symbol::resolve;
 
-/// Writes the lines, sorted. No stack is left out, however small.
+/// Writes the lines of these domains, sorted; without any, of all host memory. No stack is left
+/// out, however small.
 ///
 /// Gives a line for each object file without names.
-pub fn write(trace: &Trace<'_>, metric: Metric, out: &mut dyn Write) -> Result<Vec<String>, Error> {
-    let measured = measure(trace, metric);
+pub fn write(
+    trace: &Trace<'_>,
+    metric: Metric,
+    domains: &[Domain],
+    out: &mut dyn Write,
+) -> Result<Vec<String>, Error> {
+    let measured = measure(trace, metric, if domains.is_empty() { &HOST } else { domains });
     let drawn = whole(&measured.totals);
     let symbols = resolve(trace, &frames_of(trace, drawn.iter().map(|drawn| drawn.stack)));
     for line in FoldedStacks::new(trace, &symbols, &drawn).lines() {
@@ -27,7 +34,7 @@ pub fn write(trace: &Trace<'_>, metric: Metric, out: &mut dyn Write) -> Result<V
 mod tests {
     use super::*;
     use tftrace_format::builder::{Packing, TraceBuilder};
-    use tftrace_format::{Domain, Event, Frame, Ticks};
+    use tftrace_format::{Event, Frame, Ticks};
 
     #[test]
     fn a_first_frame_names_the_domain_only_if_there_are_two() {
@@ -45,16 +52,19 @@ mod tests {
             };
             builder.event(0, event).build(Packing::Raw)
         };
-        let folded = |bytes: &[u8]| {
+        let folded = |bytes: &[u8], domains: &[Domain]| {
             let mut out = Vec::new();
-            write(&Trace::open(bytes).unwrap(), Metric::Unfreed, &mut out).unwrap();
+            write(&Trace::open(bytes).unwrap(), Metric::Unfreed, domains, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         add(Domain::Malloc, stack, 10_001, false);
         let one = add(Domain::Mmap, stack, 1 << 20, true);
-        assert_eq!(folded(&one), "0x10;0x20 10001\n");
+        assert_eq!(folded(&one, &[]), "0x10;0x20 10001\n");
         let two = add(Domain::Mmap, None, 1 << 30, false);
         let mmap = "mmap;[no call stack recorded] 1073741824";
-        assert_eq!(folded(&two), format!("malloc;0x10;0x20 10001\n{mmap}\n"));
+        assert_eq!(folded(&two, &[]), format!("malloc;0x10;0x20 10001\n{mmap}\n"));
+        assert_eq!(folded(&two, &[Domain::Malloc]), "0x10;0x20 10001\n");
+        assert_eq!(folded(&two, &Domain::ALL), folded(&two, &[]));
+        assert_eq!(folded(&two, &[Domain::Cuda]), "");
     }
 }

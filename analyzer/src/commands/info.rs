@@ -3,29 +3,29 @@
 use std::io::{self, Write};
 
 use tftrace_format::counters::Counter;
-use tftrace_format::header::{ClockKind, FORMAT_VERSION};
+use tftrace_format::header::ClockKind;
 use tftrace_format::page::PAGE_BYTES;
 use tftrace_format::reader::Trace;
 use tftrace_format::record::MemoryReading;
 
 use crate::Error;
 use crate::cli::Metric;
-use crate::heap::{Replay, measure};
+use crate::heap::{HOST, Replay, measure};
 use crate::report::numbers::{bytes, count, counted, duration, plain, share};
 use crate::report::text::{events, reconciled, seconds};
 use crate::report::wholeness;
 
-/// Writes one line per fact: `NAME: VALUE`.
-pub fn write(trace: &Trace<'_>, out: &mut dyn Write) -> Result<(), Error> {
-    let measured = measure(trace, Metric::Unfreed);
+/// Writes one line per fact: `NAME: VALUE`. The file says of itself that it has `version`.
+pub fn write(trace: &Trace<'_>, version: u32, out: &mut dyn Write) -> Result<(), Error> {
+    let measured = measure(trace, Metric::Unfreed, &HOST);
     let replay = &measured.replay;
-    process(trace, replay, out)?;
+    process(trace, replay, version, out)?;
     writeln!(out, "events: {}", events(&measured))?;
     writeln!(
         out,
         "temporaries: {} in {}",
         bytes(measured.temporaries.bytes),
-        counted(measured.temporaries.blocks, "folded allocation")
+        counted(measured.temporaries.blocks, "allocation")
     )?;
     writeln!(out, "stacks: {} (callers' stacks included)", count(trace.node_count() as u64))?;
     writeln!(out, "objects: {}", count(trace.objects().count() as u64))?;
@@ -56,13 +56,18 @@ pub fn write(trace: &Trace<'_>, out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
-fn process(trace: &Trace<'_>, replay: &Replay, out: &mut dyn Write) -> io::Result<()> {
+fn process(
+    trace: &Trace<'_>,
+    replay: &Replay,
+    version: u32,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let header = trace.header();
     let executable = String::from_utf8_lossy(header.executable);
     writeln!(out, "process: {}", plain(&trace.command_line()))?;
     writeln!(out, "executable: {}", plain(&executable))?;
     writeln!(out, "pid: {} (parent {})", header.pid, header.parent_pid)?;
-    writeln!(out, "format: version {FORMAT_VERSION}")?;
+    writeln!(out, "format: version {version}")?;
     let clock = match header.clock {
         ClockKind::Tsc => "the processor's time stamp counter",
         ClockKind::Monotonic => "CLOCK_MONOTONIC",
@@ -163,14 +168,16 @@ mod tests {
         builder.reading(MemoryReading { time: 2, rss_anonymous: 3_000_000, ..Default::default() });
         let bytes = builder.build(Packing::Chunked);
         let mut out = Vec::new();
-        write(&Trace::open(&bytes).unwrap(), &mut out).unwrap();
+        // No file has this version yet: what is printed is what the file says, not what we read.
+        write(&Trace::open(&bytes).unwrap(), 77, &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         for line in [
             "process: python serve.py",
             "executable: /usr/bin/python3",
             "pid: 4 (parent 3)",
+            "format: version 77",
             "duration: 2.5 s",
-            "events: 2 (0 allocations, 0 frees, 2 marks) and 0 temporary allocations folded",
+            "events: 2 (0 allocations, 0 frees, 2 marks), and 0 temporary allocations, which are only counted",
             "mark: request: 2 times",
             "  rss anonymous: first 5.0 MB, last 3.0 MB, peak 5.0 MB",
             "  malloc in use: unknown",

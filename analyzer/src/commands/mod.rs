@@ -12,20 +12,22 @@ use tftrace_format::reader::Trace;
 
 use crate::Error;
 use crate::cli::{Cli, Command};
-use crate::input::open_trace;
+use crate::input::{format_version, open_trace};
 use crate::report::numbers::plain;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> Result<(), Error> {
     match &cli.command {
-        Some(Command::Info { trace }) => with_trace(trace, info::write),
-        Some(Command::Sizes { trace }) => with_trace(trace, |opened, out| {
+        Some(Command::Info { trace }) => {
+            with_trace(trace, |opened, version, out| info::write(opened, version, out))
+        }
+        Some(Command::Sizes { trace, domains }) => with_trace(trace, |opened, _, out| {
             crate::report::wholeness::warn(trace, opened);
-            sizes::write(opened, out)
+            sizes::write(opened, domains, out)
         }),
-        Some(Command::Folded { trace, metric }) => with_trace(trace, |opened, out| {
+        Some(Command::Folded { trace, metric, domains }) => with_trace(trace, |opened, _, out| {
             crate::report::wholeness::warn(trace, opened);
-            for warning in folded::write(opened, *metric, out)? {
+            for warning in folded::write(opened, *metric, domains, out)? {
                 // A closed stderr is no reason to fail.
                 let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", plain(&warning));
             }
@@ -34,21 +36,23 @@ pub fn run(cli: &Cli) -> Result<(), Error> {
         None => {
             // Without a command clap insists on a trace.
             let path = cli.report.trace.as_deref().unwrap_or(Path::new("trace.bin"));
-            with_trace(path, |opened, out| report::write(opened, path, &cli.report, out))
+            with_trace(path, |opened, _, out| report::write(opened, path, &cli.report, out))
         }
     }
 }
 
-/// Opens a trace, and standard output for what is said of it.
+/// Opens a trace, and standard output for what is said of it. The command also gets the version of
+/// the format that the file has.
 fn with_trace(
     path: &Path,
-    command: impl FnOnce(&Trace<'_>, &mut dyn Write) -> Result<(), Error>,
+    command: impl FnOnce(&Trace<'_>, u32, &mut dyn Write) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mapped = open_trace(path)?;
     let trace = Trace::open(mapped.bytes())
         .map_err(|source| Error::Trace { path: path.to_path_buf(), source })?;
     let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));
-    command(&trace, &mut out)?;
+    // Without a version it would not have opened.
+    command(&trace, format_version(mapped.bytes()).unwrap_or(0), &mut out)?;
     out.flush()?;
     Ok(())
 }

@@ -7,10 +7,10 @@ use tftrace_format::reader::Trace;
 
 use crate::Error;
 use crate::cli::ReportArgs;
-use crate::heap::measure;
+use crate::heap::{HOST, measure};
 use crate::report::text::Report;
-use crate::report::{flame_graph, numbers};
-use crate::stack::{FoldedStacks, frames_of, heaviest, without_slivers};
+use crate::report::{browser, flame_graph, numbers};
+use crate::stack::{FoldedStacks, frames_of, group, heaviest, without_slivers};
 use crate::symbol::resolve;
 
 /// A frame narrower than one part of this many is not drawn: a quarter of a pixel, zoomed out.
@@ -28,15 +28,23 @@ pub fn write(
         false => Some(flame_graph::path_for(path, asked.output.as_deref())?),
     };
     let metric = asked.metric;
-    let measured = measure(trace, metric);
-    let ranked = heaviest(trace, &measured.totals, asked.top);
+    let measured = measure(trace, metric, &HOST);
     let drawn = match svg {
         Some(_) => without_slivers(trace, &measured.totals, DRAWN_PARTS),
         None => Vec::new(),
     };
-    let shown = ranked.iter().map(|ranked| ranked.key.1);
-    let symbols = resolve(trace, &frames_of(trace, shown.chain(drawn.iter().map(|d| d.stack))));
-    let report = Report { trace, measured: &measured, metric, ranked: &ranked, symbols: &symbols };
+    // Which stacks go through the same functions is known once all of them have names.
+    let stacks = measured.totals.iter().map(|((_, stack), _)| stack);
+    let symbols = resolve(trace, &frames_of(trace, stacks));
+    let ranked = heaviest(trace, group(trace, &symbols, &measured.totals), asked.top);
+    let report = Report {
+        trace,
+        measured: &measured,
+        metric,
+        ranked: &ranked,
+        frames: asked.frames,
+        symbols: &symbols,
+    };
     report.write(out)?;
     let Some(svg) = svg else { return Ok(()) };
     let stacks = FoldedStacks::new(trace, &symbols, &drawn);
@@ -48,9 +56,13 @@ pub fn write(
     let shown = svg.display().to_string();
     writeln!(out, "\nflame graph: {}", numbers::plain(&shown))?;
     if asked.open {
+        // Who reads the report does not wait for a browser.
         out.flush()?;
-        opener::open_browser(&svg)
-            .map_err(|error| Error::Browser { path: svg.clone(), what: error.to_string() })?;
+        if let Err(reasons) = browser::open(&svg) {
+            // The report is written, which is what the exit code says.
+            let line = format!("{shown}: --open: no browser: {reasons}: open the file by hand");
+            let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(&line));
+        }
     }
     Ok(())
 }

@@ -1,30 +1,34 @@
-//! `sizes`: how many blocks of each requested size were allocated and freed, in all domains.
+//! `sizes`: how many blocks of each requested size were allocated and freed.
 //!
 //! A mapping and an unmapping count with the length that they were called with.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use tftrace_format::Event;
 use tftrace_format::reader::Trace;
+use tftrace_format::{Domain, Event};
 
 use crate::Error;
 use crate::heap::{Change, replay};
 
-/// Writes one line per size: SIZE ALLOCATIONS FREES.
-pub fn write(trace: &Trace<'_>, out: &mut dyn Write) -> Result<(), Error> {
+/// Writes one line per size in these domains (without any, in all): SIZE ALLOCATIONS FREES.
+pub fn write(trace: &Trace<'_>, domains: &[Domain], out: &mut dyn Write) -> Result<(), Error> {
+    let is_asked_for = |domain| domains.is_empty() || domains.contains(&domain);
     let mut sizes: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     replay(trace, None, |event, change| match (*event, change) {
-        (Event::Allocated { size, .. }, _) => {
+        (Event::Allocated { domain, size, .. }, _) if is_asked_for(domain) => {
             sizes.entry(size).or_default().0 += 1;
         }
-        (Event::Freed { .. }, Change::Freed(block)) => {
+        (Event::Freed { domain, .. }, Change::Freed(block)) if is_asked_for(domain) => {
             sizes.entry(block.size).or_default().1 += 1;
         }
-        (Event::RangeFreed { size, .. }, _) => sizes.entry(size).or_default().1 += 1,
+        (Event::RangeFreed { domain, size, .. }, _) if is_asked_for(domain) => {
+            sizes.entry(size).or_default().1 += 1;
+        }
         _ => {}
     });
-    for entry in trace.totals().flat_map(|page| page.entries) {
+    let temporaries = trace.totals().flat_map(|page| page.entries);
+    for entry in temporaries.filter(|entry| is_asked_for(entry.key.domain)) {
         let (allocations, frees) = sizes.entry(entry.key.size).or_default();
         *allocations = allocations.saturating_add(entry.count);
         *frees = frees.saturating_add(entry.count);
@@ -38,12 +42,12 @@ pub fn write(trace: &Trace<'_>, out: &mut dyn Write) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tftrace_format::Ticks;
     use tftrace_format::builder::{Packing, TraceBuilder};
     use tftrace_format::totals::{Temporaries, TemporaryKey};
-    use tftrace_format::{Domain, Ticks};
 
     #[test]
-    fn temporaries_count_as_allocated_and_freed() {
+    fn temporaries_count_as_allocated_and_freed_and_each_domain_can_be_asked_for() {
         let mut builder = TraceBuilder::new();
         let (stack, domain, file_backed) = (None, Domain::Malloc, false);
         for (time, address, size) in [(10, 16, 20_001), (20, 64, 10_001), (30, 128, 10_001)] {
@@ -71,8 +75,15 @@ mod tests {
             builder.event(0, Event::RangeFreed { time: Ticks(time), domain, address, size });
         }
         let bytes = builder.build(Packing::Raw);
-        let mut out = Vec::new();
-        write(&Trace::open(&bytes).unwrap(), &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "4096 0 1\n10001 9 8\n20001 1 0\n50001 1 1\n");
+        let sizes = |domains: &[Domain]| {
+            let mut out = Vec::new();
+            write(&Trace::open(&bytes).unwrap(), domains, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(sizes(&[]), "4096 0 1\n10001 9 8\n20001 1 0\n50001 1 1\n");
+        assert_eq!(sizes(&[Domain::Malloc]), "10001 9 8\n20001 1 0\n");
+        assert_eq!(sizes(&[Domain::Mmap]), "4096 0 1\n50001 1 1\n");
+        assert_eq!(sizes(&[Domain::Mmap, Domain::Malloc]), sizes(&[]));
+        assert_eq!(sizes(&[Domain::Cuda]), "");
     }
 }

@@ -119,10 +119,9 @@ impl LiveHeap {
 
     fn set_level(&mut self, domain: Domain, level: Level) {
         self.levels[domain as usize] = level;
+        // By bytes, then blocks: blocks of no bytes have a peak too.
         let peak = &mut self.peaks[domain as usize];
-        if level.bytes > peak.bytes {
-            *peak = level;
-        }
+        *peak = level.max(*peak);
     }
 
     /// What is live in a domain; for mmap without the mappings of files.
@@ -155,15 +154,19 @@ impl LiveHeap {
         self.anomalies
     }
 
-    /// The live host memory of every call stack, mappings of files left out.
-    pub fn host_totals(&self) -> StackTotals {
+    /// The live memory of every call stack in these domains, mappings of files left out.
+    pub fn totals(&self, domains: &[Domain]) -> StackTotals {
         let mut totals = StackTotals::default();
-        for block in self.blocks[Domain::Malloc as usize].values() {
-            totals.add((Domain::Malloc, block.stack), Level { bytes: block.size, blocks: 1 });
+        for domain in Domain::ALL.into_iter().filter(|domain| domains.contains(domain)) {
+            for block in self.blocks[domain as usize].values() {
+                totals.add((domain, block.stack), Level { bytes: block.size, blocks: 1 });
+            }
         }
-        for (start, range) in self.ranges.iter().filter(|(_, range)| !range.file_backed) {
-            let level = Level { bytes: range.end - start, blocks: 1 };
-            totals.add((Domain::Mmap, range.stack), level);
+        if domains.contains(&Domain::Mmap) {
+            for (start, range) in self.ranges.iter().filter(|(_, range)| !range.file_backed) {
+                let level = Level { bytes: range.end - start, blocks: 1 };
+                totals.add((Domain::Mmap, range.stack), level);
+            }
         }
         totals
     }
@@ -210,6 +213,17 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_no_bytes_have_a_peak_and_domains_without_events_have_none() {
+        let mut heap = LiveHeap::default();
+        heap.apply(&allocated(Domain::Malloc, 16, 0));
+        heap.apply(&freed(Domain::Malloc, 16));
+        heap.apply(&freed(Domain::Cuda, 16));
+        let peaks = Domain::ALL.map(|domain| heap.peak(domain));
+        assert_eq!(peaks[0], Level { bytes: 0, blocks: 1 });
+        assert_eq!(peaks[1..], [Level::default(); 5]);
+    }
+
+    #[test]
     fn mappings_of_files_are_counted_apart() {
         let mut heap = LiveHeap::default();
         heap.apply(&allocated(Domain::Mmap, 4096, 8192));
@@ -223,7 +237,7 @@ mod tests {
         });
         assert_eq!(heap.level(Domain::Mmap), Level { bytes: 8192, blocks: 1 });
         assert_eq!(heap.file_backed(), Level { bytes: 4096, blocks: 1 });
-        assert_eq!(heap.host_totals().sum(), Level { bytes: 8192, blocks: 1 });
+        assert_eq!(heap.totals(&Domain::ALL).sum(), Level { bytes: 8192, blocks: 1 });
         heap.apply(&Event::RangeFreed {
             time: TIME,
             domain: Domain::Mmap,

@@ -12,24 +12,22 @@ use crate::cli::Metric;
 pub struct Measured {
     /// The run through all events.
     pub replay: Replay,
-    /// The metric, by domain and call stack. Host memory only, so that nothing counts twice.
+    /// The metric, by domain and call stack.
     pub totals: StackTotals,
     /// Temporaries of host memory.
     pub temporaries: Level,
 }
 
-/// Memory that stands in no other domain's memory.
-fn is_host(domain: Domain) -> bool {
-    matches!(domain, Domain::Malloc | Domain::Mmap)
-}
+/// Host memory that stands in no other domain's memory: counted together, nothing counts twice.
+pub const HOST: [Domain; 2] = [Domain::Malloc, Domain::Mmap];
 
-/// Measures a trace. Reads the events once, and for [`Metric::Peak`] a second time.
-pub fn measure(trace: &Trace<'_>, metric: Metric) -> Measured {
+/// Measures these domains. Reads the events once, and for [`Metric::Peak`] a second time.
+pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measured {
     let mut requested = StackTotals::default();
     let replay_all = replay(trace, None, |event, _| {
         if metric == Metric::Allocated
             && let Event::Allocated { domain, size, stack, file_backed: false, .. } = *event
-            && is_host(domain)
+            && domains.contains(&domain)
         {
             requested.add((domain, stack), Level { bytes: size, blocks: 1 });
         }
@@ -38,17 +36,18 @@ pub fn measure(trace: &Trace<'_>, metric: Metric) -> Measured {
     for entry in trace.totals().flat_map(|page| page.entries) {
         let bytes = entry.key.size.saturating_mul(entry.count);
         let level = Level { bytes, blocks: entry.count };
-        if is_host(entry.key.domain) {
+        let is_asked_for = matches!(metric, Metric::Allocated | Metric::Temporary);
+        if HOST.contains(&entry.key.domain) {
             temporaries.add_all(level);
-            if matches!(metric, Metric::Allocated | Metric::Temporary) {
-                requested.add((entry.key.domain, entry.key.stack), level);
-            }
+        }
+        if is_asked_for && domains.contains(&entry.key.domain) {
+            requested.add((entry.key.domain, entry.key.stack), level);
         }
     }
     let totals = match metric {
-        Metric::Unfreed => replay_all.heap.host_totals(),
+        Metric::Unfreed => replay_all.heap.totals(domains),
         Metric::Allocated | Metric::Temporary => requested,
-        Metric::Peak => replay(trace, Some(replay_all.peak.events), |_, _| ()).heap.host_totals(),
+        Metric::Peak => replay(trace, Some(replay_all.peak.events), |_, _| ()).heap.totals(domains),
     };
     Measured { replay: replay_all, totals, temporaries }
 }
@@ -81,8 +80,32 @@ mod tests {
             (Metric::Temporary, 500, 5),
             (Metric::Peak, 30_002, 2),
         ] {
-            let sum = measure(&trace, metric).totals.sum();
+            let sum = measure(&trace, metric, &HOST).totals.sum();
             assert_eq!(sum, Level { bytes, blocks }, "{metric:?}");
         }
+    }
+
+    #[test]
+    fn only_the_domains_that_were_asked_for_are_counted() {
+        let mut builder = TraceBuilder::new();
+        let (stack, file_backed) = (None, false);
+        for (domain, size) in [(Domain::Python, 300), (Domain::Malloc, 1), (Domain::Mmap, 4096)] {
+            let (time, address) = (Ticks(10), 1 << 20);
+            let event = Event::Allocated { time, domain, address, size, stack, file_backed };
+            builder.event(0, event);
+            let key = TemporaryKey { stack, size: size * 1000, domain };
+            builder.temporaries(0, Temporaries { key, count: 1 });
+        }
+        let bytes = builder.build(Packing::Raw);
+        let trace = Trace::open(&bytes).unwrap();
+        for (domains, live) in [(&HOST[..], 4097), (&[Domain::Python][..], 300), (&[], 0)] {
+            let sum = |metric| measure(&trace, metric, domains).totals.sum().bytes;
+            assert_eq!(sum(Metric::Unfreed), live, "{domains:?}");
+            assert_eq!(sum(Metric::Peak), live, "{domains:?}");
+            assert_eq!(sum(Metric::Temporary), live * 1000, "{domains:?}");
+            assert_eq!(sum(Metric::Allocated), live * 1001, "{domains:?}");
+        }
+        let temporaries = measure(&trace, Metric::Unfreed, &[]).temporaries;
+        assert_eq!(temporaries, Level { bytes: 4_097_000, blocks: 2 }, "of the host, always");
     }
 }

@@ -7,7 +7,7 @@ mod replay;
 mod totals;
 
 pub use live::{Anomalies, Block, Change, LiveHeap};
-pub use measure::{Measured, measure};
+pub use measure::{HOST, Measured, measure};
 pub use ranges::{Range, RangeMap};
 pub use replay::{AtReading, EventCounts, Peak, Replay, replay};
 pub use totals::{Level, StackTotals, TotalsKey};

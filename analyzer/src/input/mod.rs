@@ -4,4 +4,4 @@ mod mapped_file;
 mod trace_file;
 
 pub use mapped_file::MappedFile;
-pub use trace_file::open_trace;
+pub use trace_file::{format_version, open_trace};

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{SeekFrom, seek};
+use tftrace_format::header::TRACE_MAGIC;
 use tftrace_format::page::PAGE_BYTES;
 
 use super::MappedFile;
@@ -23,6 +24,12 @@ pub fn open_trace(path: &Path) -> Result<MappedFile, Error> {
     let file = File::open(path).map_err(fault)?;
     let len = about.len();
     MappedFile::of(&file, used_len(&file, data_end(&file, len)).min(len)).map_err(fault)
+}
+
+/// The version of the format that the bytes of a trace say they have.
+pub fn format_version(bytes: &[u8]) -> Option<u32> {
+    let version = bytes.get(TRACE_MAGIC.len()..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*version))
 }
 
 /// Where the last data of a file ends that may have holes; `len` where the file system cannot tell.
@@ -52,6 +59,8 @@ fn used_len(file: &File, end: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tftrace_format::builder::{Packing, TraceBuilder};
+    use tftrace_format::header::FORMAT_VERSION;
 
     const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -75,6 +84,14 @@ mod tests {
             mapped_len(&[(0, &used), (4 * PAGE + 8192, &[1; 9])], 100 * PAGE),
             4 * PAGE_BYTES
         );
+    }
+
+    #[test]
+    fn the_version_is_the_files_own() {
+        let written = TraceBuilder::new().build(Packing::Raw);
+        assert_eq!(format_version(&written), Some(FORMAT_VERSION));
+        assert_eq!(format_version(b"TFTRACE\0\x02\x01\0\0more"), Some(0x0102));
+        assert_eq!(format_version(b"TFTRACE\0\x02\x01\0"), None);
     }
 
     #[test]

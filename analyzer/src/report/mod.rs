@@ -1,6 +1,8 @@
 //! What a person reads. Rounding and units happen here and nowhere else.
 
+pub mod browser;
 pub mod call_stack;
+mod entries;
 pub mod flame_graph;
 pub mod numbers;
 pub mod text;

@@ -45,10 +45,19 @@ pub fn counted(number: u64, noun: &str) -> String {
 
 /// A share, rounded down to hundredths, so that `100 %` means all: `99.97 %`.
 pub fn share(part: u64, whole: u64) -> String {
-    if whole == 0 {
-        return "0 %".to_owned();
-    }
-    let hundredths = u128::from(part) * 10_000 / u128::from(whole);
+    percent(hundredths(part, whole))
+}
+
+/// The share of what is left beside `part`: both together are 100 %.
+pub fn share_of_rest(part: u64, whole: u64) -> String {
+    percent(if whole == 0 { 0 } else { 10_000u128.saturating_sub(hundredths(part, whole)) })
+}
+
+fn hundredths(part: u64, whole: u64) -> u128 {
+    (u128::from(part) * 10_000).checked_div(u128::from(whole)).unwrap_or(0)
+}
+
+fn percent(hundredths: u128) -> String {
     let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
@@ -114,6 +123,10 @@ mod tests {
         assert_eq!(share(5, 5), "100 %");
         assert_eq!(share(1, 2), "50 %");
         assert_eq!(share(0, 0), "0 %");
+        assert_eq!((share(1, 3), share_of_rest(1, 3)), ("33.33 %".into(), "66.67 %".into()));
+        assert_eq!(share_of_rest(9_999_999, 10_000_000), "0.01 %", "not nothing");
+        assert_eq!(share_of_rest(5, 5), "0 %");
+        assert_eq!(share_of_rest(0, 0), "0 %");
     }
 
     #[test]

@@ -6,9 +6,9 @@ use anstyle::Style;
 use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
-use super::numbers::{bytes, count, counted, duration, plain, share, signed_bytes};
-use super::{call_stack, wholeness};
-use crate::cli::Metric;
+use super::numbers::{bytes, count, counted, duration, plain, signed_bytes};
+use super::{entries, wholeness};
+use crate::cli::{Frames, Metric};
 use crate::heap::{AtReading, Measured, Replay};
 use crate::reconcile::difference;
 use crate::stack::Ranked;
@@ -25,8 +25,10 @@ pub struct Report<'a> {
     pub measured: &'a Measured,
     /// Which bytes are ranked.
     pub metric: Metric,
-    /// The heaviest stacks.
+    /// The heaviest groups of stacks.
     pub ranked: &'a [Ranked],
+    /// How much of each stack is printed.
+    pub frames: Frames,
     /// Names of their frames.
     pub symbols: &'a Symbols,
 }
@@ -59,7 +61,7 @@ pub fn reconciled(at: Option<&AtReading>) -> String {
 pub fn events(measured: &Measured) -> String {
     let counts = &measured.replay.counts;
     format!(
-        "{} ({}, {}, {}) and {} folded",
+        "{} ({}, {}, {}), and {}, which are only counted",
         count(counts.sum()),
         counted(counts.allocations, "allocation"),
         counted(counts.frees, "free"),
@@ -73,7 +75,7 @@ impl Report<'_> {
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         self.process(out)?;
         self.memory(out)?;
-        self.stacks(out)?;
+        entries::write(self, out)?;
         writeln!(out)?;
         for line in wholeness::lines(self.trace) {
             writeln!(out, "{line}")?;
@@ -102,11 +104,9 @@ impl Report<'_> {
         )?;
         for domain in Domain::ALL {
             let (peak, end) = (heap.peak(domain), heap.level(domain));
+            // A domain without events says nothing, not even zero.
             if peak.blocks > 0 {
-                let noun = if domain == Domain::Mmap { "range" } else { "block" };
-                let level = |level: crate::heap::Level| {
-                    format!("{} in {}", bytes(level.bytes), counted(level.blocks, noun))
-                };
+                let level = |level| entries::level(level, domain);
                 writeln!(out, "{:<12}{:>36}{:>36}", domain.name(), level(peak), level(end))?;
             }
         }
@@ -129,40 +129,5 @@ impl Report<'_> {
             )?;
         }
         writeln!(out, "{}", reconciled(self.measured.replay.at_reading.as_ref()))
-    }
-
-    fn stacks(&self, out: &mut dyn Write) -> io::Result<()> {
-        let sum = self.measured.totals.sum();
-        let what = self.metric.bytes_in_words();
-        let stacks = self.measured.totals.iter().count();
-        let shown = match self.ranked.len() {
-            0 => String::new(),
-            shown if shown == stacks => String::new(),
-            shown => format!("; the {} heaviest", count(shown as u64)),
-        };
-        writeln!(
-            out,
-            "\n{BOLD}{what}: {} in {}, from {}{shown}{BOLD:#}",
-            bytes(sum.bytes),
-            counted(sum.blocks, "block"),
-            counted(stacks as u64, "call stack"),
-        )?;
-        for (rank, Ranked { key: (domain, stack), level }) in self.ranked.iter().enumerate() {
-            writeln!(
-                out,
-                "\n{BOLD}{:>3}. {} {} in {}{BOLD:#}, {} on average, {} of all  ({})",
-                rank + 1,
-                bytes(level.bytes),
-                self.metric.state_in_words(),
-                counted(level.blocks, "block"),
-                bytes(level.bytes / level.blocks.max(1)),
-                share(level.bytes, sum.bytes),
-                domain.name(),
-            )?;
-            for line in call_stack::lines(self.trace, self.symbols, *stack) {
-                writeln!(out, "       {line}")?;
-            }
-        }
-        Ok(())
     }
 }

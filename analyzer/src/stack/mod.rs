@@ -1,9 +1,11 @@
-//! Call stacks: which are heaviest, how they read, and how they fold into lines.
+//! Call stacks: which read the same, which are heaviest, and how they fold into lines.
 
 mod folded;
+mod groups;
 mod ranking;
 mod slivers;
 
 pub use folded::{FoldedStacks, frames_of, label};
+pub use groups::{StackGroup, group};
 pub use ranking::{Ranked, heaviest};
 pub use slivers::{Drawn, whole, without_slivers};

@@ -1,41 +1,63 @@
-//! The heaviest call stacks, in an order that depends on nothing but memory and place.
+//! The heaviest groups of call stacks, in an order that depends on nothing but memory and place.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use tftrace_format::reader::Trace;
-use tftrace_format::{Frame, StackId};
+use tftrace_format::{Domain, Frame, StackId};
 
-use crate::heap::{Level, StackTotals, TotalsKey};
+use super::groups::StackGroup;
+use crate::heap::Level;
 
-/// A call stack and its memory.
+/// A group of call stacks, and the one of them that stands for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranked {
-    /// Whose memory, and which stack.
-    pub key: TotalsKey,
-    /// How much.
+    /// Whose memory.
+    pub domain: Domain,
+    /// Arenas of Python; their stacks have nothing in common.
+    pub arenas: bool,
+    /// The memory of all stacks of the group.
     pub level: Level,
+    /// How many stacks.
+    pub stacks: u64,
+    /// The heaviest of them.
+    pub heaviest: Option<StackId>,
 }
 
-/// The `top` heaviest stacks: by bytes, then blocks, then by the place in the program.
-pub fn heaviest(trace: &Trace<'_>, totals: &StackTotals, top: usize) -> Vec<Ranked> {
-    let mut ranked: Vec<Ranked> = totals.iter().map(|(key, level)| Ranked { key, level }).collect();
-    ranked.sort_unstable_by_key(|ranked| std::cmp::Reverse(ranked.level));
-    // Only stacks that tie for a shown rank are compared by place: that walks their frames.
-    if let Some(last) = top.checked_sub(1).and_then(|last| ranked.get(last)).map(|r| r.level) {
-        ranked.truncate(ranked.partition_point(|ranked| ranked.level >= last));
+/// The `top` heaviest groups: by bytes, then blocks, then by the place in the program.
+pub fn heaviest(trace: &Trace<'_>, mut groups: Vec<StackGroup>, top: usize) -> Vec<Ranked> {
+    groups.sort_unstable_by_key(|group| Reverse(group.level));
+    // Only groups that tie for a shown rank are compared by place: that walks their frames.
+    if let Some(last) = top.checked_sub(1).and_then(|last| groups.get(last)).map(|g| g.level) {
+        groups.truncate(groups.partition_point(|group| group.level >= last));
     }
-    ranked.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| by_place(trace, a.key, b.key)));
+    let mut ranked: Vec<Ranked> = groups.iter().map(|group| rank(trace, group)).collect();
+    ranked.sort_by(|a, b| {
+        let by_domain = || a.domain.cmp(&b.domain);
+        let by_place = || by_place(trace, a.heaviest, b.heaviest);
+        b.level.cmp(&a.level).then_with(by_domain).then_with(by_place)
+    });
     ranked.truncate(top);
     ranked
 }
 
-fn by_place(trace: &Trace<'_>, a: TotalsKey, b: TotalsKey) -> Ordering {
+fn rank(trace: &Trace<'_>, group: &StackGroup) -> Ranked {
+    let members = group.members.iter();
+    let heaviest = members.min_by(|a, b| b.1.cmp(&a.1).then_with(|| by_place(trace, a.0, b.0)));
+    Ranked {
+        domain: group.domain,
+        arenas: group.arenas,
+        level: group.level,
+        stacks: group.members.len() as u64,
+        heaviest: heaviest.and_then(|(stack, _)| *stack),
+    }
+}
+
+fn by_place(trace: &Trace<'_>, a: Option<StackId>, b: Option<StackId>) -> Ordering {
     let frames = |stack: Option<StackId>| {
         stack.into_iter().flat_map(|stack| trace.frames(stack)).map(|frame| place(trace, frame))
     };
-    let by_frames = || frames(a.1).cmp(frames(b.1));
     // Equal places under two ids: the object was loaded twice.
-    a.0.cmp(&b.0).then_with(by_frames).then_with(|| a.1.cmp(&b.1))
+    frames(a).cmp(frames(b)).then_with(|| a.cmp(&b))
 }
 
 /// What stays the same when the program runs again at other addresses.
@@ -58,25 +80,37 @@ fn place<'a>(trace: &'a Trace<'_>, frame: Frame) -> (u8, &'a [u8], u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tftrace_format::Domain;
     use tftrace_format::builder::{Packing, TraceBuilder};
 
     #[test]
     fn ties_are_broken_by_place_and_not_by_the_order_of_the_trace() {
         let mut builder = TraceBuilder::new();
         let mut of = |address| builder.stack(&[Frame::Raw { address }]);
-        let (late, early, heavy) = (of(0x30), of(0x20), of(0x40));
+        let (late, early, heavy, light) = (of(0x30), of(0x20), of(0x40), of(0x10));
         let bytes = builder.build(Packing::Raw);
         let trace = Trace::open(&bytes).unwrap();
-        let mut totals = StackTotals::default();
-        for (stack, bytes) in [(late, 5), (early, 5), (heavy, 6)] {
-            totals.add((Domain::Malloc, Some(stack)), Level { bytes, blocks: 1 });
-        }
-        let stacks = |top| -> Vec<_> {
-            heaviest(&trace, &totals, top).iter().map(|ranked| ranked.key.1.unwrap()).collect()
+        let group = |members: &[(StackId, u64)]| StackGroup {
+            domain: Domain::Malloc,
+            arenas: false,
+            level: Level {
+                bytes: members.iter().map(|member| member.1).sum(),
+                blocks: members.len() as u64,
+            },
+            members: members
+                .iter()
+                .map(|&(stack, bytes)| (Some(stack), Level { bytes, blocks: 1 }))
+                .collect(),
         };
-        assert_eq!(stacks(20), [heavy, early, late]);
-        assert_eq!(stacks(2), [heavy, early]);
+        let stacks = |top| -> Vec<_> {
+            let groups =
+                vec![group(&[(late, 5)]), group(&[(early, 5)]), group(&[(light, 2), (heavy, 4)])];
+            let ranked = heaviest(&trace, groups, top);
+            ranked.iter().map(|ranked| (ranked.heaviest.unwrap(), ranked.stacks)).collect()
+        };
+        assert_eq!(stacks(20), [(heavy, 2), (early, 1), (late, 1)]);
+        assert_eq!(stacks(2), [(heavy, 2), (early, 1)]);
         assert!(stacks(0).is_empty());
+        let tied = heaviest(&trace, vec![group(&[(late, 5), (early, 5)])], 1);
+        assert_eq!(tied[0].heaviest, Some(early));
     }
 }

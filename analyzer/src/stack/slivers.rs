@@ -2,7 +2,7 @@
 //!
 //! A trace of TensorFlow has a hundred thousand stacks; a screen has a thousand pixels.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId};
 
@@ -37,17 +37,11 @@ pub fn whole(totals: &StackTotals) -> Vec<Drawn> {
 /// Cuts each stack where less than one part in `parts` of all bytes goes through it.
 pub fn without_slivers(trace: &Trace<'_>, totals: &StackTotals, parts: u64) -> Vec<Drawn> {
     let narrowest = totals.sum().bytes / parts;
-    let mut through: FxHashMap<(Domain, StackId), u64> = FxHashMap::default();
-    for ((domain, stack), level) in totals.iter() {
-        for stack in stacks_above(trace, stack) {
-            let bytes = through.entry((domain, stack)).or_default();
-            *bytes = bytes.saturating_add(level.bytes);
-        }
-    }
+    let widths: Vec<Widths> =
+        Domain::ALL.iter().map(|&domain| Widths::new(trace, totals, domain, narrowest)).collect();
     let mut kept: FxHashMap<(Domain, Option<StackId>, bool), u64> = FxHashMap::default();
     for ((domain, stack), level) in totals.iter() {
-        let wide = stacks_above(trace, stack)
-            .find(|&above| through.get(&(domain, above)).is_some_and(|&b| b >= narrowest));
+        let wide = stack.and_then(|stack| widths[domain as usize].last_wide(stack));
         let bytes = kept.entry((domain, wide, wide != stack)).or_default();
         *bytes = bytes.saturating_add(level.bytes);
     }
@@ -62,15 +56,55 @@ pub fn without_slivers(trace: &Trace<'_>, totals: &StackTotals, parts: u64) -> V
     drawn
 }
 
-/// The stack itself, then its callers' stacks up to the root.
-fn stacks_above<'a>(
-    trace: &'a Trace<'_>,
-    stack: Option<StackId>,
-) -> impl Iterator<Item = StackId> + 'a {
-    std::iter::successors(stack, |&stack| {
-        // Parents have smaller ids; a damaged one that has not must not loop.
-        trace.node(stack)?.parent.filter(|parent| *parent < stack)
-    })
+/// For each stack the last of itself and its callers that is wide enough, in one domain.
+struct Widths {
+    /// By number of the stack. Never longer than the trace's own list of nodes.
+    last_wide: Vec<Option<StackId>>,
+    /// Stacks whose node is lost, which may have any number, if they are wide enough.
+    lost: FxHashSet<StackId>,
+}
+
+impl Widths {
+    fn new(trace: &Trace<'_>, totals: &StackTotals, domain: Domain, narrowest: u64) -> Self {
+        let mut through: Vec<u64> = Vec::new();
+        let mut lost = FxHashSet::default();
+        let of_domain = totals.iter().filter(|((of, _), _)| *of == domain);
+        for (stack, level) in of_domain.filter_map(|((_, stack), level)| Some((stack?, level))) {
+            if trace.node(stack).is_some() {
+                let at = stack.get() as usize;
+                through.resize(through.len().max(at + 1), 0);
+                through[at] = through[at].saturating_add(level.bytes);
+            } else if level.bytes >= narrowest {
+                lost.insert(stack);
+            }
+        }
+        // A caller has the smaller number: from behind, each stack is complete before its caller.
+        for at in (1..through.len()).rev() {
+            if let Some(caller) = caller(trace, at).filter(|_| through[at] > 0) {
+                through[caller] = through[caller].saturating_add(through[at]);
+            }
+        }
+        let mut last_wide: Vec<Option<StackId>> = vec![None; through.len()];
+        for at in 1..through.len() {
+            last_wide[at] = match through[at] >= narrowest {
+                true => StackId::new(at as u32),
+                false => caller(trace, at).and_then(|caller| last_wide[caller]),
+            };
+        }
+        Self { last_wide, lost }
+    }
+
+    fn last_wide(&self, stack: StackId) -> Option<StackId> {
+        let known = self.last_wide.get(stack.get() as usize).copied().flatten();
+        known.or_else(|| self.lost.get(&stack).copied())
+    }
+}
+
+/// The number of the caller's stack.
+fn caller(trace: &Trace<'_>, stack: usize) -> Option<usize> {
+    let node = trace.node(StackId::new(u32::try_from(stack).ok()?)?)?;
+    // Parents have smaller ids; a damaged one that has not must not loop.
+    node.parent.map(|parent| parent.get() as usize).filter(|parent| *parent < stack)
 }
 
 #[cfg(test)]
@@ -101,5 +135,19 @@ mod tests {
             [of(None, false, 1), of(Some(root), true, 3), of(Some(wide), false, 996)]
         );
         assert_eq!(without_slivers(&trace, &totals, 10_000), whole(&totals));
+        let lost = StackId::new(u32::MAX);
+        totals.add((Domain::Malloc, lost), Level { bytes: 1000, blocks: 1 });
+        totals.add((Domain::Mmap, Some(root)), Level { bytes: 30, blocks: 1 });
+        let mmap = Drawn { domain: Domain::Mmap, ..of(Some(root), false, 30) };
+        assert_eq!(
+            without_slivers(&trace, &totals, 100),
+            [
+                of(None, false, 1),
+                of(Some(root), true, 3),
+                of(Some(wide), false, 996),
+                of(lost, false, 1000),
+                mmap,
+            ]
+        );
     }
 }

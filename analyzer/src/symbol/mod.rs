@@ -1,8 +1,9 @@
-//! Names for return addresses: symbol tables, DWARF, demangling.
+//! Names for return addresses: symbol tables, DWARF, demangling, and which names are Python's own.
 
 mod demangle;
 mod function_symbols;
 mod object_file;
+pub mod python;
 mod resolver;
 mod source_lines;
 

@@ -45,6 +45,12 @@ impl Symbols {
         self.places.get(&frame).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// These names, for tests of what is made of names.
+    #[cfg(test)]
+    pub(crate) fn of(places: impl IntoIterator<Item = (Frame, Vec<Place>)>) -> Self {
+        Self { places: places.into_iter().collect(), warnings: Vec::new() }
+    }
+
     /// Object files without names: one line each, with the reason.
     pub fn warnings(&self) -> &[String] {
         &self.warnings

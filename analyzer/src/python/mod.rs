@@ -1,5 +1,9 @@
-//! What is known of Python: which line an instruction is of.
+//! What is known of Python: its interpreter's own functions, its lines, whose code a file is.
 
+mod interpreter;
 mod line_table;
+mod user_code;
 
+pub use interpreter::{are_arenas, is_calling, is_interpreter};
 pub use line_table::line_of;
+pub use user_code::user_place;

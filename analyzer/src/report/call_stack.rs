@@ -7,7 +7,8 @@ use tftrace_format::reader::Trace;
 
 use super::numbers::{counted, plain};
 use crate::cli::Frames;
-use crate::symbol::{Place, Symbols, python, shorten};
+use crate::python;
+use crate::symbol::{Place, Symbols, shorten};
 
 /// The longest function name, in characters.
 const NAME_LIMIT: usize = 100;
@@ -43,10 +44,20 @@ pub fn lines(
     }
 }
 
+/// The line of the user's own code that the stack leads through, if there is one.
+pub fn user_line(trace: &Trace<'_>, symbols: &Symbols, stack: Option<StackId>) -> Option<String> {
+    let places = trace.frames(stack?).flat_map(|frame| symbols.places(frame));
+    python::user_place(places).map(line)
+}
+
 /// Makes one row of each run of interpreter frames, but for two kinds of them: where native code
 /// enters the interpreter, and what the interpreter does at the leaf before it calls or runs code.
+///
+/// Beside Python functions such a run is left out: they say what the interpreter ran.
 fn collapsed<'a>(places: &[&'a Place]) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
+    let is_python =
+        |at: Option<usize>| at.and_then(|at| places.get(at)).is_some_and(|p| p.is_python);
     let mut at = 0;
     while let Some(&place) = places.get(at) {
         if !python::is_interpreter(place) {
@@ -63,6 +74,10 @@ fn collapsed<'a>(places: &[&'a Place]) -> Vec<Row<'a>> {
             let (leaf, rest) = run.split_at(calling.map_or(run.len(), |calling| calling + 1));
             rows.extend(leaf.iter().map(|place| Row::Shown(place, 1)));
             run = rest;
+        }
+        if is_python(at.checked_sub(1)) || is_python(Some(end)) {
+            at = end;
+            continue;
         }
         if let Some((entered, hidden)) = run.split_last() {
             match hidden {
@@ -221,7 +236,8 @@ mod tests {
             .map(|function| {
                 let (module, function) = function.split_once(':').unwrap();
                 let module = Some(module.into());
-                Place { function: function.into(), location: None, module, inlined: false }
+                let is_python = function.ends_with(".py");
+                Place { module, is_python, ..Place::unnamed(function) }
             })
             .collect();
         let places: Vec<&Place> = places.iter().collect();
@@ -265,6 +281,30 @@ mod tests {
             "_start < python3.11",
         ];
         assert_eq!(shown(&stack, 2), cut);
+    }
+
+    #[test]
+    fn python_functions_take_the_place_of_the_interpreter() {
+        let stack = [
+            "app.so:leak",
+            "_ctypes.so:PyCFuncPtr_call",
+            "python3.11:_PyObject_MakeTpCall",
+            "serve.py:handle.py",
+            "serve.py:main.py",
+            "python3.11:_PyEval_EvalFrameDefault",
+            "python3.11:PyObject_CallObject",
+            "tf.so:RunPyFunc",
+            "libc.so.6:__libc_start_call_main",
+        ];
+        let expected = [
+            "leak < app.so",
+            "PyCFuncPtr_call < _ctypes.so",
+            "handle.py < serve.py",
+            "main.py < serve.py",
+            "RunPyFunc < tf.so",
+            "__libc_start_call_main < libc.so.6",
+        ];
+        assert_eq!(shown(&stack, 8), expected);
     }
 
     #[test]

@@ -44,10 +44,27 @@ pub(super) fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> 
          heaviest stack,\nfrom the function that asked for the memory down to where its thread \
          started."
     )?;
-    for (rank, entry) in report.ranked.iter().enumerate() {
+    for arenas in report.ranked.iter().filter(|entry| entry.arenas) {
+        write_arenas(arenas.level, sum, out)?;
+    }
+    for (rank, entry) in report.ranked.iter().filter(|entry| !entry.arenas).enumerate() {
         write_entry(report, rank + 1, entry, sum, out)?;
     }
     amounts(report, sum, stacks, out)
+}
+
+/// Arenas are said apart: they would head every report of a Python program, and nobody could tell
+/// from their stacks what fills them.
+fn write_arenas(level: Level, sum: Level, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "Not in the list: Python's small objects, {} in {}, {} of all. An arena is mapped as a \
+         whole and then\nfilled by all code: the call stack that mapped it says nothing about who \
+         fills it.",
+        bytes(level.bytes),
+        counted(level.blocks, "arena"),
+        share(level.bytes, sum.bytes),
+    )
 }
 
 fn write_entry(
@@ -68,18 +85,12 @@ fn write_entry(
         share(entry.level.bytes, sum.bytes),
         domain.name(),
     )?;
-    if entry.arenas {
-        let arenas = counted(entry.level.blocks, "arena");
-        writeln!(
-            out,
-            "\n       Python's small objects: {arenas}, each mapped as a whole and then filled by all code;\n       \
-             the call stack that mapped an arena says nothing about who fills it"
-        )?;
-        return Ok(());
-    }
     match entry.stacks {
         1 => writeln!(out)?,
         stacks => writeln!(out, ", {} call stacks", count(stacks))?,
+    }
+    if let Some(line) = call_stack::user_line(report.trace, report.symbols, entry.heaviest) {
+        writeln!(out, "       your code: {line}")?;
     }
     for line in call_stack::lines(report.trace, report.symbols, entry.heaviest, report.frames) {
         writeln!(out, "       {line}")?;
@@ -97,8 +108,7 @@ fn amounts(report: &Report<'_>, sum: Level, stacks: u64, out: &mut dyn Write) ->
     }
     writeln!(
         out,
-        "\nthe {} above: {}, {} of it; the other {}: {}, {}",
-        count(report.ranked.len() as u64),
+        "\nall of the above: {}, {} of it; the other {}: {}, {}",
         bytes(shown.bytes),
         share(shown.bytes, sum.bytes),
         counted(stacks.saturating_sub(shown_stacks), "call stack"),

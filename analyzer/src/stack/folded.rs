@@ -115,6 +115,7 @@ mod tests {
                 location: location.map(String::from),
                 module: None,
                 inlined: false,
+                is_python: false,
             })
         };
         assert_eq!(place("a;b\nc", None), "a:b c");

@@ -8,7 +8,8 @@ use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Frame, StackId};
 
 use crate::heap::{Level, StackTotals};
-use crate::symbol::{Symbols, python};
+use crate::python;
+use crate::symbol::Symbols;
 
 /// Call stacks that read the same but for their source lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +147,7 @@ mod tests {
             location: Some(line.into()),
             module: Some(module.into()),
             inlined: false,
+            is_python: false,
         };
         let inlined = Place { inlined: true, ..place("parse", "a.so", "a.c:30") };
         Symbols::of([

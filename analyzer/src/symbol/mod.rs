@@ -3,7 +3,6 @@
 mod demangle;
 mod function_symbols;
 mod object_file;
-pub mod python;
 mod resolver;
 mod source_lines;
 

@@ -24,11 +24,15 @@ pub struct Place {
     pub module: Option<Arc<str>>,
     /// Whether the compiler put it into the next place.
     pub inlined: bool,
+    /// Whether it is a Python function; its location is then of Python's source.
+    pub is_python: bool,
 }
 
 impl Place {
-    fn unnamed(function: impl Into<String>) -> Self {
-        Self { function: function.into(), location: None, module: None, inlined: false }
+    /// A function of which nothing else is known.
+    pub(crate) fn unnamed(function: impl Into<String>) -> Self {
+        let (location, module) = (None, None);
+        Self { function: function.into(), location, module, inlined: false, is_python: false }
     }
 }
 
@@ -116,7 +120,14 @@ fn python_place(trace: &Trace<'_>, code: CodeId, instruction: u32) -> Place {
         // Instructions that the compiler added for itself.
         None => code.file.clone(),
     };
-    Place { location: Some(location), ..Place::unnamed(code.name.as_str()) }
+    // Functions of one name in two files are two.
+    let module = Some(module_name(code.file.as_bytes()).into());
+    Place {
+        location: Some(location),
+        module,
+        is_python: true,
+        ..Place::unnamed(code.name.as_str())
+    }
 }
 
 /// The loader gives the executable itself no name.
@@ -152,6 +163,7 @@ impl Symbols {
                 location: function.location.clone(),
                 module: Some(Arc::clone(&shared)),
                 inlined: depth < last,
+                is_python: false,
             });
             let places = places.collect();
             self.places.insert(frame, places);

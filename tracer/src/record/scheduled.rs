@@ -134,7 +134,9 @@ unsafe extern "C" fn manage(to: *mut usize, from: *const usize, operation: u32) 
         // The type, or a pointer to the captured object: what the original says.
         GET_TYPE.. => {
             // SAFETY: as above.
-            unsafe { manager(to, (&raw const (*wrapped).original.captures).cast(), operation) }
+            let captures = unsafe { &raw const (*wrapped).original.captures };
+            // SAFETY: as above.
+            unsafe { manager(to, captures.cast(), operation) }
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use tftrace_format::Domain;
 
-use super::Place;
 use crate::heap::Level;
+use crate::symbol::Place;
 
 /// Functions that CPython is known by where it is linked into a program of another name.
 const RUNTIME: [&str; 10] = [
@@ -50,7 +50,7 @@ const ARENA_BYTES: [u64; 2] = [1 << 20, 256 << 10];
 
 /// Whether the function belongs to the Python interpreter.
 pub fn is_interpreter(place: &Place) -> bool {
-    in_python_module(place) || begins_with_one_of(&place.function, &RUNTIME)
+    !place.is_python && (in_python_module(place) || begins_with_one_of(&place.function, &RUNTIME))
 }
 
 /// Whether the function only passes a call on, or runs bytecode; or has no name that could tell.
@@ -96,7 +96,7 @@ mod tests {
 
     fn place(function: &str, module: Option<&str>) -> Place {
         let module = module.map(Into::into);
-        Place { function: function.into(), location: None, module, inlined: false }
+        Place { module, ..Place::unnamed(function) }
     }
 
     #[test]

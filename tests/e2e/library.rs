@@ -8,7 +8,10 @@ use crate::support::build::tools;
 
 type Header = elf::FileHeader64<Endianness>;
 
-const EXPORTED: [&str; 19] = [
+const EXPORTED: [&str; 22] = [
+    "_ZN10tensorflow4data16BackgroundWorker8ScheduleESt8functionIFvvEE",
+    "_ZN5Eigen15ThreadPoolTemplIN3tsl6thread16EigenEnvironmentEE16ScheduleWithHintESt8functionIFvvEEii",
+    "_ZN5Eigen15ThreadPoolTemplIN3tsl6thread16EigenEnvironmentEE8ScheduleESt8functionIFvvEE",
     "aligned_alloc",
     "calloc",
     "cfree",

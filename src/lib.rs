@@ -14,6 +14,8 @@ pub mod builder;
 pub mod check;
 pub mod chunk;
 pub mod counters;
+#[cfg(all(test, feature = "reader"))]
+mod doc_examples;
 pub mod event;
 pub mod header;
 pub mod ids;

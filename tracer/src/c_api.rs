@@ -4,9 +4,10 @@ use core::ffi::{CStr, c_char, c_int};
 
 use tftrace_format::record::Record;
 
+use crate::arch::{self, EntryRegisters, entry_shim};
 use crate::process::labels::Found;
 use crate::thread::guard::{self, HookEntry};
-use crate::{arch, drain, process, record};
+use crate::{capture, drain, process, record};
 
 const DONE: c_int = 0;
 const NOT_TRACING: c_int = -1;
@@ -49,15 +50,18 @@ pub(crate) unsafe extern "C" fn tftrace_mark(label: *const c_char) -> c_int {
     DONE
 }
 
-/// Adds a memory reading now, and waits until the kernel has written the trace to the disk.
-///
-/// Events are in the file as soon as they happen and outlive the process without this; it is for
-/// copying a trace while the program runs, and against a crash of the machine.
-///
-/// Returns 0, or -1 if this process is not traced or the disk reported an error.
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub(crate) extern "C" fn tftrace_flush() -> c_int {
-    let Some(mut entry) = enter() else { return NOT_TRACING };
+entry_shim!(
+    /** Adds a memory reading now, and waits until the kernel has written the trace to the disk.
+
+    Events are in the file as soon as they happen and outlive the process without this; it is for
+    copying a trace while the program runs, and against a crash of the machine.
+
+    Returns 0, or -1 if this process is not traced or the disk reported an error. */
+    tftrace_flush => flush_hook, args = 0
+);
+
+unsafe extern "C" fn flush_hook(sp: u64, bp: u64) -> c_int {
+    let Some(mut entry) = enter_and_look(EntryRegisters { sp, bp }) else { return NOT_TRACING };
     drain::sample_now(&mut entry);
     match entry.process.spool.write_back() {
         Ok(()) => DONE,
@@ -65,13 +69,23 @@ pub(crate) extern "C" fn tftrace_flush() -> c_int {
     }
 }
 
-/// What the loader calls when the process exits in good order: a last reading, a shorter file.
-#[cfg_attr(test, allow(dead_code, reason = "the loader calls it, not a test"))]
-extern "C" fn at_exit() {
+/// Enters with the caller's stack captured: in a signal handler, libc must not be asked for anything.
+fn enter_and_look(registers: EntryRegisters) -> Option<HookEntry> {
+    let mut entry = guard::enter(registers.sp)?;
+    let _ = capture::call_stack(&mut entry, registers);
+    Some(entry)
+}
+
+entry_shim!(
+    /** What the loader calls when the process exits in good order: a last reading, a shorter file. */
+    private at_exit => exit_hook, args = 0
+);
+
+unsafe extern "C" fn exit_hook(sp: u64, bp: u64) {
     if process::if_set_up().is_none() {
         return;
     }
-    if let Some(mut entry) = enter() {
+    if let Some(mut entry) = enter_and_look(EntryRegisters { sp, bp }) {
         drain::sample_now(&mut entry);
         entry.process.spool.shorten();
     }
@@ -81,7 +95,7 @@ extern "C" fn at_exit() {
 #[cfg(not(test))]
 #[used]
 #[unsafe(link_section = ".fini_array")]
-static AT_EXIT: extern "C" fn() = at_exit;
+static AT_EXIT: unsafe extern "C" fn() = at_exit;
 
 /// Begins the trace even if nothing is ever allocated.
 #[cfg(not(test))]

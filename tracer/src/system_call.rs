@@ -252,6 +252,13 @@ pub(crate) fn limit(resource: u32) -> u64 {
     limit.rlim_cur
 }
 
+/// Names the calling thread, as `ps` and debuggers show it.
+pub(crate) fn name_thread(name: &CStr) {
+    let arguments = [libc::PR_SET_NAME as usize, name.as_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: a C string; the kernel copies its first 16 bytes.
+    let _ = unsafe { call(libc::SYS_prctl, arguments) };
+}
+
 /// Blocks every signal for the calling thread; gives the old mask.
 pub(crate) fn block_signals() -> u64 {
     let (all, mut old) = (u64::MAX, 0u64);

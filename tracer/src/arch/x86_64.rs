@@ -18,6 +18,9 @@ pub(crate) struct EntryRegisters {
 /// The registers are handed over as two more arguments, and the target is jumped to: it returns
 /// straight to the caller. Up to four arguments fit into registers beside them.
 macro_rules! entry_shim {
+    ($(#[$doc:meta])* $name:ident => $target:path, args = 0) => {
+        entry_shim!(@shim $(#[$doc])* $name, $target, "rdi", "rsi");
+    };
     ($(#[$doc:meta])* $name:ident => $target:path, args = 1) => {
         entry_shim!(@shim $(#[$doc])* $name, $target, "rsi", "rdx");
     };
@@ -27,9 +30,16 @@ macro_rules! entry_shim {
     ($(#[$doc:meta])* $name:ident => $target:path, args = 3) => {
         entry_shim!(@shim $(#[$doc])* $name, $target, "rcx", "r8");
     };
+    ($(#[$doc:meta])* private $name:ident => $target:path, args = 0) => {
+        entry_shim!(@body $(#[$doc])* $name, $target, "rdi", "rsi");
+    };
     (@shim $(#[$doc:meta])* $name:ident, $target:path, $sp:literal, $bp:literal) => {
+        entry_shim!(
+            @body $(#[$doc])* #[cfg_attr(not(test), unsafe(no_mangle))] $name, $target, $sp, $bp
+        );
+    };
+    (@body $(#[$doc:meta])* $name:ident, $target:path, $sp:literal, $bp:literal) => {
         $(#[$doc])*
-        #[cfg_attr(not(test), unsafe(no_mangle))]
         #[unsafe(naked)]
         pub(crate) unsafe extern "C" fn $name() {
             core::arch::naked_asm!(

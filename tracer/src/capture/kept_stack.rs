@@ -93,6 +93,11 @@ pub(crate) struct KeptStack {
     cut: bool,
     /// The state of the object table that the frames' objects were looked up in.
     pub(crate) generation: u64,
+    /// Addresses that are one mapped stack: from the lowest stack pointer that a walk led from to
+    /// the root, to the place of the root's return address.
+    proven: (u64, u64),
+    /// How often the lower end was moved since the kernel was asked.
+    moved: u32,
     /// Mappings that the kernel was asked about, and which of them is replaced next.
     mappings: [(u64, u64); 4],
     next_mapping: usize,
@@ -111,6 +116,40 @@ impl KeptStack {
             *place = mapping;
         }
         self.next_mapping = self.next_mapping.wrapping_add(1);
+    }
+
+    /// The part of the stack from `sp` on in which kept places can be read: it is known to be one
+    /// stack, the one that the frames were kept from. A host may have several (coroutines), and
+    /// unmap one between two others.
+    #[inline(always)]
+    pub(super) fn trusted(&self, sp: u64) -> Option<StackRange> {
+        let (low, root) = self.proven;
+        (low..root).contains(&sp).then_some(StackRange { start: sp, end: root.wrapping_add(8) })
+    }
+
+    /// A walk went from `sp` through every frame to the one at `root`. True now and then: the
+    /// kernel can say how far down the stack reaches, which saves many such walks.
+    #[cold]
+    pub(super) fn prove(&mut self, sp: u64, root: u64) -> bool {
+        const PATIENCE: u32 = 64;
+        if self.proven.1 != root || self.proven.0 <= sp {
+            (self.proven, self.moved) = ((sp, root), 0);
+            return false;
+        }
+        self.proven.0 = sp;
+        self.moved = self.moved.wrapping_add(1) % PATIENCE;
+        self.moved == 0
+    }
+
+    /// The kernel says that the stack reaches down to `low`.
+    pub(super) fn reaches_down_to(&mut self, low: u64) {
+        self.proven.0 = self.proven.0.min(low);
+    }
+
+    /// The thread is gone, and its stacks with it.
+    pub(crate) fn forget_stacks(&mut self) {
+        self.forget();
+        (self.proven, self.moved, self.mappings) = ((0, 0), 0, [(0, 0); 4]);
     }
 
     pub(crate) fn len(&self) -> usize {

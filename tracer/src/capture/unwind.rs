@@ -43,8 +43,10 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
     let kept = &mut entry.lane().kept;
     kept.begin_new();
     // From the root on, while the return addresses still stand where they stood.
+    let trusted = kept.trusted(registers.sp);
     let mut valid = 0;
-    while let Some(frame) = kept.get(valid)
+    while let Some(range) = trusted
+        && let Some(frame) = kept.get(valid)
         && frame.still_stands(range)
     {
         valid += 1;
@@ -86,7 +88,27 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
     let kept = &mut entry.lane().kept;
     kept.truncate(valid);
     kept.join_new((valid != 0).then_some(&place.frame));
+    if trusted.is_none() {
+        learn_stack(entry, registers.sp);
+    }
     ended_well
+}
+
+/// The kept frames are of a walk that began at `sp` and met none of the old ones.
+#[cold]
+fn learn_stack(entry: &mut HookEntry, sp: u64) {
+    let nested = entry.nested;
+    let kept = &mut entry.lane().kept;
+    let Some(root) = kept.get(0).map(|frame| frame.slot) else { return };
+    if !kept.prove(sp, root) || nested {
+        return;
+    }
+    let mapping = entry.slot.on_own_stack(|| StackRange::ask_kernel(sp));
+    if let Some((low, end)) = mapping
+        && end > root
+    {
+        entry.lane().kept.reaches_down_to(low);
+    }
 }
 
 /// Unwinds in full, without the kept stack, and gives every frame to `each`. For checks.

@@ -7,12 +7,15 @@ mod collector;
 mod compressor;
 mod memory_reading;
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::ffi::{CStr, c_void};
+use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering;
 
 use tftrace_format::Ticks;
 use tftrace_format::record::Record;
 
 use crate::process::Process;
+use crate::system_call;
 use crate::thread::guard::{self, HookEntry};
 
 const NOT_STARTED: u8 = 0;
@@ -23,9 +26,6 @@ const FAILED: u8 = 2;
 const SAMPLE_MS: u64 = 250;
 /// How long to wait where a hook came at a bad moment.
 const RETRY_MS: u64 = 5;
-
-/// Drain threads that are running in this process.
-static OWN_THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// What a hook does for the drain: start it, or do its sampling while there is none.
 ///
@@ -95,22 +95,62 @@ fn start(entry: &mut HookEntry) {
 
 fn spawn(process: &'static Process) -> bool {
     let (sender, receiver) = crossbeam_channel::bounded(64);
-    let compressor = own_thread("tftrace-write", move || compressor::run(process, &receiver));
-    compressor && own_thread("tftrace-drain", move || collector::run(process, &sender))
+    let compressor =
+        own_thread(process, c"tftrace-write", move || compressor::run(process, &receiver));
+    compressor && own_thread(process, c"tftrace-drain", move || collector::run(process, &sender))
 }
 
-fn own_thread(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
-    let thread = std::thread::Builder::new().name(name.into()).stack_size(256 * 1024);
-    let thread = thread.spawn(move || {
-        guard::mark_own_thread();
-        OWN_THREADS.fetch_add(1, Ordering::Relaxed);
-        work();
-        OWN_THREADS.fetch_sub(1, Ordering::Relaxed);
-    });
-    thread.is_ok()
+/// What a thread of the tracer's is given to do.
+struct Work {
+    process: &'static Process,
+    name: &'static CStr,
+    work: Box<dyn FnOnce() + Send>,
 }
 
-/// Writes a reading of the process's memory, from a hook.
+/// Starts a thread of the tracer's own. Not by std: what a thread of std's does first would still
+/// be taken for the host's.
+fn own_thread(
+    process: &'static Process,
+    name: &'static CStr,
+    work: impl FnOnce() + Send + 'static,
+) -> bool {
+    const STACK_BYTES: usize = 256 * 1024;
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: room for attributes.
+    if unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: initialized just above, as for the next ones.
+    unsafe { libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK_BYTES) };
+    let detached = libc::PTHREAD_CREATE_DETACHED;
+    // SAFETY: as above.
+    unsafe { libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), detached) };
+    let work = Box::into_raw(Box::new(Work { process, name, work: Box::new(work) }));
+    let mut thread = 0;
+    // SAFETY: `begin` takes what is passed, and the attributes are initialized.
+    let error =
+        unsafe { libc::pthread_create(&raw mut thread, attributes.as_ptr(), begin, work.cast()) };
+    // SAFETY: as above.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    if error != 0 {
+        // SAFETY: made just above, and no thread has it.
+        drop(unsafe { Box::from_raw(work) });
+    }
+    error == 0
+}
+
+extern "C" fn begin(argument: *mut c_void) -> *mut c_void {
+    guard::mark_own_thread();
+    // SAFETY: `own_thread` passes its work to this call alone.
+    let work = unsafe { Box::from_raw(argument.cast::<Work>()) };
+    system_call::name_thread(work.name);
+    work.process.own_threads.fetch_add(1, Ordering::Relaxed);
+    (work.work)();
+    work.process.own_threads.fetch_sub(1, Ordering::Relaxed);
+    core::ptr::null_mut()
+}
+
+/// Writes a reading of the process's memory, from a hook whose call stack was just captured.
 pub(crate) fn sample_now(entry: &mut HookEntry) {
     let process = entry.process;
     // With other threads about, a descriptor of ours could be closed and reused by one of them.
@@ -125,7 +165,7 @@ pub(crate) fn sample_now(entry: &mut HookEntry) {
 
 /// Reads the process's memory and writes it into the trace.
 fn take_sample(process: &Process, with_files: bool, with_malloc: bool) {
-    let own_threads = OWN_THREADS.load(Ordering::Relaxed) as u64;
+    let own_threads = u64::from(process.own_threads.load(Ordering::Relaxed)); // A figure.
     let reading = memory_reading::take(process, with_files, with_malloc, own_threads);
     process.log.record(&process.spool, Ticks(reading.time.max(1)), &Record::Memory(reading));
 }

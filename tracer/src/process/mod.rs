@@ -8,7 +8,9 @@ pub(crate) mod proc_file;
 mod set_up;
 pub(crate) mod settings;
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
@@ -39,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) python: python::Place,
     /// Whether the drain was started, and whether it runs.
     pub(crate) drain: AtomicU8,
+    /// The tracer's own threads that are running.
+    pub(crate) own_threads: AtomicU32,
     /// When a single-threaded host takes its next memory sample, in ticks.
     pub(crate) next_sample: AtomicU64,
     pub(crate) ticks_per_second: u64,

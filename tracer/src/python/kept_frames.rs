@@ -35,7 +35,7 @@ pub(crate) struct KeptFrames {
 
 impl KeptFrames {
     /// Drops everything.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         (self.len, self.new_len) = (0, 0);
     }
 

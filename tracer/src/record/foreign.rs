@@ -39,8 +39,9 @@ impl ForeignFrees {
     /// To be called before the real free: whoever gets the address next sees this time.
     #[inline(always)]
     pub(crate) fn announce(&self, domain: Domain, address: u64, time: Ticks) {
-        // Release: together with the real allocator's own ordering, whoever gets the address sees it.
-        self.place(domain, address).store(time.0, Ordering::Release);
+        // The latest counts: `realloc` announces the same free again once it is over. Release:
+        // together with the real allocator's own ordering, whoever gets the address sees it.
+        self.place(domain, address).fetch_max(time.0, Ordering::Release);
     }
 
     /// Whether the address may have been freed at `time` or later.
@@ -59,6 +60,7 @@ mod tests {
     fn a_free_after_the_allocation_is_seen_and_an_earlier_one_is_not() {
         let frees = ForeignFrees::new().unwrap();
         frees.announce(Domain::Malloc, 0x7F00_1230, Ticks(100));
+        frees.announce(Domain::Malloc, 0x7F00_1230, Ticks(50));
         assert!(frees.since(Domain::Malloc, 0x7F00_1230, Ticks(99)));
         assert!(frees.since(Domain::Malloc, 0x7F00_1230, Ticks(100)), "equal times prove nothing");
         assert!(!frees.since(Domain::Malloc, 0x7F00_1230, Ticks(101)));

@@ -186,9 +186,10 @@ impl Lane {
                 words[2].store(0, Ordering::Release);
             }
             let known = check::open(count.load(Ordering::Relaxed), entry).unwrap_or(0);
+            // Release: whoever sees the count sees the key. The commit point.
             count.store(
                 Temporaries::count_to_wire(entry, known.saturating_add(1)),
-                Ordering::Relaxed,
+                Ordering::Release,
             );
             if let Some(next) = self.next_free.get_mut(usize::from(index)) {
                 *next = self.free;
@@ -266,7 +267,8 @@ impl Lane {
         }
         (self.events, self.totals, self.used, self.free) = (0, 0, 0, 0);
         self.finder.fill(0);
-        self.kept.forget();
+        self.kept.forget_stacks();
+        self.python.clear();
     }
 
     /// The host jumped out of a hook: what it was doing may be half done.
@@ -274,6 +276,7 @@ impl Lane {
         // Event slots commit by one store, so the pages are sound; a slot that was taken and not
         // committed stays empty. The kept stack and the list of free slots may be half changed.
         self.kept.forget();
+        self.python.clear();
         self.free = 0;
         self.finder.fill(0);
     }

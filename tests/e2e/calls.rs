@@ -43,3 +43,10 @@ fn marks_and_flushes_are_accepted_while_tracing() {
     assert_eq!(trace.traced.stderr, "marked\n");
     trace.assert_counts(&[(10_001, 10, 0)]);
 }
+
+#[test]
+fn a_flush_in_a_signal_handler_waits_for_no_lock_of_the_interrupted_code() {
+    let trace = Host::c("flushes.c").trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_001, 1, 0)]);
+}

@@ -108,3 +108,15 @@ fn the_stack_of_a_signal_handler_goes_on_above_the_signal() {
         assert!(main.is_some() && main < interrupted && interrupted < handler, "{frames:?}");
     }
 }
+
+/// Kept stacks must not be read where a coroutine's stack was unmapped between two others.
+#[test]
+fn coroutines_whose_stacks_come_and_go_are_unharmed() {
+    for _ in 0..5 {
+        let trace = Host::c("coroutines.c").trace();
+        trace.assert_host_unharmed();
+        trace.assert_counts(&[(10_001, 40, 0), (10_003, 220, 0)]);
+        let stacks = stacks_of(&trace, "body");
+        assert_eq!(bytes(&stacks), 40 * 10_001, "{stacks:?}");
+    }
+}

@@ -102,7 +102,8 @@ pub struct ReportArgs {
     pub top: usize,
     /// How many frames of a call stack to print, beside the two at the thread's start
     ///
-    /// Runs of frames of the Python interpreter are one line and do not count. `all` prints every
+    /// Frames of the Python interpreter are left out beside Python functions, here and in the flame
+    /// graph, and elsewhere runs of them are one line and do not count. `all` shows every
     /// frame, those of the interpreter too.
     #[arg(long, value_name = "N|all", default_value = "8")]
     pub frames: Frames,

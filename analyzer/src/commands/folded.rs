@@ -8,7 +8,7 @@ use tftrace_format::reader::Trace;
 use crate::Error;
 use crate::cli::Metric;
 use crate::heap::{HOST, measure};
-use crate::stack::{FoldedStacks, frames_of, whole};
+use crate::stack::{FoldedStacks, Shown, frames_of, whole};
 use crate::symbol::resolve;
 
 /// Writes the lines of these domains, sorted; without any, of all host memory. No stack is left
@@ -24,7 +24,7 @@ pub fn write(
     let measured = measure(trace, metric, if domains.is_empty() { &HOST } else { domains });
     let drawn = whole(&measured.totals);
     let symbols = resolve(trace, &frames_of(trace, drawn.iter().map(|drawn| drawn.stack)));
-    for line in FoldedStacks::new(trace, &symbols, &drawn).lines() {
+    for line in FoldedStacks::new(trace, &symbols, &drawn, Shown::All).lines() {
         writeln!(out, "{line}")?;
     }
     Ok(symbols.warnings().to_vec())

@@ -6,11 +6,11 @@ use std::path::Path;
 use tftrace_format::reader::Trace;
 
 use crate::Error;
-use crate::cli::ReportArgs;
+use crate::cli::{Frames, ReportArgs};
 use crate::heap::{HOST, measure};
 use crate::report::text::Report;
 use crate::report::{browser, flame_graph, numbers};
-use crate::stack::{FoldedStacks, frames_of, group, heaviest, without_slivers};
+use crate::stack::{FoldedStacks, Shown, frames_of, group, heaviest, without_slivers};
 use crate::symbol::resolve;
 
 /// A frame narrower than one part of this many is not drawn: a quarter of a pixel, zoomed out.
@@ -47,7 +47,11 @@ pub fn write(
     };
     report.write(out)?;
     let Some(svg) = svg else { return Ok(()) };
-    let stacks = FoldedStacks::new(trace, &symbols, &drawn);
+    let shown_frames = match asked.frames {
+        Frames::All => Shown::All,
+        Frames::Leaf(_) => Shown::WithoutInterpreter,
+    };
+    let stacks = FoldedStacks::new(trace, &symbols, &drawn, shown_frames);
     if stacks.is_empty() {
         writeln!(out, "\nno flame graph: there are no {}", metric.bytes_in_words())?;
         return Ok(());

@@ -7,10 +7,55 @@ use tftrace_format::reader::Trace;
 use tftrace_format::{Frame, StackId};
 
 use super::slivers::Drawn;
+use crate::python;
 use crate::symbol::{Place, Symbols};
 
 /// Names longer than this are shortened; a screen is not wider.
 const NAME_LIMIT: usize = 240;
+
+/// Which frames become part of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Every one.
+    All,
+    /// Not the interpreter's own frames beside Python functions: those say what it ran.
+    WithoutInterpreter,
+}
+
+/// What a frame's label is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Python,
+    Interpreter,
+    Native,
+}
+
+fn kind(place: &Place) -> Kind {
+    match place {
+        place if place.is_python => Kind::Python,
+        place if python::is_interpreter(place) => Kind::Interpreter,
+        _ => Kind::Native,
+    }
+}
+
+/// Drops runs of the interpreter's frames that have a Python function before or behind them; from
+/// the root to the leaf. What the interpreter did at the leaf stays.
+fn without_interpreter(labels: &mut Vec<(&str, Kind)>) {
+    let (mut kept, mut at) = (0, 0);
+    while at < labels.len() {
+        let (_, kind) = labels[at];
+        let run = labels[at..].iter().take_while(|(_, next)| *next == kind).count();
+        let end = at + run;
+        let is_python = |at: usize| labels.get(at).is_some_and(|(_, kind)| *kind == Kind::Python);
+        let beside = is_python(end) || (kept > 0 && is_python(kept - 1));
+        if !(kind == Kind::Interpreter && beside && end < labels.len()) {
+            labels.copy_within(at..end, kept);
+            kept += run;
+        }
+        at = end;
+    }
+    labels.truncate(kept);
+}
 
 /// Lines, sorted, with the bytes of each. Stacks that read the same are one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +82,7 @@ pub fn frames_of(
 
 impl FoldedStacks {
     /// Writes stacks as lines. A first frame names the domain if there is more than one.
-    pub fn new(trace: &Trace<'_>, symbols: &Symbols, drawn: &[Drawn]) -> Self {
+    pub fn new(trace: &Trace<'_>, symbols: &Symbols, drawn: &[Drawn], shown: Shown) -> Self {
         let with_bytes = || drawn.iter().filter(|drawn| drawn.bytes > 0);
         let first = with_bytes().next().map(|drawn| drawn.domain);
         let several = with_bytes().any(|drawn| Some(drawn.domain) != first);
@@ -46,18 +91,24 @@ impl FoldedStacks {
         let frames = frames_of(trace, drawn.iter().map(|drawn| drawn.stack));
         let names = frames
             .into_iter()
-            .map(|frame| (frame, symbols.places(frame).iter().map(label).collect::<Vec<String>>()));
-        let names: FxHashMap<Frame, Vec<String>> = names.collect();
-        let mut frames = Vec::new();
-        let mut line = Vec::new();
+            .map(|frame| (frame, symbols.places(frame).iter().map(|at| (label(at), kind(at)))))
+            .map(|(frame, labels)| (frame, labels.collect::<Vec<(String, Kind)>>()));
+        let names: FxHashMap<Frame, Vec<(String, Kind)>> = names.collect();
+        let (mut frames, mut labels, mut line) = (Vec::new(), Vec::new(), Vec::new());
         for drawn in with_bytes() {
             frames.clear();
             frames.extend(drawn.stack.into_iter().flat_map(|stack| trace.frames(stack)));
             line.clear();
             line.extend(several.then_some(drawn.domain.name()));
+            labels.clear();
             for frame in frames.iter().rev() {
-                line.extend(names.get(frame).into_iter().flatten().rev().map(String::as_str));
+                let names = names.get(frame).into_iter().flatten().rev();
+                labels.extend(names.map(|(name, kind)| (name.as_str(), *kind)));
             }
+            if shown == Shown::WithoutInterpreter {
+                without_interpreter(&mut labels);
+            }
+            line.extend(labels.iter().map(|(name, _)| *name));
             match drawn.stack {
                 _ if drawn.smaller => line.push("[smaller call stacks]"),
                 None => line.push("[no call stack recorded]"),
@@ -106,6 +157,25 @@ pub fn label(place: &Place) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interpreter_goes_where_python_functions_say_what_it_ran() {
+        let left = |stack: &str| -> String {
+            let kind = |label: &str| match label.as_bytes()[0] {
+                b'p' => Kind::Python,
+                b'i' => Kind::Interpreter,
+                _ => Kind::Native,
+            };
+            let mut labels: Vec<_> = stack.split(' ').map(|name| (name, kind(name))).collect();
+            without_interpreter(&mut labels);
+            labels.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(left("start i1 i2 p1 p2 i3 ext"), "start p1 p2 ext");
+        assert_eq!(left("start i1 p1 i2 p2 i3 i4"), "start p1 p2 i3 i4", "the leaf stays");
+        assert_eq!(left("start i1 i2 ext"), "start i1 i2 ext", "nobody says what it ran");
+        assert_eq!(left("i1 p1"), "p1");
+        assert_eq!(left("p1 ext i1 i2 p2"), "p1 ext p2");
+    }
 
     #[test]
     fn a_label_cannot_be_taken_for_two_frames_or_a_count() {

@@ -5,7 +5,7 @@ mod groups;
 mod ranking;
 mod slivers;
 
-pub use folded::{FoldedStacks, frames_of, label};
+pub use folded::{FoldedStacks, Shown, frames_of, label};
 pub use groups::{StackGroup, group};
 pub use ranking::{Ranked, heaviest};
 pub use slivers::{Drawn, whole, without_slivers};

@@ -41,7 +41,7 @@ pub struct Header<'a> {
     pub ticks_per_second: u64,
     /// The clock's value at tick 0.
     pub clock_origin: u64,
-    /// Nanoseconds since 1970 at tick 0.
+    /// Nanoseconds since 1970 when the header was written, within a millisecond of tick 0.
     pub wall_clock_ns: u64,
     /// Which clock.
     pub clock: ClockKind,

@@ -1,9 +1,10 @@
 //! `libtftrace.so`: records the allocations of the process it is preloaded into.
 //!
-//! Two halves that never call each other. *Hooks* run inside the host's calls: [`exports`] forward
-//! them, [`record`] says what they mean, [`capture`] and [`stack_table`] who made them, and
-//! [`spool`] puts them into pages of the trace file. The *drain* compresses full pages, samples
-//! memory and gives back the slots of dead threads, in threads of its own.
+//! Two halves. *Hooks* run inside the host's calls: [`exports`] forward them, [`record`] says what
+//! they mean, [`capture`] and [`stack_table`] who made them, [`python`] and [`tensorflow`] what the
+//! stack alone does not tell, and [`spool`] puts them into pages of the trace file. The *drain*
+//! compresses full pages, samples memory and gives back the slots of dead threads, in threads of
+//! its own, which a hook only starts.
 //!
 //! On the hook path: no lock, no allocation from the host's heap, no panic, and no system call but
 //! in set-up and in what `docs/design.md` lists as its exceptions.

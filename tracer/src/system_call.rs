@@ -111,7 +111,7 @@ pub(crate) fn write(fd: usize, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Which file it is, whatever its name, and how long.
+/// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     pub(crate) device: u64,

@@ -12,6 +12,8 @@ use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
+use tftrace_format::counters::Counter;
+
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
 use crate::clock::Clock;
@@ -65,6 +67,9 @@ static INCARNATION: AtomicPtr<AtomicUsize> = AtomicPtr::new(core::ptr::null_mut(
 const SETTING_UP: usize = 1;
 const OFF: usize = 2;
 
+/// Events of other threads and of handlers while the process is being set up.
+static MISSED: AtomicU64 = AtomicU64::new(0);
+
 /// Outlives `fork`: a child of a process that is not traced is not traced.
 static STAYS_OFF: AtomicBool = AtomicBool::new(false);
 
@@ -82,7 +87,18 @@ pub(crate) fn current() -> Option<&'static Process> {
         // SAFETY: values above OFF are addresses of processes that live for ever.
         return Some(unsafe { &*(value as *const Process) });
     }
-    if value == 0 { set_up_once() } else { None }
+    without_process(value)
+}
+
+/// This process is not traced, or not yet.
+#[cold]
+fn without_process(value: usize) -> Option<&'static Process> {
+    match value {
+        0 => return set_up_once(),
+        SETTING_UP => MISSED.fetch_add(1, Ordering::Relaxed), // A count.
+        _ => 0,
+    };
+    None
 }
 
 /// The process, if it is set up already.
@@ -134,6 +150,10 @@ fn set_up_once() -> Option<&'static Process> {
         Some(process) => {
             // Release: pairs with the acquire in `current`.
             word.store(core::ptr::from_ref(process) as usize, Ordering::Release);
+            match MISSED.swap(0, Ordering::Relaxed) {
+                0 => {}
+                missed => process.spool.count(Counter::LostDuringSetUp, missed),
+            }
         }
         None => {
             STAYS_OFF.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use crate::system_call;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct KeptFrame {
-    raw: RawFrame,
+    pub(super) raw: RawFrame,
     /// An address inside the native frame of the evaluation loop that runs it; 0 = unknown.
     pub(crate) native: u64,
     /// The frame of the stack tree.
@@ -27,6 +27,8 @@ pub(crate) struct KeptFrames {
     capacity: usize,
     len: usize,
     new_len: usize,
+    /// How many frames there are now: the kept ones that stay, and the new ones.
+    total: usize,
     /// Where the frames of the loop begin that is being walked.
     loop_start: usize,
     /// The state of the code table that `wire`s were made in.
@@ -62,7 +64,10 @@ impl KeptFrames {
     /// A new frame, counted from the root. Its `wire` is not known yet.
     #[inline(always)]
     fn new_frame(&self, index: usize) -> Option<&KeptFrame> {
-        let pushed = self.new_len.checked_sub(index)?.checked_sub(1)?;
+        let pushed = self.total.checked_sub(index)?.checked_sub(1)?;
+        if pushed >= self.new_len {
+            return None;
+        }
         // SAFETY: below `new_len`: written.
         Some(unsafe { &*self.new_place(pushed) })
     }
@@ -96,12 +101,25 @@ impl KeptFrames {
         true
     }
 
-    /// How many frames from the root on are what was kept.
+    /// Whether the kept frames were numbered in this state of the code table; forgets them if not.
     #[inline(always)]
-    pub(super) fn compare(&mut self, generation: u64) -> usize {
+    pub(super) fn is_of(&mut self, generation: u64) -> bool {
         if self.generation != generation {
             (self.generation, self.len) = (generation, 0);
         }
+        self.len != 0
+    }
+
+    /// Keeps `common` frames from the root on; the new ones are those behind them, `total` in all.
+    #[inline(always)]
+    pub(super) fn keep_common(&mut self, common: usize, total: usize) {
+        (self.len, self.total) = (common, total);
+    }
+
+    /// How many frames from the root on are what was kept, now that all new ones are there.
+    #[inline(always)]
+    pub(super) fn compare(&mut self) -> usize {
+        self.total = self.new_len;
         let mut common = 0;
         while let (Some(kept), Some(new)) = (self.get(common), self.new_frame(common))
             && kept.raw == new.raw
@@ -111,6 +129,10 @@ impl KeptFrames {
         }
         self.len = common;
         common
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.total
     }
 
     pub(super) fn new_len(&self) -> usize {
@@ -127,7 +149,10 @@ impl KeptFrames {
     #[inline(always)]
     pub(super) fn keep(&mut self, index: usize, wire: u64) {
         let Some(new) = self.new_frame(index).copied() else { return };
-        // SAFETY: `index` is below `new_len`, and so below the capacity of the first array.
+        if index != self.len || (index >= self.capacity && !self.enlarge()) {
+            return;
+        }
+        // SAFETY: below the capacity of the first array, as just checked.
         unsafe { self.frames.wrapping_add(index).write(KeptFrame { wire, ..new }) };
         self.len = index.wrapping_add(1);
     }
@@ -171,8 +196,9 @@ mod tests {
             assert!(kept.push_new(RawFrame { frame: code, code, instruction: 0 }));
         }
         kept.end_loop(77);
-        let common = kept.compare(generation);
-        for index in common..kept.new_len() {
+        kept.is_of(generation);
+        let common = kept.compare();
+        for index in common..kept.total() {
             let raw = kept.new_at(index).unwrap();
             kept.keep(index, raw.code + 1);
         }

@@ -5,6 +5,7 @@
 mod code;
 mod code_death;
 mod code_table;
+mod comparison;
 mod detect;
 mod frames;
 pub(crate) mod kept_frames;
@@ -15,7 +16,9 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::thread::guard::HookEntry;
 use code_table::CodeTable;
+use comparison::Comparison;
 use frames::Found;
+use kept_frames::KeptFrames;
 use layout::Layout;
 
 pub(crate) use detect::consider;
@@ -75,21 +78,59 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) -> usiz
         lane.python.clear();
         return 0;
     }
+    let same = match lane.python.is_of(interpreter.codes.generation()) {
+        // SAFETY: this thread's own state.
+        true => unsafe { compared(interpreter, thread, &lane.python) },
+        false => None,
+    };
+    // Only what is new is written down: all of it, if that is not known.
+    let wanted = same.map_or(usize::MAX, |(common, total)| total.saturating_sub(common));
     let python = &mut lane.python;
     python.begin_new();
-    // SAFETY: this thread's own state.
-    unsafe {
-        frames::walk(&interpreter.layout, thread, |found| match found {
-            Found::Frame(frame) => python.push_new(frame),
-            Found::Loop { native } => python.end_loop(native),
-        });
+    if wanted != 0 {
+        // SAFETY: as above.
+        unsafe {
+            frames::walk(&interpreter.layout, thread, |found| match found {
+                Found::Frame(frame) if python.new_len() < wanted => python.push_new(frame),
+                Found::Frame(_) => true,
+                Found::Loop { native } => python.end_loop(native) && python.new_len() < wanted,
+            });
+        }
     }
-    let common = python.compare(interpreter.codes.generation());
-    for index in common..entry.lane().python.new_len() {
+    let common = match same {
+        Some((common, total)) => {
+            python.keep_common(common, total);
+            common
+        }
+        None => python.compare(),
+    };
+    for index in common..entry.lane().python.total() {
         let Some(raw) = entry.lane().python.new_at(index) else { break };
         let wire = code::frame_of(entry, interpreter, &raw);
         entry.lane().python.keep(index, wire);
     }
     entry.lane().python.finish();
     common
+}
+
+/// How many of the kept frames still stand, and how many frames there are now.
+///
+/// # Safety
+/// `thread` is the calling thread's state in this interpreter.
+#[inline(always)]
+unsafe fn compared(
+    interpreter: &Interpreter,
+    thread: u64,
+    kept: &KeptFrames,
+) -> Option<(usize, usize)> {
+    let mut comparison = Comparison::new(kept);
+    let mut beside = true;
+    // SAFETY: our caller promises it.
+    unsafe {
+        frames::walk(&interpreter.layout, thread, |found| {
+            beside = comparison.next(&found);
+            beside
+        });
+    }
+    if beside { comparison.end() } else { None }
 }

@@ -8,7 +8,7 @@ use crate::support::build::tools;
 
 type Header = elf::FileHeader64<Endianness>;
 
-const EXPORTED: [&str; 22] = [
+const EXPORTED: [&str; 23] = [
     "_ZN10tensorflow4data16BackgroundWorker8ScheduleESt8functionIFvvEE",
     "_ZN5Eigen15ThreadPoolTemplIN3tsl6thread16EigenEnvironmentEE16ScheduleWithHintESt8functionIFvvEEii",
     "_ZN5Eigen15ThreadPoolTemplIN3tsl6thread16EigenEnvironmentEE8ScheduleESt8functionIFvvEE",
@@ -25,6 +25,7 @@ const EXPORTED: [&str; 22] = [
     "mremap",
     "munmap",
     "posix_memalign",
+    "pthread_create",
     "pvalloc",
     "realloc",
     "reallocarray",

@@ -1,6 +1,7 @@
 //! Counts are exact with many threads, whoever frees.
 
 use crate::support::Host;
+use crate::support::build::compile;
 
 #[test]
 fn eight_threads_that_free_their_own_blocks() {
@@ -22,4 +23,13 @@ fn two_thousand_short_threads() {
     let trace = Host::c("threads_short.c").arg("2000").trace();
     trace.assert_host_unharmed();
     trace.assert_counts(&[(10_001, 2_000, 2_000), (10_003, 2_000, 1_999)]);
+}
+
+/// A hook may come while its thread holds the loader's locks, and another waits for them.
+#[test]
+fn allocations_under_the_loaders_lock_while_another_thread_loads_a_library() {
+    let library = compile("plug.c", &["-shared", "-fPIC", "-DENTRY=entry_of_a"]);
+    let trace = Host::c("loader_lock.c").arg(&library).trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_003, 60, 60)]);
 }

@@ -8,6 +8,8 @@ use crate::stand_in;
 
 type Size = usize;
 type Pointer = *mut c_void;
+/// What a thread begins with.
+pub(crate) type ThreadStart = extern "C" fn(*mut c_void) -> *mut c_void;
 
 /// Declares the table of real functions: for each a static with its address and a typed getter.
 macro_rules! real_functions {
@@ -66,6 +68,7 @@ real_functions! {
     mmap, c"mmap", fn(start: Pointer, len: Size, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> Pointer, stand_in = stand_in::mmap;
     munmap, c"munmap", fn(start: Pointer, len: Size) -> c_int, stand_in = stand_in::munmap;
     mremap, c"mremap", fn(start: Pointer, len: Size, new_len: Size, flags: c_int, target: Pointer) -> Pointer, stand_in = stand_in::mremap;
+    pthread_create, c"pthread_create", fn(thread: *mut libc::pthread_t, attributes: *const libc::pthread_attr_t, start: ThreadStart, argument: Pointer) -> c_int, stand_in = stand_in::pthread_create;
 }
 
 const UNKNOWN: u8 = 0;

@@ -8,7 +8,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::real;
+use crate::real::{self, ThreadStart};
 use crate::system_call;
 
 type Size = usize;
@@ -130,6 +130,15 @@ pub(crate) unsafe extern "C" fn mremap(
     _target: Pointer,
 ) -> Pointer {
     libc::MAP_FAILED
+}
+
+pub(crate) unsafe extern "C" fn pthread_create(
+    _thread: *mut libc::pthread_t,
+    _attributes: *const libc::pthread_attr_t,
+    _start: ThreadStart,
+    _argument: Pointer,
+) -> c_int {
+    libc::EAGAIN
 }
 
 /// Copies a block of the pool into one of the real allocator's.

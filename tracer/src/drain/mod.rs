@@ -1,7 +1,7 @@
 //! The background half: threads that compress full pages, sample memory and free dead threads' slots.
 //!
-//! Nothing depends on it: without it the trace is only larger. It starts once the host itself has
-//! a second thread, from a hook that is neither in the loader nor in a signal handler.
+//! Nothing depends on it: without it the trace is only larger. It starts when the host itself has
+//! started a thread.
 
 mod collector;
 mod compressor;
@@ -15,8 +15,8 @@ use tftrace_format::Ticks;
 use tftrace_format::record::Record;
 
 use crate::process::Process;
-use crate::system_call;
 use crate::thread::guard::{self, HookEntry};
+use crate::{real, system_call};
 
 const NOT_STARTED: u8 = 0;
 const STARTED: u8 = 1;
@@ -27,14 +27,14 @@ const SAMPLE_MS: u64 = 250;
 /// How long to wait where a hook came at a bad moment.
 const RETRY_MS: u64 = 5;
 
-/// What a hook does for the drain: start it, or do its sampling while there is none.
+/// What a hook does while there is no drain: its sampling.
 ///
-/// Only where the host is outside its allocator: starting a thread needs memory and locks. An
-/// allocator that maps memory may hold its own locks, so `mmap` never comes here.
+/// Only where the host is outside its allocator: asking that for its figures takes its locks. An
+/// allocator that maps memory may hold them, so `mmap` never comes here.
 #[inline(always)]
 pub(crate) fn after_allocation(entry: &mut HookEntry, now: Ticks) {
     let process = entry.process;
-    // Relaxed: a hint; starting is decided by an exchange.
+    // Relaxed: a hint; one reading more or less does no harm.
     if process.drain.load(Ordering::Relaxed) != STARTED
         && now.0 >= process.next_sample.load(Ordering::Relaxed)
     {
@@ -55,11 +55,7 @@ fn without_drain(entry: &mut HookEntry, now: Ticks) {
     if delicate || mine.is_err() {
         return;
     }
-    if process.drain.load(Ordering::Relaxed) == NOT_STARTED && process.threads.living() > 1 {
-        start(entry);
-    } else {
-        sample_now(entry);
-    }
+    sample_now(entry);
 }
 
 /// Whether the host may hold locks that libc needs: inside a signal handler, or inside the loader.
@@ -72,8 +68,12 @@ fn is_delicate(entry: &mut HookEntry) -> bool {
         || frames.into_iter().any(|frame| process.objects.is_loader(frame.address))
 }
 
-fn start(entry: &mut HookEntry) {
+/// Starts the drain, if that has not been tried: where the host may start threads, we may.
+pub(crate) fn host_has_threads(entry: &mut HookEntry) {
     let process = entry.process;
+    if entry.nested || process.drain.load(Ordering::Relaxed) != NOT_STARTED {
+        return;
+    }
     let claimed =
         process.drain.compare_exchange(NOT_STARTED, STARTED, Ordering::AcqRel, Ordering::Relaxed);
     if claimed.is_err() {
@@ -129,7 +129,7 @@ fn own_thread(
     let mut thread = 0;
     // SAFETY: `begin` takes what is passed, and the attributes are initialized.
     let error =
-        unsafe { libc::pthread_create(&raw mut thread, attributes.as_ptr(), begin, work.cast()) };
+        unsafe { real::pthread_create()(&raw mut thread, attributes.as_ptr(), begin, work.cast()) };
     // SAFETY: as above.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
     if error != 0 {

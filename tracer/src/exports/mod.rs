@@ -2,3 +2,4 @@
 
 mod malloc_family;
 mod mmap_family;
+mod threads;

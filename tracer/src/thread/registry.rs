@@ -59,11 +59,6 @@ impl Registry {
         })
     }
 
-    /// How many threads have had an event and were not seen dead.
-    pub(crate) fn living(&self) -> usize {
-        self.slots().filter(|slot| slot.owned.load(Ordering::Relaxed) != 0).count()
-    }
-
     /// A slot for the calling thread. `None`: no memory.
     #[cold]
     pub(crate) fn register(&self, process: &'static Process) -> Option<&'static ThreadSlot> {

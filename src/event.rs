@@ -40,6 +40,7 @@ impl Domain {
     ];
 
     /// The domain with this number.
+    #[inline(always)]
     pub fn from_wire(number: u64) -> Option<Self> {
         Self::ALL.get(usize::try_from(number).ok()?).copied()
     }

@@ -47,6 +47,10 @@ impl CodeId {
     pub const UNKNOWN: CodeId = CodeId(0);
 }
 
+/// What a framework said it was computing when it allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u32);
+
 /// A name given to `tftrace_mark`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelId(pub u32);

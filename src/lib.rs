@@ -29,5 +29,5 @@ pub mod totals;
 pub mod varint;
 
 pub use event::{Domain, Event, range_end};
-pub use ids::{CodeId, LabelId, MappingId, StackId, Ticks};
+pub use ids::{CodeId, LabelId, MappingId, OpId, StackId, Ticks};
 pub use node::{Frame, Node};

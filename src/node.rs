@@ -3,11 +3,13 @@
 //! ```text
 //! word 0   0..32 parent (0 = root)   32..56 zero   56..64 check byte of both words
 //! word 1   60..64 kind   native: 40..60 mapping, 0..40 offset   raw: 0..48 address
-//!                        Python: 24..56 code, 0..24 instruction
+//!                        Python: 24..56 code, 0..24 instruction   op: 0..32 op
+//!                        for, pool: 0..3 domain
 //! ```
 
 use crate::check;
-use crate::ids::{CodeId, MappingId, StackId};
+use crate::event::Domain;
+use crate::ids::{CodeId, MappingId, OpId, StackId};
 
 /// The bytes of a node in a page.
 pub const NODE_BYTES: usize = 16;
@@ -36,6 +38,13 @@ pub enum Frame {
     },
     /// The stack above scheduled the work that the frames below did on another thread.
     Scheduled,
+    /// What the block is for, as the framework named it: the leaf of a tensor's stack. A block of
+    /// the C heap with such a leaf counts as memory of [`Domain::TensorFlow`].
+    Op(OpId),
+    /// A leaf: the block counts as memory of this domain, whose allocator took it from another's.
+    For(Domain),
+    /// A leaf: the block is a pool, out of which the allocator of this domain cuts its blocks.
+    Pool(Domain),
     /// Frames were left out here, because the stack is deeper than `TFTRACE_DEPTH`.
     Truncated,
     /// Frames are missing here, because the unwinder could not go on.
@@ -48,6 +57,9 @@ const KIND_TRUNCATED: u64 = 3;
 const KIND_UNKNOWN: u64 = 4;
 const KIND_PYTHON: u64 = 5;
 const KIND_SCHEDULED: u64 = 6;
+const KIND_OP: u64 = 7;
+const KIND_FOR: u64 = 8;
+const KIND_POOL: u64 = 9;
 const INSTRUCTION_MASK: u64 = (1 << 24) - 1;
 const OFFSET_MASK: u64 = (1 << 40) - 1;
 
@@ -68,6 +80,9 @@ impl Frame {
             }
             Frame::Truncated => KIND_TRUNCATED << 60,
             Frame::Scheduled => KIND_SCHEDULED << 60,
+            Frame::Op(op) => (KIND_OP << 60) | u64::from(op.0),
+            Frame::For(domain) => (KIND_FOR << 60) | domain as u64,
+            Frame::Pool(domain) => (KIND_POOL << 60) | domain as u64,
             _ => KIND_UNKNOWN << 60,
         }
     }
@@ -86,6 +101,9 @@ impl Frame {
             },
             KIND_TRUNCATED => Frame::Truncated,
             KIND_SCHEDULED => Frame::Scheduled,
+            KIND_OP => Frame::Op(OpId(word as u32)),
+            KIND_FOR => Frame::For(Domain::from_wire(word & 7)?),
+            KIND_POOL => Frame::Pool(Domain::from_wire(word & 7)?),
             KIND_UNKNOWN => Frame::Unknown,
             _ => return None,
         })
@@ -128,6 +146,9 @@ mod tests {
             Frame::Raw { address: 0xFFFF_FFFF_FFFF },
             Frame::Python { code: CodeId(u32::MAX), instruction: (1 << 24) - 1 },
             Frame::Scheduled,
+            Frame::Op(OpId(u32::MAX)),
+            Frame::For(Domain::TensorFlow),
+            Frame::Pool(Domain::CudaHost),
             Frame::Truncated,
             Frame::Unknown,
         ] {

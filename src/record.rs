@@ -1,6 +1,6 @@
 //! Records: what is written rarely, one to a chunk. Mappings, samples of memory, names.
 
-use crate::ids::{CodeId, LabelId, MappingId, Ticks};
+use crate::ids::{CodeId, LabelId, MappingId, OpId, Ticks};
 use crate::varint::{Reader, Writer};
 
 /// The largest record, in bytes; a Python code object's may be larger ([`CODE_LIMIT`]).
@@ -118,6 +118,17 @@ pub enum Record<'a> {
     },
     /// A Python code object was first seen on a stack.
     Code(Code<'a>),
+    /// A framework named what it computes for the first time.
+    Op {
+        /// Names it in stack frames.
+        id: OpId,
+        /// The operation, as the framework names it; empty if it did not say.
+        name: &'a [u8],
+        /// What the memory is of it: `output`, `temp`, ...
+        region: &'a [u8],
+        /// TensorFlow's number of the element type; 0 = unknown.
+        data_type: u32,
+    },
     /// The tracer's own notes: what it could not do.
     Note {
         /// One line.
@@ -164,6 +175,13 @@ impl<'a> Record<'a> {
                 out.byte(code.line_table as u8);
                 out.bytes(code.lines);
             }
+            Record::Op { id, name, region, data_type } => {
+                out.byte(7);
+                out.number(u64::from(id.0));
+                out.bytes(name);
+                out.bytes(region);
+                out.number(u64::from(*data_type));
+            }
             Record::Note { text } => {
                 out.byte(5);
                 out.bytes(text);
@@ -203,6 +221,12 @@ impl<'a> Record<'a> {
                 line_table: LineTable::from_wire(input.byte()?)?,
                 lines: input.bytes()?,
             }),
+            7 => Record::Op {
+                id: OpId(u32::try_from(input.number()?).ok()?),
+                name: input.bytes()?,
+                region: input.bytes()?,
+                data_type: u32::try_from(input.number()?).ok()?,
+            },
             _ => return None,
         })
     }
@@ -273,6 +297,7 @@ mod tests {
             }),
             Record::Label { id: LabelId(1), text: b"request" },
             Record::Note { text: b"hello" },
+            Record::Op { id: OpId(3), name: b"mm", region: b"output", data_type: 1 },
             Record::Code(Code {
                 id: CodeId(7),
                 first_line: 42,

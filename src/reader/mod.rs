@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use crate::counters::{Counter, Counters};
 use crate::header::Header;
-use crate::ids::{CodeId, LabelId, MappingId, StackId, Ticks};
+use crate::ids::{CodeId, LabelId, MappingId, OpId, StackId, Ticks};
 use crate::node::{Frame, Node};
 use crate::page::PAGE_BYTES;
 use crate::page_codec::PageThread;
@@ -64,6 +64,17 @@ pub struct CodeObject {
     pub lines: Vec<u8>,
 }
 
+/// What a framework said it was computing, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Op {
+    /// The operation, as the framework names it; empty if it did not say.
+    pub name: String,
+    /// What the memory is of it: `output`, `temp`, ...
+    pub region: String,
+    /// TensorFlow's number of the element type; 0 = unknown.
+    pub data_type: u32,
+}
+
 /// Temporaries of one thread while one page was open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TotalsPage {
@@ -81,6 +92,7 @@ pub struct Trace<'a> {
     nodes: Vec<Option<Node>>,
     objects: HashMap<MappingId, LoadedObject>,
     codes: HashMap<CodeId, CodeObject>,
+    ops: HashMap<OpId, Op>,
     labels: HashMap<LabelId, String>,
     readings: Vec<MemoryReading>,
     notes: Vec<String>,
@@ -122,6 +134,17 @@ impl<'a> Trace<'a> {
     /// A Python code object; `None` if it was lost to damage, or is not in the trace.
     pub fn code(&self, id: CodeId) -> Option<&CodeObject> {
         self.codes.get(&id)
+    }
+
+    /// What a framework computed; `None` if it was lost to damage, or is not in the trace.
+    pub fn op(&self, id: OpId) -> Option<&Op> {
+        self.ops.get(&id)
+    }
+
+    /// The nodes of all stacks, those lost to damage left out.
+    pub fn nodes(&self) -> impl Iterator<Item = (StackId, Node)> + '_ {
+        let numbered = (0..).zip(&self.nodes);
+        numbered.filter_map(|(id, node)| Some((StackId::new(id)?, (*node)?)))
     }
 
     /// The frames of a stack from leaf to root. A lost node ends it with [`Frame::Unknown`].

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::damage::{Damage, DamageKind, OpenError};
-use super::{CodeObject, LoadedObject, TotalsPage, Trace};
+use super::{CodeObject, LoadedObject, Op, TotalsPage, Trace};
 use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
 use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
@@ -102,6 +102,7 @@ impl<'a> Scan<'a> {
             nodes: Vec::new(),
             objects: HashMap::new(),
             codes: HashMap::new(),
+            ops: HashMap::new(),
             labels: HashMap::new(),
             readings: Vec::new(),
             notes: Vec::new(),
@@ -306,6 +307,10 @@ impl<'a> Scan<'a> {
                     lines: code.lines.to_vec(),
                 };
                 self.trace.codes.insert(code.id, object);
+            }
+            Some(Record::Op { id, name, region, data_type }) => {
+                let op = Op { name: text(name), region: text(region), data_type };
+                self.trace.ops.insert(id, op);
             }
             Some(Record::Note { text: note }) => self.trace.notes.push(text(note)),
             None => return false,

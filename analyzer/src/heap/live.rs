@@ -3,7 +3,8 @@
 use rustc_hash::FxHashMap;
 use tftrace_format::{Domain, Event, StackId, range_end};
 
-use super::ranges::{Range, RangeMap};
+use super::purpose::{Purpose, Purposes};
+use super::ranges::{Range, RangeKind, RangeMap};
 use super::totals::{Level, StackTotals};
 use crate::reconcile::chunk_bytes;
 
@@ -39,15 +40,27 @@ pub struct Anomalies {
 /// The live blocks and ranges of all domains.
 #[derive(Debug, Default)]
 pub struct LiveHeap {
+    purposes: Purposes,
+    /// By the domain whose functions allocated them.
     blocks: [FxHashMap<u64, Block>; Domain::ALL.len()],
+    /// By the domain that they are for; pools left out.
     levels: [Level; Domain::ALL.len()],
     peaks: [Level; Domain::ALL.len()],
+    /// By the domain whose allocator cuts its blocks out of them; those in the C heap.
+    pools: [Level; Domain::ALL.len()],
     ranges: RangeMap,
+    /// All blocks of the C heap, whatever they are for, and the same as glibc counts them.
+    malloc: Level,
     malloc_chunk_bytes: u64,
     anomalies: Anomalies,
 }
 
 impl LiveHeap {
+    /// An empty heap, of a trace with these purposes.
+    pub fn new(purposes: Purposes) -> Self {
+        Self { purposes, ..Self::default() }
+    }
+
     /// Applies the next event.
     pub fn apply(&mut self, event: &Event) -> Change {
         match *event {
@@ -55,7 +68,12 @@ impl LiveHeap {
                 domain: Domain::Mmap, address, size, stack, file_backed, ..
             } => {
                 let end = range_end(address, size);
-                self.ranges.insert(address, Range { end, stack, file_backed });
+                let kind = match self.purposes.get(Domain::Mmap, stack) {
+                    _ if file_backed => RangeKind::File,
+                    Purpose::Pool(domain) => RangeKind::Pool(domain),
+                    Purpose::Use(_) => RangeKind::Anonymous,
+                };
+                self.ranges.insert(address, Range { end, stack, kind });
                 self.set_level(Domain::Mmap, self.ranges.anonymous());
                 Change::Allocated
             }
@@ -78,19 +96,23 @@ impl LiveHeap {
     }
 
     fn allocated(&mut self, domain: Domain, address: u64, block: Block) {
-        let mut level = self.level(domain);
-        let earlier = self.blocks[domain as usize].insert(address, block);
-        if let Some(earlier) = earlier {
+        if let Some(earlier) = self.blocks[domain as usize].insert(address, block) {
             self.anomalies.replaced += 1;
-            level.remove(earlier.size);
-            self.forget_chunk(domain, earlier.size);
+            self.forget(domain, earlier);
         }
-        level.add(block.size);
         if domain == Domain::Malloc {
+            self.malloc.add(block.size);
             let chunk = chunk_bytes(block.size);
             self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_add(chunk);
         }
-        self.set_level(domain, level);
+        match self.purposes.get(domain, block.stack) {
+            Purpose::Pool(of) => self.pools[of as usize].add(block.size),
+            Purpose::Use(of) => {
+                let mut level = self.level(of);
+                level.add(block.size);
+                self.set_level(of, level);
+            }
+        }
     }
 
     fn freed(&mut self, domain: Domain, address: u64) -> Change {
@@ -98,14 +120,19 @@ impl LiveHeap {
             self.anomalies.unmatched_frees += 1;
             return Change::Nothing;
         };
-        self.levels[domain as usize].remove(block.size);
-        self.forget_chunk(domain, block.size);
+        self.forget(domain, block);
         Change::Freed(block)
     }
 
-    fn forget_chunk(&mut self, domain: Domain, size: u64) {
+    fn forget(&mut self, domain: Domain, block: Block) {
         if domain == Domain::Malloc {
-            self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_sub(chunk_bytes(size));
+            self.malloc.remove(block.size);
+            let chunk = chunk_bytes(block.size);
+            self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_sub(chunk);
+        }
+        match self.purposes.get(domain, block.stack) {
+            Purpose::Pool(of) => self.pools[of as usize].remove(block.size),
+            Purpose::Use(of) => self.levels[of as usize].remove(block.size),
         }
     }
 
@@ -124,7 +151,7 @@ impl LiveHeap {
         *peak = level.max(*peak);
     }
 
-    /// What is live in a domain; for mmap without the mappings of files.
+    /// What is live for a domain, pools left out; for mmap without the mappings of files.
     pub fn level(&self, domain: Domain) -> Level {
         self.levels[domain as usize]
     }
@@ -134,9 +161,24 @@ impl LiveHeap {
         self.peaks[domain as usize]
     }
 
-    /// What is live in memory that stands in no other domain: malloc and anonymous mmap.
+    /// The pools out of which the allocator of a domain cuts its blocks.
+    pub fn pools(&self, domain: Domain) -> Level {
+        let mut pools = self.pools[domain as usize];
+        pools.add_all(self.ranges.pool(domain));
+        pools
+    }
+
+    /// All live blocks of the C heap, whatever they are for.
+    pub fn malloc(&self) -> Level {
+        self.malloc
+    }
+
+    /// What the process took from the C heap and from the kernel and has not given back: malloc and
+    /// anonymous mmap, pools included.
     pub fn host_bytes(&self) -> u64 {
-        self.level(Domain::Malloc).bytes.saturating_add(self.level(Domain::Mmap).bytes)
+        let pools = Domain::ALL.map(|domain| self.ranges.pool(domain).bytes);
+        let ranges = pools.iter().fold(self.ranges.anonymous().bytes, |a, b| a.saturating_add(*b));
+        self.malloc.bytes.saturating_add(ranges)
     }
 
     /// The live malloc blocks as glibc counts them, chunk headers and rounding included.
@@ -154,16 +196,23 @@ impl LiveHeap {
         self.anomalies
     }
 
-    /// The live memory of every call stack in these domains, mappings of files left out.
+    /// The live memory of every call stack for these domains. Pools are left out: what was cut out
+    /// of them is there. So are mappings of files.
     pub fn totals(&self, domains: &[Domain]) -> StackTotals {
         let mut totals = StackTotals::default();
-        for domain in Domain::ALL.into_iter().filter(|domain| domains.contains(domain)) {
+        for domain in Domain::ALL {
             for block in self.blocks[domain as usize].values() {
-                totals.add((domain, block.stack), Level { bytes: block.size, blocks: 1 });
+                let purpose = self.purposes.get(domain, block.stack);
+                if let Purpose::Use(of) = purpose
+                    && domains.contains(&of)
+                {
+                    totals.add((of, block.stack), Level { bytes: block.size, blocks: 1 });
+                }
             }
         }
         if domains.contains(&Domain::Mmap) {
-            for (start, range) in self.ranges.iter().filter(|(_, range)| !range.file_backed) {
+            let is_memory = |range: &Range| range.kind == RangeKind::Anonymous;
+            for (start, range) in self.ranges.iter().filter(|(_, range)| is_memory(range)) {
                 let level = Level { bytes: range.end - start, blocks: 1 };
                 totals.add((Domain::Mmap, range.stack), level);
             }

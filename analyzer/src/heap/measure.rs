@@ -3,6 +3,7 @@
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Event};
 
+use super::purpose::{Purpose, Purposes};
 use super::replay::{Replay, replay};
 use super::totals::{Level, StackTotals};
 use crate::cli::Metric;
@@ -18,18 +19,25 @@ pub struct Measured {
     pub temporaries: Level,
 }
 
-/// Host memory that stands in no other domain's memory: counted together, nothing counts twice.
-pub const HOST: [Domain; 2] = [Domain::Malloc, Domain::Mmap];
+/// Memory of the host. What stands in a pool is counted, and the pool is not: nothing counts twice.
+pub const HOST: [Domain; 4] = [Domain::Malloc, Domain::Mmap, Domain::Python, Domain::TensorFlow];
 
 /// Measures these domains. Reads the events once, and for [`Metric::Peak`] a second time.
 pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measured {
     let mut requested = StackTotals::default();
+    let purposes = Purposes::of(trace);
+    let mut request = |domain, stack, level| {
+        if let Purpose::Use(of) = purposes.get(domain, stack)
+            && domains.contains(&of)
+        {
+            requested.add((of, stack), level);
+        }
+    };
     let replay_all = replay(trace, None, |event, _| {
         if metric == Metric::Allocated
             && let Event::Allocated { domain, size, stack, file_backed: false, .. } = *event
-            && domains.contains(&domain)
         {
-            requested.add((domain, stack), Level { bytes: size, blocks: 1 });
+            request(domain, stack, Level { bytes: size, blocks: 1 });
         }
     });
     let mut temporaries = Level::default();
@@ -40,8 +48,8 @@ pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measure
         if HOST.contains(&entry.key.domain) {
             temporaries.add_all(level);
         }
-        if is_asked_for && domains.contains(&entry.key.domain) {
-            requested.add((entry.key.domain, entry.key.stack), level);
+        if is_asked_for {
+            request(entry.key.domain, entry.key.stack, level);
         }
     }
     let totals = match metric {
@@ -89,7 +97,7 @@ mod tests {
     fn only_the_domains_that_were_asked_for_are_counted() {
         let mut builder = TraceBuilder::new();
         let (stack, file_backed) = (None, false);
-        for (domain, size) in [(Domain::Python, 300), (Domain::Malloc, 1), (Domain::Mmap, 4096)] {
+        for (domain, size) in [(Domain::Cuda, 300), (Domain::Malloc, 1), (Domain::Mmap, 4096)] {
             let (time, address) = (Ticks(10), 1 << 20);
             let event = Event::Allocated { time, domain, address, size, stack, file_backed };
             builder.event(0, event);
@@ -98,7 +106,7 @@ mod tests {
         }
         let bytes = builder.build(Packing::Raw);
         let trace = Trace::open(&bytes).unwrap();
-        for (domains, live) in [(&HOST[..], 4097), (&[Domain::Python][..], 300), (&[], 0)] {
+        for (domains, live) in [(&HOST[..], 4097), (&[Domain::Cuda][..], 300), (&[], 0)] {
             let sum = |metric| measure(&trace, metric, domains).totals.sum().bytes;
             assert_eq!(sum(Metric::Unfreed), live, "{domains:?}");
             assert_eq!(sum(Metric::Peak), live, "{domains:?}");

@@ -2,12 +2,14 @@
 
 mod live;
 mod measure;
+mod purpose;
 mod ranges;
 mod replay;
 mod totals;
 
 pub use live::{Anomalies, Block, Change, LiveHeap};
 pub use measure::{HOST, Measured, measure};
-pub use ranges::{Range, RangeMap};
+pub use purpose::{Purpose, Purposes};
+pub use ranges::{Range, RangeKind, RangeMap};
 pub use replay::{AtReading, EventCounts, Peak, Replay, replay};
 pub use totals::{Level, StackTotals, TotalsKey};

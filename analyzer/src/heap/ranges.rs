@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tftrace_format::StackId;
+use tftrace_format::{Domain, StackId};
 
 use super::totals::Level;
 
@@ -13,8 +13,19 @@ pub struct Range {
     pub end: u64,
     /// Who mapped it.
     pub stack: Option<StackId>,
-    /// Page cache, not memory of the process's own.
-    pub file_backed: bool,
+    /// What it holds.
+    pub kind: RangeKind,
+}
+
+/// What a range holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeKind {
+    /// Memory of the process's own.
+    Anonymous,
+    /// A file: page cache.
+    File,
+    /// A pool, out of which the allocator of this domain cuts its blocks.
+    Pool(Domain),
 }
 
 /// Ranges that do not overlap.
@@ -23,6 +34,7 @@ pub struct RangeMap {
     ranges: BTreeMap<u64, Range>,
     anonymous: Level,
     file_backed: Level,
+    pools: [Level; Domain::ALL.len()],
 }
 
 impl RangeMap {
@@ -39,7 +51,7 @@ impl RangeMap {
             && range.end > start
         {
             self.ranges.remove(&at);
-            self.level(range.file_backed).remove(range.end - at);
+            self.level(range.kind).remove(range.end - at);
             removed = removed.saturating_add(range.end.min(end) - at.max(start));
             if at < start {
                 self.put(at, Range { end: start, ..range });
@@ -61,7 +73,7 @@ impl RangeMap {
         self.ranges.iter().map(|(&start, range)| (start, range))
     }
 
-    /// Ranges of memory.
+    /// Ranges of memory, pools left out.
     pub fn anonymous(&self) -> Level {
         self.anonymous
     }
@@ -71,15 +83,24 @@ impl RangeMap {
         self.file_backed
     }
 
+    /// Ranges that are pools of a domain's allocator.
+    pub fn pool(&self, domain: Domain) -> Level {
+        self.pools[domain as usize]
+    }
+
     fn put(&mut self, start: u64, range: Range) {
         if start < range.end {
-            self.level(range.file_backed).add(range.end - start);
+            self.level(range.kind).add(range.end - start);
             self.ranges.insert(start, range);
         }
     }
 
-    fn level(&mut self, file_backed: bool) -> &mut Level {
-        if file_backed { &mut self.file_backed } else { &mut self.anonymous }
+    fn level(&mut self, kind: RangeKind) -> &mut Level {
+        match kind {
+            RangeKind::Anonymous => &mut self.anonymous,
+            RangeKind::File => &mut self.file_backed,
+            RangeKind::Pool(domain) => &mut self.pools[domain as usize],
+        }
     }
 }
 
@@ -90,7 +111,7 @@ mod tests {
     fn mapped(ranges: &[(u64, u64)]) -> RangeMap {
         let mut map = RangeMap::default();
         for &(start, end) in ranges {
-            map.insert(start, Range { end, stack: StackId::new(1), file_backed: false });
+            map.insert(start, Range { end, stack: StackId::new(1), kind: RangeKind::Anonymous });
         }
         map
     }
@@ -117,7 +138,7 @@ mod tests {
     #[test]
     fn a_fixed_mapping_replaces_what_it_covers() {
         let mut map = mapped(&[(10, 50)]);
-        map.insert(20, Range { end: 30, stack: StackId::new(2), file_backed: true });
+        map.insert(20, Range { end: 30, stack: StackId::new(2), kind: RangeKind::File });
         assert_eq!(map.anonymous(), Level { bytes: 30, blocks: 2 });
         assert_eq!(map.file_backed(), Level { bytes: 10, blocks: 1 });
         assert_eq!(map.get(20).unwrap().stack, StackId::new(2));

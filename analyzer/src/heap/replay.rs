@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use tftrace_format::reader::Trace;
-use tftrace_format::{Domain, Event, LabelId, Ticks};
+use tftrace_format::{Event, LabelId, Ticks};
 
 use super::live::{Change, LiveHeap};
+use super::purpose::Purposes;
 use crate::progress::Progress;
 
 /// How many events of which kind.
@@ -84,7 +85,7 @@ impl Replay {
 
     fn look_at(&mut self, malloc_in_use: u64) {
         self.at_reading = Some(AtReading {
-            bytes: self.heap.level(Domain::Malloc).bytes,
+            bytes: self.heap.malloc().bytes,
             chunk_bytes: self.heap.malloc_chunk_bytes(),
             malloc_in_use,
         });
@@ -102,7 +103,8 @@ pub fn replay(
     let mut events = trace.events();
     let pages = events.pages_left() as u64;
     let progress = Progress::begin("reading events", pages);
-    let mut replay = Replay::default();
+    let heap = LiveHeap::new(Purposes::of(trace));
+    let mut replay = Replay { heap, ..Replay::default() };
     while limit.is_none_or(|limit| replay.counts.sum() < limit) {
         let Some((_, event)) = events.next() else { break };
         if let Some((_, in_use)) = pending.take_if(|(time, _)| event.time() > *time) {
@@ -124,6 +126,7 @@ pub fn replay(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tftrace_format::Domain;
     use tftrace_format::builder::{Packing, TraceBuilder};
     use tftrace_format::record::MemoryReading;
 

@@ -110,6 +110,20 @@ impl Report<'_> {
                 writeln!(out, "{:<12}{:>36}{:>36}", domain.name(), level(peak), level(end))?;
             }
         }
+        for domain in Domain::ALL {
+            let pools = heap.pools(domain);
+            if pools.blocks > 0 {
+                let cut = heap.level(domain).bytes;
+                writeln!(
+                    out,
+                    "pools of {}: {} in {}, not counted above: the blocks inside are ({} unfreed)",
+                    domain.name(),
+                    bytes(pools.bytes),
+                    counted(pools.blocks, "region"),
+                    bytes(cut),
+                )?;
+            }
+        }
         let peak = &self.measured.replay.peak;
         if let Some(time) = peak.time {
             let when = duration(self.trace.seconds(time));

@@ -74,6 +74,9 @@ fn place<'a>(trace: &'a Trace<'_>, frame: Frame) -> (u8, &'a [u8], u64) {
         Frame::Truncated => (3, &[], 0),
         Frame::Unknown => (4, &[], 0),
         Frame::Scheduled => (6, &[], 0),
+        Frame::Op(op) => (7, &[], u64::from(op.0)),
+        Frame::For(domain) => (8, &[], domain as u64),
+        Frame::Pool(domain) => (9, &[], domain as u64),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tftrace_format::reader::{LoadedObject, Trace};
+use tftrace_format::reader::{LoadedObject, Op, Trace};
 use tftrace_format::{CodeId, Frame};
 
 use super::object_file::look_up;
@@ -96,6 +96,11 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
             Frame::Scheduled => {
                 symbols.places.insert(frame, vec![Place::unnamed("[scheduled by]")]);
             }
+            Frame::Op(op) => {
+                symbols.places.insert(frame, vec![Place::unnamed(op_name(trace.op(op)))]);
+            }
+            // What they say, the report says otherwise: they are no frames.
+            Frame::For(_) | Frame::Pool(_) => {}
             Frame::Truncated => {
                 let text = "[frames left out: deeper than TFTRACE_DEPTH]";
                 symbols.places.insert(frame, vec![Place::unnamed(text)]);
@@ -128,6 +133,58 @@ fn python_place(trace: &Trace<'_>, code: CodeId, instruction: u32) -> Place {
         is_python: true,
         ..Place::unnamed(code.name.as_str())
     }
+}
+
+/// An op as `op serving/dense/MatMul (output, float32)`.
+fn op_name(op: Option<&Op>) -> String {
+    let Some(op) = op else { return "op unknown".into() };
+    let name = if op.name.is_empty() { "unknown" } else { &op.name };
+    let details = [Some(op.region.as_str()), element_type(op.data_type)];
+    let details: Vec<&str> =
+        details.into_iter().flatten().filter(|text| !text.is_empty()).collect();
+    match details.is_empty() {
+        true => format!("op {name}"),
+        false => format!("op {name} ({})", details.join(", ")),
+    }
+}
+
+/// The name of an element type, as Python writes it; numbers as in TensorFlow's `types.proto`.
+fn element_type(number: u32) -> Option<&'static str> {
+    const NAMES: [&str; 31] = [
+        "",
+        "float32",
+        "float64",
+        "int32",
+        "uint8",
+        "int16",
+        "int8",
+        "string",
+        "complex64",
+        "int64",
+        "bool",
+        "qint8",
+        "quint8",
+        "qint32",
+        "bfloat16",
+        "qint16",
+        "quint16",
+        "uint16",
+        "complex128",
+        "float16",
+        "resource",
+        "variant",
+        "uint32",
+        "uint64",
+        "float8_e5m2",
+        "float8_e4m3fn",
+        "float8_e4m3fnuz",
+        "float8_e4m3b11fnuz",
+        "float8_e5m2fnuz",
+        "int4",
+        "uint4",
+    ];
+    // References to variables are numbered from 101 on.
+    NAMES.get(if number > 100 { number - 100 } else { number } as usize).copied()
 }
 
 /// The loader gives the executable itself no name.

@@ -30,6 +30,9 @@ macro_rules! entry_shim {
     ($(#[$doc:meta])* $name:ident => $target:path, args = 3) => {
         entry_shim!(@shim $(#[$doc])* $name, $target, "rcx", "r8");
     };
+    ($(#[$doc:meta])* $name:ident => $target:path, args = 4) => {
+        entry_shim!(@shim $(#[$doc])* $name, $target, "r8", "r9");
+    };
     ($(#[$doc:meta])* private $name:ident => $target:path, args = 0) => {
         entry_shim!(@body $(#[$doc])* $name, $target, "rdi", "rsi");
     };

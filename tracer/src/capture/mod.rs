@@ -45,6 +45,17 @@ pub(crate) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Op
     stack_id(stack)
 }
 
+/// The stack with one more frame at its leaf, which says what the block is for.
+#[inline(always)]
+pub(crate) fn with_leaf(
+    entry: &mut HookEntry,
+    now: Ticks,
+    stack: Option<StackId>,
+    leaf: u64,
+) -> Option<StackId> {
+    stack_id(node(entry, now, StackId::to_wire(stack), leaf))
+}
+
 /// The frame of the tree for a frame of the stack.
 fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
     // The reader looks one byte before a return address, to find the call. What a signal
@@ -148,8 +159,10 @@ fn keep_interned(lane: &mut Lane, python_stays: usize) {
 fn step(entry: &mut HookEntry, now: Ticks, at: Place, index: usize) -> Option<Place> {
     let process = entry.process;
     let frame = entry.lane().kept.get(index)?;
+    let is_own = process.objects.is_own(frame.address);
     let (slot, scheduled, wire) = (frame.slot, frame.scheduled, tree_frame(process, frame));
     let stack = match scheduled {
+        0 if is_own => at.stack,
         0 => node(entry, now, at.stack, wire)?,
         // What this thread's own frames towards the root are says nothing.
         origin => node(entry, now, origin, Frame::Scheduled.to_wire())?,

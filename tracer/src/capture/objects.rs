@@ -15,6 +15,7 @@ use crate::process::Process;
 use crate::python;
 use crate::real::{self, FoundObject};
 use crate::system_call;
+use crate::tensorflow::framework;
 use crate::thread::guard::HookEntry;
 
 /// Stands for "no object" in rules and frames.
@@ -32,6 +33,8 @@ pub(crate) struct ObjectTable {
     generation: AtomicU64,
     /// Where the dynamic loader's code is.
     loader: (u64, u64),
+    /// Where this library's code is.
+    own: (u64, u64),
 }
 
 // SAFETY: both arrays stay mapped for ever and are used through atomics only.
@@ -43,14 +46,16 @@ impl ObjectTable {
     /// No objects yet; `None` if there is no memory.
     pub(crate) fn new() -> Option<Self> {
         let words = || system_call::map_private(MOST_OBJECTS as usize * size_of::<AtomicU64>());
-        let loader = real::find_object(real::loader_start())
-            .map_or((0, 0), |found| (found.start, found.end));
+        let range = |address: u64| {
+            real::find_object(address).map_or((0, 0), |found| (found.start, found.end))
+        };
         Some(Self {
             link_maps: words().ok()?.cast(),
             starts: words().ok()?.cast(),
             used: AtomicU32::new(0),
             generation: AtomicU64::new(1),
-            loader,
+            loader: range(real::loader_start()),
+            own: range(Self::new as *const () as u64),
         })
     }
 
@@ -87,6 +92,12 @@ impl ObjectTable {
     #[inline(always)]
     pub(crate) fn is_loader(&self, address: u64) -> bool {
         address.wrapping_sub(self.loader.0) < self.loader.1.wrapping_sub(self.loader.0)
+    }
+
+    /// Whether an address is in this library: its frames are no part of the host's stack.
+    #[inline(always)]
+    pub(crate) fn is_own(&self, address: u64) -> bool {
+        address.wrapping_sub(self.own.0) < self.own.1.wrapping_sub(self.own.0)
     }
 
     /// Whether the object of this number is still loaded.
@@ -132,12 +143,14 @@ impl ObjectTable {
         // Release: who finds the object finds its start.
         link_map.store(found.link_map, Ordering::Release);
         python::consider(process, image);
+        framework::consider(image, found);
         index
     }
 
     #[cold]
     fn unloaded(&self, process: &Process, now: Ticks, link_map: u64) {
         let Some(index) = self.find(link_map) else { return };
+        framework::unloaded(link_map);
         if let Some(map) = self.link_map(index) {
             map.store(0, Ordering::Release);
         }

@@ -8,6 +8,7 @@ use core::ffi::{c_int, c_void};
 use tftrace_format::Domain;
 
 use crate::arch::{EntryRegisters, entry_shim};
+use crate::tensorflow::{Annotation, framework};
 use crate::thread::guard;
 use crate::{real, record, stand_in};
 
@@ -48,6 +49,19 @@ fn allocated(registers: EntryRegisters, block: Block, size: usize) {
     if !block.is_null() && !stand_in::holds(block) {
         record::allocated(registers, Domain::Malloc, block as u64, size as u64);
     }
+}
+
+/// As [`allocated`], for the functions by which TensorFlow takes memory for tensors.
+#[inline(always)]
+fn aligned_allocated(registers: EntryRegisters, block: Block, size: usize) {
+    // SAFETY: the hook was entered by a call, so its return address stands at `sp`.
+    let caller = unsafe { (registers.sp as *const u64).read() };
+    if !framework::holds(caller) || block.is_null() || stand_in::holds(block) {
+        return allocated(registers, block, size);
+    }
+    let op = Annotation::of_this_thread();
+    let (address, size) = (block as u64, size as u64);
+    record::tensor_allocated(registers, Domain::Malloc, address, size, op.as_ref());
 }
 
 // SAFETY for all of these: the shims pass what the C caller passed, and the caller's registers; the
@@ -159,7 +173,7 @@ unsafe extern "C" fn posix_memalign_hook(
     if error == 0 {
         // SAFETY: the real function has just written there.
         let block = unsafe { place.read() };
-        allocated(EntryRegisters { sp, bp }, block, size);
+        aligned_allocated(EntryRegisters { sp, bp }, block, size);
     }
     error
 }
@@ -167,14 +181,14 @@ unsafe extern "C" fn posix_memalign_hook(
 unsafe extern "C" fn aligned_alloc_hook(align: usize, size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
     let block = unsafe { serving!(aligned_alloc, memalign)(align, size) };
-    allocated(EntryRegisters { sp, bp }, block, size);
+    aligned_allocated(EntryRegisters { sp, bp }, block, size);
     block
 }
 
 unsafe extern "C" fn memalign_hook(align: usize, size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
     let block = unsafe { serving!(memalign)(align, size) };
-    allocated(EntryRegisters { sp, bp }, block, size);
+    aligned_allocated(EntryRegisters { sp, bp }, block, size);
     block
 }
 

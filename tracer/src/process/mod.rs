@@ -40,6 +40,8 @@ pub(crate) struct Process {
     pub(crate) threads: Registry,
     pub(crate) foreign: ForeignFrees,
     pub(crate) labels: labels::Labels,
+    /// The ops that memory was for.
+    pub(crate) ops: crate::tensorflow::op_table::OpTable,
     pub(crate) python: python::Place,
     /// Whether the drain was started, and whether it runs.
     pub(crate) drain: AtomicU8,

@@ -131,6 +131,7 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             threads: Registry::new()?,
             foreign: ForeignFrees::new()?,
             labels: super::labels::Labels::new()?,
+            ops: crate::tensorflow::op_table::OpTable::new()?,
             python: python::Place::default(),
             drain: AtomicU8::new(0),
             own_threads: AtomicU32::new(0),

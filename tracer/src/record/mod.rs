@@ -5,11 +5,12 @@ pub(crate) mod scheduled;
 
 use core::sync::atomic::Ordering;
 
-use tftrace_format::{Domain, Event, LabelId, Ticks};
+use tftrace_format::{Domain, Event, Frame, LabelId, Ticks};
 
 use crate::arch::EntryRegisters;
 use crate::capture;
 use crate::drain;
+use crate::tensorflow::{Annotation, op_table};
 use crate::thread::guard::{self, HookEntry};
 
 /// The thread as pages name it: the tracer's number, and the kernel's.
@@ -47,6 +48,54 @@ fn append_allocated(
     let time = entry.process.clock.now();
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed });
     time
+}
+
+/// Says that this thread is inside the allocator of a domain; gives whose it was inside before.
+#[inline(always)]
+pub(crate) fn enter_allocator(sp: u64, domain: Domain) -> u8 {
+    let inside = (domain as u8).wrapping_add(1);
+    guard::enter(sp).map_or(0, |entry| entry.slot.inside.swap(inside, Ordering::Relaxed)) // Its own.
+}
+
+/// The thread is again where it was before `enter_allocator`.
+#[inline(always)]
+pub(crate) fn leave_allocator(sp: u64, before: u8) {
+    if let Some(entry) = guard::enter(sp) {
+        entry.slot.inside.store(before, Ordering::Relaxed); // This thread's own.
+    }
+}
+
+/// TensorFlow allocated: a tensor, or inside its pool's allocator a region to cut tensors from. To
+/// be called after the real call.
+pub(crate) fn tensor_allocated(
+    registers: EntryRegisters,
+    domain: Domain,
+    address: u64,
+    size: u64,
+    op: Option<&Annotation>,
+) {
+    let Some(mut entry) = guard::enter(registers.sp) else { return };
+    let stack = capture::call_stack(&mut entry, registers);
+    let time = entry.process.clock.now();
+    let inside = entry.slot.inside.load(Ordering::Relaxed); // This thread's own.
+    let leaf = match (domain, op) {
+        (Domain::TensorFlow, None) => None,
+        (Domain::TensorFlow, Some(op)) => Some(op_table::frame_of(&mut entry, time, op)),
+        _ if inside != 0 => Some(Frame::Pool(Domain::TensorFlow).to_wire()),
+        (_, Some(op)) => Some(op_table::frame_of(&mut entry, time, op)),
+        (_, None) => Some(Frame::For(Domain::TensorFlow).to_wire()),
+    };
+    let stack = match leaf {
+        Some(leaf) => capture::with_leaf(&mut entry, time, stack, leaf),
+        None => stack,
+    };
+    append(
+        &mut entry,
+        &Event::Allocated { time, domain, address, size, stack, file_backed: false },
+    );
+    if domain == Domain::Malloc {
+        drain::after_allocation(&mut entry, time);
+    }
 }
 
 /// A block is about to die. To be called before the real call.

@@ -1,3 +1,11 @@
-//! TensorFlow in the host: functions of its libraries that are interposed by their mangled names.
+//! TensorFlow in the host: the work it schedules, the tensors in its pools, the ops they are for.
+//!
+//! Everything is recognized by exported symbols; where one is missing, nothing is done.
 
+mod annotation;
+pub(crate) mod framework;
+pub(crate) mod op_table;
+mod pool;
 mod schedule;
+
+pub(crate) use annotation::Annotation;

@@ -7,9 +7,9 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::framework;
 use crate::arch::{EntryRegisters, before_scheduling};
 use crate::record::scheduled::{self, Function};
-use crate::thread::guard;
 
 before_scheduling!(
     /** `Eigen::ThreadPoolTempl<tsl::thread::EigenEnvironment>::Schedule(std::function<void()>)`. */
@@ -43,19 +43,7 @@ unsafe extern "C" fn prepare(function: *mut Function, sp: u64, bp: u64, which: u
 
 #[cold]
 fn look_up(which: usize) -> u64 {
-    let find = |name: &CStr| {
-        // The library is loaded, and its symbols are local to those who asked for it: RTLD_NEXT
-        // does not see them.
-        let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD;
-        // SAFETY: a constant name; nothing is loaded or run.
-        let library = unsafe { libc::dlopen(c"libtensorflow_framework.so.2".as_ptr(), flags) };
-        if library.is_null() {
-            return 0;
-        }
-        // SAFETY: a library that stays loaded, and a constant name.
-        unsafe { libc::dlsym(library, name.as_ptr()) as u64 }
-    };
-    let found = NAMES.get(which).map_or(0, |name| guard::as_own_thread(|| find(name)));
+    let found = NAMES.get(which).map_or(0, |name| framework::look_up(name));
     // Another library's pool of the same name: its work is done at once, by its caller.
     let found = if found == 0 { scheduled::call_now as *const () as u64 } else { found };
     if let Some(real) = REAL.get(which) {

@@ -75,6 +75,7 @@ impl Registry {
             None => self.create(process)?,
         };
         slot.tid.store(system_call::thread_id(), Ordering::Relaxed); // Read by `reclaim`, which only looks.
+        slot.inside.store(0, Ordering::Relaxed); // The last owner may have died in there.
         slot.number.store(self.next_number.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         Some(slot)
     }

@@ -31,6 +31,9 @@ pub(crate) struct ThreadSlot {
     pub(crate) depth: AtomicU8,
     /// The stack pointer with which the outermost of them was entered.
     pub(crate) entry_sp: AtomicU64,
+    /// Inside which domain's allocator this thread is: 0, or one more than its number. What that
+    /// takes from another domain is its pool's.
+    pub(crate) inside: AtomicU8,
     /// Each for whom `owned` and `depth` make its only user.
     lanes: [UnsafeCell<Lane>; 2],
     stack: *mut u8,

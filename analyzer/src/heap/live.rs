@@ -117,7 +117,8 @@ impl LiveHeap {
 
     fn freed(&mut self, domain: Domain, address: u64) -> Change {
         let Some(block) = self.blocks[domain as usize].remove(&address) else {
-            self.anomalies.unmatched_frees += 1;
+            // Python's blocks are seen from the moment on that the interpreter is.
+            self.anomalies.unmatched_frees += u64::from(domain != Domain::Python);
             return Change::Nothing;
         };
         self.forget(domain, block);

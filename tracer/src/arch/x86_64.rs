@@ -36,6 +36,12 @@ macro_rules! entry_shim {
     ($(#[$doc:meta])* private $name:ident => $target:path, args = 0) => {
         entry_shim!(@body $(#[$doc])* $name, $target, "rdi", "rsi");
     };
+    ($(#[$doc:meta])* private $name:ident => $target:path, args = 2) => {
+        entry_shim!(@body $(#[$doc])* $name, $target, "rdx", "rcx");
+    };
+    ($(#[$doc:meta])* private $name:ident => $target:path, args = 3) => {
+        entry_shim!(@body $(#[$doc])* $name, $target, "rcx", "r8");
+    };
     (@shim $(#[$doc:meta])* $name:ident, $target:path, $sp:literal, $bp:literal) => {
         entry_shim!(
             @body $(#[$doc])* #[cfg_attr(not(test), unsafe(no_mangle))] $name, $target, $sp, $bp

@@ -45,6 +45,35 @@ pub(crate) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Op
     stack_id(stack)
 }
 
+/// The Python functions of the stack alone, and the time; where there are none, the whole stack.
+///
+/// Python's blocks come millions of times: what called the interpreter, and what in it allocated,
+/// would cost more than it says.
+#[inline(always)]
+pub(crate) fn python_stack(
+    entry: &mut HookEntry,
+    registers: EntryRegisters,
+) -> (Option<StackId>, Ticks) {
+    let process = entry.process;
+    python::update(entry);
+    let kept = &entry.lane().python;
+    let len = kept.len();
+    if len == 0 || len > usize::from(process.settings.depth) {
+        return (call_stack(entry, registers), process.clock.now());
+    }
+    let now = process.clock.now();
+    let mut index = kept.alone();
+    let before = index.checked_sub(1).and_then(|last| kept.get(last));
+    let mut stack = before.map_or(0, |frame| frame.alone);
+    while let Some(wire) = entry.lane().python.get(index).map(|frame| frame.wire) {
+        let Some(found) = node(entry, now, stack, wire) else { return (None, now) };
+        stack = found;
+        entry.lane().python.set_alone(index, stack);
+        index += 1;
+    }
+    (stack_id(Some(stack)), now)
+}
+
 /// The stack with one more frame at its leaf, which says what the block is for.
 #[inline(always)]
 pub(crate) fn with_leaf(
@@ -93,8 +122,9 @@ fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
         entry.lane().kept.set_cut(true);
     }
     let depth = usize::from(process.settings.depth);
-    let python_stays = python::update(entry);
+    python::update(entry);
     let lane = entry.lane();
+    let python_stays = lane.python.take_stayed();
     if lane.python.len() > depth {
         // Which frames are left out depends on how many there are.
         lane.kept.set_interned(0);

@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) depth: u16,
     /// `TFTRACE_CHILDREN=exec`: trace programs that a traced one executes.
     pub(crate) follow_exec: bool,
+    /// `TFTRACE_PYTHON`: record Python's own blocks.
+    pub(crate) python_blocks: bool,
     /// `TFTRACE_CHECK_UNWIND`: check every so-manyth stack; 0 = none.
     pub(crate) check_unwind: u32,
     /// `TFTRACE_UNWINDER=backtrace`: use the `backtrace` crate for every stack.
@@ -51,6 +53,7 @@ pub(crate) fn read() -> Option<Parsed> {
         log: PathBuffer::new(),
         depth: 1024,
         follow_exec: false,
+        python_blocks: true,
         check_unwind: 0,
         slow_unwinder: false,
     };
@@ -99,6 +102,9 @@ impl Settings {
             }
             b"CHILDREN" if value == b"exec" => self.follow_exec = true,
             b"CHILDREN" => return Err(b" can only be 'exec'; it is ignored"),
+            b"PYTHON" if value == b"0" => self.python_blocks = false,
+            b"PYTHON" if value == b"1" => self.python_blocks = true,
+            b"PYTHON" => return Err(b" can only be 0 or 1; it is ignored"),
             b"CHECK_UNWIND" => {
                 let every = number(value).and_then(|every| u32::try_from(every).ok());
                 self.check_unwind =

@@ -1,125 +1,301 @@
 //! Finds which of the kept frames still stand, without writing any of the new ones down.
 //!
-//! Both lists are long and most of them is the same; they are told from the leaf, so first the two
-//! must be laid side by side: by the address of a frame that stands in both.
+//! This is done for every block of Python's, with a hundred frames in an import: the loop reads
+//! where frames are from the list of the kept ones and only compares links, so that no load waits
+//! for another one.
 
-use super::frames::Found;
 use super::kept_frames::KeptFrames;
+use super::layout::{Chain, Current, Layout};
+use super::memory::{byte, word};
 
-/// Kept frames, from the innermost on, among which a new one is looked for.
-const WINDOW: usize = 16;
+/// New frames at the leaf, and kept ones, among which the first common one is looked for.
+const WINDOW: usize = 32;
 
-/// A walk of the new frames beside the kept ones.
-pub(super) struct Comparison<'a> {
-    kept: &'a KeptFrames,
-    /// The kept frame beside the last new one.
-    beside: Option<usize>,
-    /// The frames from here on, counted from the root, are not what they were.
-    differs_from: usize,
-    /// The innermost kept frame beside those of the loop that is being walked.
-    loop_leaf: Option<usize>,
-    total: usize,
+/// Where the kept frames and those of now meet.
+struct Meeting {
+    /// The kept frame that is the innermost one to stand on the stack still, though perhaps not as
+    /// it was.
+    index: usize,
+    /// Frames that are new, inside it.
+    new: usize,
 }
 
-impl<'a> Comparison<'a> {
-    pub(super) fn new(kept: &'a KeptFrames) -> Self {
-        Self { kept, beside: None, differs_from: 0, loop_leaf: None, total: 0 }
+/// How many of the kept frames still stand, from the root on, and how many frames there are now;
+/// `None` if that is not known.
+///
+/// # Safety
+/// `thread` is the calling thread's state in a running interpreter of this layout.
+#[inline(always)]
+pub(super) unsafe fn compare(
+    layout: &Layout,
+    thread: u64,
+    kept: &KeptFrames,
+) -> Option<(usize, usize)> {
+    match layout.chain {
+        // SAFETY: our caller promises it.
+        Chain::FlaggedEntry { .. } => unsafe { compare_flagged(layout, thread, kept) },
+        // SAFETY: as above.
+        Chain::EntryFrames { .. } => unsafe { compare_entered(layout, thread, kept) },
     }
+}
 
-    /// Takes the next frame, or the end of a loop. False: the lists do not lie side by side.
-    #[inline(always)]
-    pub(super) fn next(&mut self, found: &Found) -> bool {
-        match found {
-            Found::Frame(raw) => {
-                self.total += 1;
-                let index = match self.beside {
-                    Some(0) => return false,
-                    Some(last) => last - 1,
-                    None => match self.find(raw.frame) {
-                        Some(index) => {
-                            self.differs_from = index + 1;
-                            index
-                        }
-                        // Not found yet: a frame that is new.
-                        None => return self.total <= WINDOW,
-                    },
-                };
-                let Some(kept) = self.kept.get(index) else { return false };
-                if kept.raw.frame != raw.frame {
-                    return false;
-                }
-                if kept.raw != *raw {
-                    self.differs_from = index;
-                }
-                self.loop_leaf = self.loop_leaf.or(Some(index));
-                self.beside = Some(index);
-            }
-            Found::Loop { native } => {
-                // The frames of one loop are kept side by side: both ends tell for all.
-                let same =
-                    |index: usize| self.kept.get(index).is_some_and(|kept| kept.native == *native);
-                if let (Some(root), Some(leaf)) = (self.beside, self.loop_leaf)
-                    && !(same(root) && same(leaf))
-                {
-                    self.differs_from = root;
-                }
-                self.loop_leaf = None;
-            }
+/// A field of a frame.
+///
+/// # Safety
+/// The frame is one of the calling thread's, linked just now.
+#[inline(always)]
+unsafe fn linked(frame: u64, offset: u64) -> u64 {
+    // SAFETY: our caller promises it.
+    unsafe { (frame.wrapping_add(offset) as *const u64).read() }
+}
+
+/// The kept frame of this address, among those at the leaf.
+#[inline(always)]
+fn find(kept: &KeptFrames, frame: u64) -> Option<usize> {
+    let len = kept.len();
+    let nearest = len.saturating_sub(WINDOW)..len;
+    nearest.rev().find(|index| kept.get(*index).is_some_and(|at| at.raw.frame == frame))
+}
+
+/// As [`compare`], where the first frame of an evaluation loop has a flag.
+///
+/// # Safety
+/// As for [`compare`].
+#[inline(always)]
+unsafe fn compare_flagged(
+    layout: &Layout,
+    thread: u64,
+    kept: &KeptFrames,
+) -> Option<(usize, usize)> {
+    let Chain::FlaggedEntry { cframe, cframe_current, cframe_previous, is_entry } = layout.chain
+    else {
+        return None;
+    };
+    // SAFETY: a field of the thread state, says our caller. The same holds for the fields below:
+    // frames that are linked, and C frames, which stand on this thread's stack.
+    let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) };
+    // SAFETY: as above.
+    let flag = |base: u64| unsafe { byte(base.wrapping_add(is_entry)) };
+    let mut native = read(thread, cframe)?;
+    let mut frame = read(native, cframe_current)?;
+    let mut new = 0;
+    let Meeting { mut index, new } = loop {
+        if let Some(index) = find(kept, frame) {
+            break Meeting { index, new };
         }
-        true
+        new += 1;
+        if new > WINDOW {
+            return None;
+        }
+        if flag(frame)? != 0 {
+            native = read(native, cframe_previous)?;
+        }
+        frame = read(frame, layout.frame_previous)?;
+    };
+    let total = index + 1 + new;
+    let mut differs_from = index + 1;
+    loop {
+        let at = kept.get(index)?;
+        let frame = at.raw.frame;
+        // SAFETY: a link has just led here. The same holds for the fields below.
+        let code = unsafe { linked(frame, layout.frame_code) };
+        // SAFETY: as above.
+        let instruction = unsafe { linked(frame, layout.frame_instruction) };
+        let same = code == at.raw.code && instruction == at.raw.instruction && native == at.native;
+        if !same {
+            differs_from = index;
+        }
+        // SAFETY: as above.
+        if unsafe { (frame.wrapping_add(is_entry) as *const u8).read() } != 0 {
+            native = read(native, cframe_previous)?;
+        }
+        // SAFETY: as above.
+        let previous = unsafe { linked(frame, layout.frame_previous) };
+        let Some(next) = index.checked_sub(1) else {
+            return (previous == 0).then_some((differs_from, total));
+        };
+        if kept.get(next)?.raw.frame != previous {
+            return None;
+        }
+        index = next;
     }
+}
 
-    #[inline(always)]
-    fn find(&self, frame: u64) -> Option<usize> {
-        let len = self.kept.len();
-        let nearest = len.saturating_sub(WINDOW)..len;
-        nearest.rev().find(|index| self.kept.get(*index).is_some_and(|at| at.raw.frame == frame))
-    }
-
-    /// How many frames from the root on are what they were, and how many there are now. `None` if
-    /// that is not known.
-    #[inline(always)]
-    pub(super) fn end(self) -> Option<(usize, usize)> {
-        (self.beside == Some(0)).then_some((self.differs_from, self.total))
+/// As [`compare`], where evaluation loops begin with frames of their own.
+///
+/// # Safety
+/// As for [`compare`].
+#[inline(always)]
+unsafe fn compare_entered(
+    layout: &Layout,
+    thread: u64,
+    kept: &KeptFrames,
+) -> Option<(usize, usize)> {
+    let Chain::EntryFrames { current, owner, owner_of_entry } = layout.chain else { return None };
+    // SAFETY: a field of the thread state, says our caller. The same holds for the fields below:
+    // frames that are linked.
+    let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) };
+    // SAFETY: as above.
+    let is_entry = |frame: u64| unsafe { byte(frame.wrapping_add(owner)) } == Some(owner_of_entry);
+    let mut frame = match current {
+        Current::InCFrame { cframe, current } => read(read(thread, cframe)?, current)?,
+        Current::InThreadState { current } => read(thread, current)?,
+    };
+    let mut new = 0;
+    let Meeting { mut index, new } = loop {
+        if let Some(index) = find(kept, frame) {
+            break Meeting { index, new };
+        }
+        if !is_entry(frame) {
+            new += 1;
+        }
+        if new > WINDOW {
+            return None;
+        }
+        frame = read(frame, layout.frame_previous)?;
+    };
+    let total = index + 1 + new;
+    let mut differs_from = index + 1;
+    loop {
+        let at = kept.get(index)?;
+        let frame = at.raw.frame;
+        // SAFETY: a link has just led here. The same holds for the fields below.
+        let code = unsafe { linked(frame, layout.frame_code) };
+        // SAFETY: as above.
+        let instruction = unsafe { linked(frame, layout.frame_instruction) };
+        if !(code == at.raw.code && instruction == at.raw.instruction) {
+            differs_from = index;
+        }
+        // SAFETY: as above.
+        let previous = unsafe { linked(frame, layout.frame_previous) };
+        let next = index.checked_sub(1).and_then(|next| kept.get(next));
+        let expected = next.map_or(0, |next| next.raw.frame);
+        let ends_loop = next.is_none_or(|next| next.native != at.native);
+        // The frame with which the loop began must be the one that it was.
+        let follows = match ends_loop {
+            false => previous == expected,
+            true if previous == 0 => expected == 0 && at.native == 0,
+            true => {
+                previous == at.native
+                    && is_entry(previous)
+                    && read(previous, layout.frame_previous).unwrap_or(0) == expected
+            }
+        };
+        if !follows {
+            return None;
+        }
+        if index == 0 {
+            return Some((differs_from, total));
+        }
+        index -= 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::frames::RawFrame;
+    use super::super::frames::{self, Found, RawFrame};
     use super::*;
 
-    /// The frames of a thread, root first: each with the loop that runs it.
-    type Stack = Vec<(RawFrame, u64)>;
+    /// A Python frame: where it stands, its code, the instruction, and the loop that runs it.
+    type Frame = (usize, u64, u64, usize);
 
-    /// What a walk of these frames finds.
-    fn walk(stack: &Stack, mut each: impl FnMut(Found) -> bool) {
-        for (index, (raw, native)) in stack.iter().enumerate().rev() {
-            let ends = index == 0 || stack[index - 1].1 != *native;
-            if !each(Found::Frame(*raw)) || (ends && !each(Found::Loop { native: *native })) {
-                return;
+    /// Places for frames, for C frames or entry frames, and a thread state: what an interpreter has.
+    struct Interpreter {
+        layout: Layout,
+        frames: Vec<[u64; 16]>,
+        loops: Vec<[u64; 16]>,
+        thread: [u64; 16],
+        /// What `tstate.cframe` points to in 3.12.
+        c_frame: [u64; 2],
+    }
+
+    impl Interpreter {
+        fn new(version: (u8, u8)) -> Self {
+            let places = || vec![[0; 16]; 2000];
+            let layout = Layout::of(version).unwrap();
+            Self { layout, frames: places(), loops: places(), thread: [0; 16], c_frame: [0; 2] }
+        }
+
+        fn thread(&self) -> u64 {
+            self.thread.as_ptr() as u64
+        }
+
+        /// Links these frames, root first.
+        fn link(&mut self, stack: &[Frame]) {
+            let layout = self.layout;
+            let set = |place: &mut [u64; 16], offset: u64, value: u64| {
+                place[offset as usize / 8] = value;
+            };
+            let (mut previous, mut last_loop, mut leaf) = (0, None, 0);
+            for &(at, code, instruction, runs) in stack {
+                let begins = last_loop != Some(runs);
+                let loop_place = self.loops[runs].as_ptr() as u64;
+                if begins && let Chain::EntryFrames { owner_of_entry, .. } = layout.chain {
+                    let entry = &mut self.loops[runs];
+                    set(entry, layout.frame_previous, previous);
+                    entry[8] = u64::from(owner_of_entry) << 48;
+                    previous = loop_place;
+                }
+                let address = self.frames[at].as_ptr() as u64;
+                let frame = &mut self.frames[at];
+                *frame = [0; 16];
+                set(frame, layout.frame_code, code);
+                set(frame, layout.frame_instruction, instruction);
+                set(frame, layout.frame_previous, previous);
+                if let Chain::FlaggedEntry { cframe_current, cframe_previous, .. } = layout.chain {
+                    self.frames[at][8] = u64::from(begins) << 32;
+                    let outer = last_loop.map_or(0, |outer| self.loops[outer].as_ptr() as u64);
+                    if begins {
+                        set(&mut self.loops[runs], cframe_previous, outer);
+                    }
+                    set(&mut self.loops[runs], cframe_current, address);
+                }
+                (previous, last_loop, leaf) = (address, Some(runs), address);
             }
+            match layout.chain {
+                Chain::FlaggedEntry { cframe, .. } => {
+                    let innermost = last_loop.unwrap();
+                    self.thread[cframe as usize / 8] = self.loops[innermost].as_ptr() as u64;
+                }
+                Chain::EntryFrames { current: Current::InCFrame { cframe, .. }, .. } => {
+                    self.c_frame[0] = leaf;
+                    self.thread[cframe as usize / 8] = self.c_frame.as_ptr() as u64;
+                }
+                Chain::EntryFrames { current: Current::InThreadState { current }, .. } => {
+                    self.thread[current as usize / 8] = leaf;
+                }
+            }
+        }
+
+        /// What a whole walk finds, root first.
+        fn walked(&self) -> Vec<(RawFrame, u64)> {
+            let (mut found, mut since) = (Vec::new(), 0);
+            // SAFETY: all links lead to places of this value.
+            unsafe {
+                frames::walk(&self.layout, self.thread(), |next| {
+                    match next {
+                        Found::Frame(frame) => found.push((frame, 0)),
+                        Found::Loop { native } => {
+                            found[since..].iter_mut().for_each(|frame| frame.1 = native);
+                            since = found.len();
+                        }
+                    }
+                    true
+                });
+            }
+            found.reverse();
+            found
         }
     }
 
     /// As `python::update_from` does it. Gives how many stayed.
-    fn update(kept: &mut KeptFrames, stack: &Stack) -> usize {
-        let mut comparison = Comparison::new(kept);
-        let mut beside = true;
-        walk(stack, |found| {
-            beside = comparison.next(&found);
-            beside
-        });
-        let same = if beside { comparison.end() } else { None };
+    fn update(kept: &mut KeptFrames, interpreter: &Interpreter) -> usize {
+        // SAFETY: all links lead to places of the interpreter's.
+        let same = unsafe { compare(&interpreter.layout, interpreter.thread(), kept) };
         let wanted = same.map_or(usize::MAX, |(common, total)| total - common);
         kept.begin_new();
-        if wanted != 0 {
-            walk(stack, |found| match found {
-                Found::Frame(raw) if kept.new_len() < wanted => kept.push_new(raw),
-                Found::Frame(_) => true,
-                Found::Loop { native } => kept.end_loop(native) && kept.new_len() < wanted,
-            });
-        }
+        // SAFETY: as above.
+        unsafe { frames::take_new(&interpreter.layout, interpreter.thread(), kept, wanted) };
         let common = match same {
             Some((common, total)) => {
                 kept.keep_common(common, total);
@@ -137,37 +313,49 @@ mod tests {
 
     #[test]
     fn kept_frames_are_always_those_of_the_last_walk() {
-        // SAFETY: zeros are a valid, empty value.
-        let mut kept: KeptFrames = unsafe { core::mem::zeroed() };
-        let mut stack: Stack = Vec::new();
-        let mut seed = 1u64;
-        let mut random = |below: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (seed >> 33) % below
-        };
-        let mut stayed = 0;
-        for round in 0..20_000u64 {
-            // Now and then most of it goes, as at the end of a request.
-            let pops = if random(50) == 0 { 60 } else { random(4) };
-            stack.truncate(stack.len().saturating_sub(pops as usize));
-            for _ in 0..random(if round % 1000 == 0 { 900 } else { 4 }) {
-                let loops = stack.last().map_or(1, |(_, native)| native + random(2));
-                // Addresses are used again, and sometimes the whole frame is.
-                let frame = 1000 + stack.len() as u64 * 100 + random(2);
-                let (code, instruction) = (random(3), random(3));
-                stack.push((RawFrame { frame, code, instruction }, loops));
+        for version in [(3, 11), (3, 12), (3, 13)] {
+            let mut interpreter = Interpreter::new(version);
+            // SAFETY: zeros are a valid, empty value.
+            let mut kept: KeptFrames = unsafe { core::mem::zeroed() };
+            let mut stack: Vec<Frame> = Vec::new();
+            let mut seed = 1u64;
+            let mut random = |below: u64| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 33) % below
+            };
+            let mut stayed = 0;
+            for round in 0..4_000u64 {
+                // Now and then most of it goes, as at the end of a request.
+                let pops = if random(50) == 0 { 60 } else { random(4) } as usize;
+                stack.truncate(stack.len().saturating_sub(pops));
+                for _ in 0..=random(if round % 1000 == 0 { 500 } else { 4 }) {
+                    // Addresses are used again, and sometimes the whole frame is.
+                    let at = stack.len() * 2 + random(2) as usize;
+                    let outer = stack.last().map(|frame| frame.3);
+                    // A new loop stands at one of two places on the C stack.
+                    let runs = match outer {
+                        Some(outer) if random(2) == 0 => outer,
+                        Some(outer) => outer + 1 + random(2) as usize,
+                        None => random(2) as usize,
+                    };
+                    if at < 1990 && runs < 1990 {
+                        stack.push((at, 0x1000 * (1 + random(3)), 0x10 * random(3), runs));
+                    }
+                }
+                let leaf = stack.last_mut().unwrap();
+                leaf.2 = 0x10 * random(5);
+                interpreter.link(&stack);
+                stayed += update(&mut kept, &interpreter);
+                let walked = interpreter.walked();
+                assert_eq!(walked.len(), stack.len(), "{version:?}, round {round}");
+                assert_eq!(kept.len(), stack.len(), "{version:?}, round {round}");
+                for (index, (raw, native)) in walked.into_iter().enumerate() {
+                    let at = kept.get(index).unwrap();
+                    assert_eq!((at.raw, at.native), (raw, native), "{version:?}, round {round}");
+                    assert_eq!(at.wire, raw.instruction, "{version:?}, round {round}");
+                }
             }
-            if let Some((raw, _)) = stack.last_mut() {
-                raw.instruction = random(5);
-            }
-            stayed += update(&mut kept, &stack);
-            assert_eq!(kept.len(), stack.len(), "round {round}");
-            for (index, (raw, native)) in stack.iter().enumerate() {
-                let at = kept.get(index).unwrap();
-                assert_eq!((at.raw, at.native), (*raw, *native), "round {round}, frame {index}");
-                assert_eq!(at.wire, raw.instruction, "round {round}, frame {index}");
-            }
+            assert!(stayed > 20_000, "{version:?}: frames that stay are found: {stayed}");
         }
-        assert!(stayed > 100_000, "frames that stay are found: {stayed}");
     }
 }

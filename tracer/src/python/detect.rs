@@ -6,9 +6,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use tftrace_format::page::u64_at;
 
-use super::Interpreter;
 use super::code_table::CodeTable;
 use super::layout::Layout;
+use super::{Interpreter, blocks};
 use crate::capture::elf_image::ElfImage;
 use crate::capture::elf_symbols::ElfSymbols;
 use crate::process::{Process, notice};
@@ -75,5 +75,6 @@ fn interpreter(
         // SAFETY: as above.
         is_finalizing: unsafe { transmute::<u64, unsafe extern "C" fn() -> i32>(is_finalizing) },
         codes,
+        allocators: blocks::Api::of(symbols),
     })
 }

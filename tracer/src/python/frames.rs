@@ -4,6 +4,7 @@
 //! Only this thread changes its chain of frames, and it is inside a call that allocates: every
 //! frame that is linked is whole, except where a signal interrupted the interpreter itself.
 
+use super::kept_frames::KeptFrames;
 use super::layout::{Chain, Current, Layout};
 use super::memory::{byte, word};
 
@@ -83,6 +84,25 @@ pub(super) unsafe fn walk(layout: &Layout, thread: u64, mut each: impl FnMut(Fou
                 frame = read(frame, layout.frame_previous);
             }
         }
+    }
+}
+
+/// Writes down the innermost `wanted` frames, and those outside them in the same loop, or all.
+///
+/// # Safety
+/// As for [`walk`].
+#[inline(always)]
+pub(super) unsafe fn take_new(layout: &Layout, thread: u64, into: &mut KeptFrames, wanted: usize) {
+    if wanted == 0 {
+        return;
+    }
+    // SAFETY: our caller promises it.
+    unsafe {
+        walk(layout, thread, |found| match found {
+            Found::Frame(frame) if into.new_len() < wanted => into.push_new(frame),
+            Found::Frame(_) => true,
+            Found::Loop { native } => into.end_loop(native) && into.new_len() < wanted,
+        });
     }
 }
 

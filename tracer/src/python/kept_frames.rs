@@ -12,6 +12,8 @@ pub(crate) struct KeptFrame {
     pub(crate) native: u64,
     /// The frame of the stack tree.
     pub(crate) wire: u64,
+    /// The node of the Python functions from the root to this one, without native frames.
+    pub(crate) alone: u32,
 }
 
 const FIRST_CAPACITY: usize = 512;
@@ -31,6 +33,10 @@ pub(crate) struct KeptFrames {
     total: usize,
     /// Where the frames of the loop begin that is being walked.
     loop_start: usize,
+    /// How many frames, from the root on, are what they were when a whole stack was last recorded.
+    stayed: usize,
+    /// How many frames have a node `alone`.
+    alone: usize,
     /// The state of the code table that `wire`s were made in.
     generation: u64,
 }
@@ -39,6 +45,37 @@ impl KeptFrames {
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
         (self.len, self.new_len) = (0, 0);
+        self.changed_from(0);
+    }
+
+    /// The frames from here on are not what they were.
+    #[inline(always)]
+    fn changed_from(&mut self, common: usize) {
+        self.stayed = self.stayed.min(common);
+        self.alone = self.alone.min(common);
+    }
+
+    /// How many frames, from the root on, are what they were at the last call.
+    #[inline(always)]
+    pub(crate) fn take_stayed(&mut self) -> usize {
+        core::mem::replace(&mut self.stayed, self.len)
+    }
+
+    /// How many frames, from the root on, have a node without native frames.
+    #[inline(always)]
+    pub(crate) fn alone(&self) -> usize {
+        self.alone
+    }
+
+    /// Gives the next frame its node without native frames.
+    #[inline(always)]
+    pub(crate) fn set_alone(&mut self, index: usize, node: u32) {
+        if index < self.len && index == self.alone {
+            // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
+            let frame = unsafe { &mut *self.frames.wrapping_add(index) };
+            frame.alone = node;
+            self.alone = index.wrapping_add(1);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -84,7 +121,7 @@ impl KeptFrames {
             return false;
         }
         // SAFETY: `new_len` is below the capacity of the second array.
-        unsafe { self.new_place(self.new_len).write(KeptFrame { raw, native: 0, wire: 0 }) };
+        unsafe { self.new_place(self.new_len).write(KeptFrame { raw, ..KeptFrame::default() }) };
         self.new_len = self.new_len.wrapping_add(1);
         true
     }
@@ -106,6 +143,7 @@ impl KeptFrames {
     pub(super) fn is_of(&mut self, generation: u64) -> bool {
         if self.generation != generation {
             (self.generation, self.len) = (generation, 0);
+            self.changed_from(0);
         }
         self.len != 0
     }
@@ -114,6 +152,7 @@ impl KeptFrames {
     #[inline(always)]
     pub(super) fn keep_common(&mut self, common: usize, total: usize) {
         (self.len, self.total) = (common, total);
+        self.changed_from(common);
     }
 
     /// How many frames from the root on are what was kept, now that all new ones are there.
@@ -128,6 +167,7 @@ impl KeptFrames {
             common += 1;
         }
         self.len = common;
+        self.changed_from(common);
         common
     }
 

@@ -2,6 +2,7 @@
 //!
 //! An interpreter of an unknown version, or one without a GIL, is left alone: stacks are then native.
 
+mod blocks;
 mod code;
 mod code_death;
 mod code_table;
@@ -16,9 +17,6 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::thread::guard::HookEntry;
 use code_table::CodeTable;
-use comparison::Comparison;
-use frames::Found;
-use kept_frames::KeptFrames;
 use layout::Layout;
 
 pub(crate) use detect::consider;
@@ -32,6 +30,8 @@ pub(crate) struct Interpreter {
     /// `Py_IsFinalizing`, or what was its name before 3.13.
     is_finalizing: unsafe extern "C" fn() -> i32,
     codes: CodeTable,
+    /// How its allocators are replaced, where it says so.
+    allocators: Option<blocks::Api>,
 }
 
 /// The interpreter, once it was seen.
@@ -54,21 +54,21 @@ impl Place {
     }
 }
 
-/// Brings the lane's kept Python frames up to date, after its native ones. Gives how many of them,
-/// from the root on, are what they were.
+/// Brings the lane's kept Python frames up to date, after its native ones.
 #[inline(always)]
-pub(crate) fn update(entry: &mut HookEntry) -> usize {
-    let Some(interpreter) = entry.process.python.get() else { return 0 };
-    update_from(entry, interpreter)
+pub(crate) fn update(entry: &mut HookEntry) {
+    if let Some(interpreter) = entry.process.python.get() {
+        update_from(entry, interpreter);
+    }
 }
 
-fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) -> usize {
+fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) {
     let nested = entry.nested;
     let lane = entry.lane();
     // Where a signal interrupted the interpreter, it may have been linking a frame.
     if nested || lane.kept.is_in_handler() {
         lane.python.clear();
-        return 0;
+        return;
     }
     // SAFETY: the interpreter's own functions, which read a thread-local value and a flag.
     let finalizing = unsafe { (interpreter.is_finalizing)() } != 0;
@@ -76,27 +76,21 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) -> usiz
     let thread = if finalizing { 0 } else { unsafe { (interpreter.thread_state)() } };
     if thread == 0 {
         lane.python.clear();
-        return 0;
+        return;
     }
+    blocks::install(entry, interpreter.allocators.as_ref());
+    let lane = entry.lane();
     let same = match lane.python.is_of(interpreter.codes.generation()) {
         // SAFETY: this thread's own state.
-        true => unsafe { compared(interpreter, thread, &lane.python) },
+        true => unsafe { comparison::compare(&interpreter.layout, thread, &lane.python) },
         false => None,
     };
     // Only what is new is written down: all of it, if that is not known.
     let wanted = same.map_or(usize::MAX, |(common, total)| total.saturating_sub(common));
     let python = &mut lane.python;
     python.begin_new();
-    if wanted != 0 {
-        // SAFETY: as above.
-        unsafe {
-            frames::walk(&interpreter.layout, thread, |found| match found {
-                Found::Frame(frame) if python.new_len() < wanted => python.push_new(frame),
-                Found::Frame(_) => true,
-                Found::Loop { native } => python.end_loop(native) && python.new_len() < wanted,
-            });
-        }
-    }
+    // SAFETY: as above.
+    unsafe { frames::take_new(&interpreter.layout, thread, python, wanted) };
     let common = match same {
         Some((common, total)) => {
             python.keep_common(common, total);
@@ -110,27 +104,4 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) -> usiz
         entry.lane().python.keep(index, wire);
     }
     entry.lane().python.finish();
-    common
-}
-
-/// How many of the kept frames still stand, and how many frames there are now.
-///
-/// # Safety
-/// `thread` is the calling thread's state in this interpreter.
-#[inline(always)]
-unsafe fn compared(
-    interpreter: &Interpreter,
-    thread: u64,
-    kept: &KeptFrames,
-) -> Option<(usize, usize)> {
-    let mut comparison = Comparison::new(kept);
-    let mut beside = true;
-    // SAFETY: our caller promises it.
-    unsafe {
-        frames::walk(&interpreter.layout, thread, |found| {
-            beside = comparison.next(&found);
-            beside
-        });
-    }
-    if beside { comparison.end() } else { None }
 }

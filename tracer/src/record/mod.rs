@@ -1,6 +1,7 @@
 //! What a call means: which events it is, and in which order they are stamped.
 
 pub(crate) mod foreign;
+pub(crate) mod python_blocks;
 pub(crate) mod scheduled;
 
 use core::sync::atomic::Ordering;
@@ -46,6 +47,17 @@ fn append_allocated(
 ) -> Ticks {
     let stack = capture::call_stack(entry, registers);
     let time = entry.process.clock.now();
+    let stack = match python_blocks::note_allocated(entry.slot, address) {
+        false => stack,
+        true => {
+            let leaf = match domain {
+                // Its arenas.
+                Domain::Mmap => Frame::Pool(Domain::Python),
+                _ => Frame::For(Domain::Python),
+            };
+            capture::with_leaf(entry, time, stack, leaf.to_wire())
+        }
+    };
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed });
     time
 }
@@ -103,6 +115,7 @@ pub(crate) fn tensor_allocated(
 pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
     if let Some(mut entry) = guard::enter(registers.sp) {
         capture::objects::note_free(&entry, registers, address);
+        python_blocks::note_freed(entry.slot, address);
         let time = entry.process.clock.now();
         let (process, thread) = (entry.process, thread(&entry));
         entry.lane().freed(process, thread, domain, address, time);
@@ -135,6 +148,7 @@ pub(crate) fn reallocated(
     let Some(mut entry) = guard::enter(registers.sp) else { return };
     if let Begun(Some(time)) = begun {
         let (process, thread) = (entry.process, thread(&entry));
+        python_blocks::note_freed(entry.slot, old);
         entry.lane().freed(process, thread, domain, old, time);
     }
     if let Some((address, size)) = new {

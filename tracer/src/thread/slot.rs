@@ -34,6 +34,9 @@ pub(crate) struct ThreadSlot {
     /// Inside which domain's allocator this thread is: 0, or one more than its number. What that
     /// takes from another domain is its pool's.
     pub(crate) inside: AtomicU8,
+    /// What malloc's hooks saw while this thread was inside CPython's allocators: the last blocks.
+    pub(crate) inner_allocated: AtomicU64,
+    pub(crate) inner_freed: AtomicU64,
     /// Each for whom `owned` and `depth` make its only user.
     lanes: [UnsafeCell<Lane>; 2],
     stack: *mut u8,

@@ -1,0 +1,120 @@
+//! Calls of CPython's allocators: what of them is an event, and what malloc's hooks recorded inside.
+//!
+//! The GIL is held from begin to end, so a block's address is not given to another thread before
+//! its free is recorded, although that is done after the real call.
+
+use core::sync::atomic::Ordering;
+
+use tftrace_format::{Domain, Event, Ticks};
+
+use super::{append, thread};
+use crate::arch::EntryRegisters;
+use crate::capture;
+use crate::thread::guard::{self, HookEntry};
+use crate::thread::slot::ThreadSlot;
+
+/// What `ThreadSlot::inside` holds during such a call.
+pub(super) const INSIDE: u8 = Domain::Python as u8 + 1;
+
+/// A call that was begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    /// When; `None`: it is not recorded.
+    time: Option<Ticks>,
+    /// Inside what it came.
+    outer: u8,
+}
+
+/// Begins a call: what malloc and mmap are asked for from now on is Python's.
+#[inline(always)]
+pub(crate) fn begin(sp: u64) -> Call {
+    let Some(entry) = guard::enter(sp) else { return Call { time: None, outer: 0 } };
+    let slot = entry.slot;
+    // Relaxed: only this thread uses these.
+    let outer = slot.inside.load(Ordering::Relaxed);
+    slot.inside.store(INSIDE, Ordering::Relaxed);
+    slot.inner_allocated.store(0, Ordering::Relaxed);
+    slot.inner_freed.store(0, Ordering::Relaxed);
+    Call { time: Some(entry.process.clock.now()), outer }
+}
+
+/// Ends a call, if its beginning was seen. Gives the entry, and when the call was begun.
+#[inline(always)]
+fn enter(sp: u64, call: Call) -> Option<(HookEntry, Ticks)> {
+    let begun = call.time?;
+    let entry = guard::enter(sp)?;
+    entry.slot.inside.store(call.outer, Ordering::Relaxed);
+    Some((entry, begun))
+}
+
+/// Ends a call that did nothing.
+pub(crate) fn end(sp: u64, call: Call) {
+    let _ = enter(sp, call);
+}
+
+/// A block came to life, if there is one.
+#[inline(always)]
+pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, size: u64) {
+    if let Some((mut entry, _)) = enter(registers.sp, call)
+        && address != 0
+    {
+        append_allocated(&mut entry, registers, address, size);
+    }
+}
+
+/// A block died, if there was one.
+#[inline(always)]
+pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
+    if let Some((mut entry, begun)) = enter(registers.sp, call)
+        && address != 0
+    {
+        append_freed(&mut entry, begun, address);
+    }
+}
+
+/// A block took the place of another, if there was one.
+#[inline(always)]
+pub(crate) fn reallocated(registers: EntryRegisters, call: Call, old: u64, new: u64, size: u64) {
+    if let Some((mut entry, begun)) = enter(registers.sp, call) {
+        if old != 0 {
+            append_freed(&mut entry, begun, old);
+        }
+        append_allocated(&mut entry, registers, new, size);
+    }
+}
+
+#[inline(always)]
+fn append_allocated(entry: &mut HookEntry, registers: EntryRegisters, address: u64, size: u64) {
+    if entry.slot.inner_allocated.load(Ordering::Relaxed) == address {
+        return;
+    }
+    let (stack, time) = capture::python_stack(entry, registers);
+    let domain = Domain::Python;
+    append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed: false });
+}
+
+#[inline(always)]
+fn append_freed(entry: &mut HookEntry, begun: Ticks, address: u64) {
+    if entry.slot.inner_freed.load(Ordering::Relaxed) != address {
+        let (process, thread) = (entry.process, thread(entry));
+        entry.lane().freed(process, thread, Domain::Python, address, begun);
+    }
+}
+
+/// Notes that malloc served the call this thread is in. Gives whether it is one of Python's.
+#[inline(always)]
+pub(super) fn note_allocated(slot: &ThreadSlot, address: u64) -> bool {
+    let inside = slot.inside.load(Ordering::Relaxed) == INSIDE;
+    if inside {
+        slot.inner_allocated.store(address, Ordering::Relaxed);
+    }
+    inside
+}
+
+/// As [`note_allocated`], for a free.
+#[inline(always)]
+pub(super) fn note_freed(slot: &ThreadSlot, address: u64) {
+    if slot.inside.load(Ordering::Relaxed) == INSIDE {
+        slot.inner_freed.store(address, Ordering::Relaxed);
+    }
+}

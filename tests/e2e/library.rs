@@ -8,10 +8,11 @@ use crate::support::build::tools;
 
 type Header = elf::FileHeader64<Endianness>;
 
-const EXPORTED: [&str; 25] = [
+const EXPORTED: [&str; 26] = [
     "_ZN10tensorflow4data16BackgroundWorker8ScheduleESt8functionIFvvEE",
     "_ZN3tsl12BFCAllocator11AllocateRawEmmRKNS_20AllocationAttributesE",
     "_ZN3tsl12BFCAllocator13DeallocateRawEPv",
+    "_ZN3tsl18UnboundedWorkQueue8ScheduleESt8functionIFvvEE",
     "_ZN5Eigen15ThreadPoolTemplIN3tsl6thread16EigenEnvironmentEE16ScheduleWithHintESt8functionIFvvEEii",
     "_ZN5Eigen15ThreadPoolTemplIN3tsl6thread16EigenEnvironmentEE8ScheduleESt8functionIFvvEE",
     "aligned_alloc",

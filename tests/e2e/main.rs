@@ -13,5 +13,6 @@ mod process;
 mod python;
 mod stacks;
 mod tensorflow;
+mod tensors;
 mod threads;
 mod torture;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::Host;
 use crate::support::build::repository;
-use crate::support::trace::{Trace, folded};
+use crate::support::trace::{Trace, folded, folded_of};
 
 /// Interpreters to try: those of the path, and those that pyenv keeps.
 fn interpreters() -> Vec<PathBuf> {
@@ -91,6 +91,43 @@ fn python_stacks_are_those_that_traceback_gives() {
         checked += 1;
     }
     assert!(checked > 0, "the interpreter that runs TensorFlow is one of them");
+}
+
+/// Small ones stand in arenas, large ones come from malloc; both are Python's, at the line that made them.
+#[test]
+fn kept_python_objects_are_counted_exactly_at_their_line() {
+    for python in interpreters() {
+        if !((3, 11)..=(3, 13)).contains(&version(&python)) {
+            continue;
+        }
+        let program = repository().join("tests/programs/python_objects.py");
+        let trace = Host::program(python.clone()).arg(program).trace();
+        trace.assert_host_ends_with(0);
+        let words: Vec<&str> = trace.traced.stdout.split_whitespace().collect();
+        let [line, small, large] = words[..] else { panic!("{trace:?}") };
+        let frame = format!("keep (python_objects.py:{line})");
+        let (mut in_arenas, mut from_malloc, mut elsewhere) = (0, 0, 0);
+        for (frames, bytes) in folded_of(&trace.path(), &["--domain", "python"]) {
+            match frames.last().unwrap() {
+                leaf if *leaf == frame => in_arenas += bytes,
+                _ if frames.contains(&frame) => from_malloc += bytes,
+                _ if frames.iter().any(|it| it.starts_with("drop (")) => elsewhere += bytes,
+                _ => {}
+            }
+        }
+        let name = python.display();
+        assert_eq!(
+            (in_arenas.to_string(), from_malloc.to_string()),
+            (small.into(), large.into()),
+            "{name}"
+        );
+        assert!(elsewhere < 1000, "{name}: what was dropped is gone: {elsewhere}");
+        let plain = Host::program(python.clone())
+            .arg(repository().join("tests/programs/python_objects.py"))
+            .env("TFTRACE_PYTHON", "0")
+            .trace();
+        assert_eq!(folded_of(&plain.path(), &["--domain", "python"]), [], "{name}");
+    }
 }
 
 #[test]

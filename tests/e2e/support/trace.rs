@@ -136,7 +136,13 @@ pub(crate) fn sizes(trace: &Path) -> HashMap<u64, Counts> {
 /// Folded stacks by a metric: frames from the root to the leaf, and the value.
 #[track_caller]
 pub(crate) fn folded(trace: &Path, metric: &str) -> Vec<(Vec<String>, u64)> {
-    let text = analyze(&["folded", "--metric", metric], trace);
+    folded_of(trace, &["--metric", metric])
+}
+
+/// Folded stacks, with these options.
+#[track_caller]
+pub(crate) fn folded_of(trace: &Path, options: &[&str]) -> Vec<(Vec<String>, u64)> {
+    let text = analyze(&[&["folded"], options].concat(), trace);
     text.lines()
         .map(|line| {
             let (stack, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));

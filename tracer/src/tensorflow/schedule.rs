@@ -1,7 +1,7 @@
 //! The doors through which TensorFlow's threads hand work to one another.
 //!
 //! `tsl::thread::ThreadPool` is Eigen's pool, whose functions are weak symbols that its vtable
-//! refers to; `tf.data` and `fit` use a worker thread of their own. Both take a
+//! refers to; `tf.data` and `fit` use worker threads of their own. All take a
 //! `std::function<void()>` by invisible reference: in the second argument's register.
 
 use core::ffi::CStr;
@@ -23,15 +23,20 @@ before_scheduling!(
     /** `tensorflow::data::BackgroundWorker::Schedule(std::function<void()>)`. */
     _ZN10tensorflow4data16BackgroundWorker8ScheduleESt8functionIFvvEE => prepare, 2
 );
+before_scheduling!(
+    /** `tsl::UnboundedWorkQueue::Schedule(std::function<void()>)`: the long-lived threads of `tf.data`. */
+    _ZN3tsl18UnboundedWorkQueue8ScheduleESt8functionIFvvEE => prepare, 3
+);
 
-const NAMES: [&CStr; 3] = [
+const NAMES: [&CStr; 4] = [
     c"_ZN5Eigen15ThreadPoolTemplIN3tsl6thread16EigenEnvironmentEE8ScheduleESt8functionIFvvEE",
     c"_ZN5Eigen15ThreadPoolTemplIN3tsl6thread16EigenEnvironmentEE16ScheduleWithHintESt8functionIFvvEEii",
     c"_ZN10tensorflow4data16BackgroundWorker8ScheduleESt8functionIFvvEE",
+    c"_ZN3tsl18UnboundedWorkQueue8ScheduleESt8functionIFvvEE",
 ];
 
 /// Where the real ones are; 0 = not looked up yet.
-static REAL: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+static REAL: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
 /// Wraps the function that is about to be scheduled; gives the address of the real scheduler.
 unsafe extern "C" fn prepare(function: *mut Function, sp: u64, bp: u64, which: usize) -> u64 {

@@ -1,7 +1,6 @@
 //! The command line: what can be asked, and the help that teaches it.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -13,7 +12,8 @@ Examples:
   tftrace-analyze trace.bin                   what is unfreed, and trace.svg
   tftrace-analyze trace.bin --open            the same, and the flame graph in the browser
   tftrace-analyze trace.bin --metric peak     what was live when memory was highest
-  tftrace-analyze trace.bin --frames all      every frame of the call stacks
+  tftrace-analyze trace.bin --frames python   Python functions and TensorFlow ops only
+  tftrace-analyze trace.bin --show-all        every frame of the call stacks
   tftrace-analyze info trace.bin              is the trace whole? what was lost?
   tftrace-analyze folded trace.bin | grep Conv2D
   tftrace-analyze ./info                      a trace that is called like a command
@@ -72,11 +72,14 @@ pub enum Command {
         /// Which bytes to count
         #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
         metric: Metric,
-        /// Count this memory only; may be repeated [default: malloc and mmap]
+        /// Count this memory only; may be repeated [default: malloc, mmap, python, tensorflow]
         ///
-        /// The memory of the others lies inside that of malloc and mmap, or is no host memory.
+        /// The others are no memory of the host.
         #[arg(long = "domain", value_name = "NAME", value_parser = domain_parser())]
         domains: Vec<Domain>,
+        /// What of a call stack is shown.
+        #[command(flatten)]
+        view: ViewArgs,
     },
 }
 
@@ -101,12 +104,11 @@ pub struct ReportArgs {
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
     /// How many frames of a call stack to print, beside the two at the thread's start
-    ///
-    /// Frames of the Python interpreter are left out beside Python functions, here and in the flame
-    /// graph, and elsewhere runs of them are one line and do not count. `all` shows every
-    /// frame, those of the interpreter too.
-    #[arg(long, value_name = "N|all", default_value = "8")]
-    pub frames: Frames,
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub depth: usize,
+    /// What of a call stack is shown.
+    #[command(flatten)]
+    pub view: ViewArgs,
     /// Where to write the flame graph [default: the trace's name with .svg]
     #[arg(long, value_name = "FILE.svg")]
     pub output: Option<PathBuf>,
@@ -118,24 +120,27 @@ pub struct ReportArgs {
     pub no_svg: bool,
 }
 
-/// How much of a call stack is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frames {
-    /// This many frames at the leaf, and two at the root; the interpreter's in one line.
-    Leaf(usize),
-    /// Every frame.
-    All,
+/// What of a call stack is shown, in the text and in the flame graph.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ViewArgs {
+    /// Which frames of a call stack to show
+    #[arg(long, value_enum, default_value_t = Frames::Mixed)]
+    pub frames: Frames,
+    /// Show every one of these frames: fold nothing, cut nothing
+    #[arg(long)]
+    pub show_all: bool,
 }
 
-impl FromStr for Frames {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "all" => Ok(Frames::All),
-            _ => text.parse().map(Frames::Leaf).map_err(|_| "give a number, or `all`"),
-        }
-    }
+/// Which frames of a call stack are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Frames {
+    /// Python functions, ops and native code; frames inside TensorFlow, NumPy and CUDA as one line
+    /// for each run of them. Those of the Python interpreter are left out beside Python functions
+    Mixed,
+    /// Native code only, every frame
+    Native,
+    /// Python functions and ops only
+    Python,
 }
 
 /// Which bytes are counted. Sizes are as requested, without the allocator's overhead.
@@ -235,15 +240,17 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_a_number_or_all() {
-        let frames = |asked: &[&str]| {
-            let arguments = ["tftrace-analyze", "t"].iter().chain(asked);
-            Cli::try_parse_from(arguments).map(|parsed| parsed.report.frames).ok()
-        };
-        assert_eq!(frames(&[]), Some(Frames::Leaf(8)));
-        assert_eq!(frames(&["--frames", "30"]), Some(Frames::Leaf(30)));
-        assert_eq!(frames(&["--frames", "all"]), Some(Frames::All));
-        assert_eq!(frames(&["--frames", "-1"]), None);
-        assert_eq!(frames(&["--frames", "most"]), None);
+    fn the_report_and_the_folded_stacks_have_the_same_views() {
+        let default = Cli::parse_from(["tftrace-analyze", "t"]).report;
+        let seen = (default.view.frames, default.view.show_all, default.depth);
+        assert_eq!(seen, (Frames::Mixed, false, 8));
+        let asked = ["--frames", "python", "--show-all"];
+        let report = Cli::parse_from(["tftrace-analyze", "t"].iter().chain(&asked)).report;
+        assert!(report.view.show_all && report.view.frames == Frames::Python);
+        let folded = Cli::parse_from(["tftrace-analyze", "folded", "t"].iter().chain(&asked));
+        assert!(matches!(
+            folded.command,
+            Some(Command::Folded { view: ViewArgs { frames: Frames::Python, show_all: true }, .. })
+        ));
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use proptest::prelude::*;
-use tftrace_analyzer::cli::Metric;
+use tftrace_analyzer::cli::{Frames, Metric, ViewArgs};
 use tftrace_analyzer::commands::{folded, info, sizes};
 use tftrace_format::builder::{Packing, TraceBuilder};
 use tftrace_format::reader::Trace;
@@ -44,7 +44,10 @@ fn read_everything(bytes: &[u8]) {
         info::write(&trace, 1, &mut out).unwrap();
         sizes::write(&trace, &[], &mut out).unwrap();
         for metric in [Metric::Unfreed, Metric::Allocated, Metric::Temporary, Metric::Peak] {
-            folded::write(&trace, metric, &Domain::ALL, &mut out).unwrap();
+            for frames in [Frames::Mixed, Frames::Native, Frames::Python] {
+                let view = ViewArgs { frames, show_all: frames == Frames::Native };
+                folded::write(&trace, metric, &Domain::ALL, view, &mut out).unwrap();
+            }
         }
     }
 }
@@ -94,7 +97,7 @@ fn the_report_and_its_flame_graph_show_the_unfreed_block() {
         "process:    python serve.py\n            pid 4, executable /usr/bin/python3\n",
         "3 (2 allocations, 1 free, 0 marks), and 900 temporary allocations, which are only counted",
         "unfreed bytes: 20.0 kB in 1 block, from 1 call stack\nUnfreed is what was still allocated",
-        "  1. 20.0 kB unfreed in 1 block, 20.0 kB on average, 100 % of all  (malloc)\n       libx.so+0x20\n       libx.so+0x10\n",
+        "  1. 20.0 kB unfreed in 1 block, 20.0 kB on average, 100 % of all  (malloc)\n       your code: not on this call stack\n       libx.so+0x20\n       libx.so+0x10\n",
         "live malloc blocks: 30.0 kB as requested, 30.0 kB as glibc counts them; glibc itself says 30.5 kB in use (difference -1.5 %, -468 B)",
         "nothing lost\nwarning: /nowhere/libx.so: no function names: the file is gone or cannot be read\n",
     ] {

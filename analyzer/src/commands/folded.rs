@@ -6,9 +6,9 @@ use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use crate::Error;
-use crate::cli::Metric;
+use crate::cli::{Metric, ViewArgs};
 use crate::heap::{HOST, measure};
-use crate::stack::{FoldedStacks, Shown, frames_of, whole};
+use crate::stack::{FoldedStacks, frames_of, whole};
 use crate::symbol::resolve;
 
 /// Writes the lines of these domains, sorted; without any, of all host memory. No stack is left
@@ -19,12 +19,13 @@ pub fn write(
     trace: &Trace<'_>,
     metric: Metric,
     domains: &[Domain],
+    view: ViewArgs,
     out: &mut dyn Write,
 ) -> Result<Vec<String>, Error> {
     let measured = measure(trace, metric, if domains.is_empty() { &HOST } else { domains });
     let drawn = whole(&measured.totals);
     let symbols = resolve(trace, &frames_of(trace, drawn.iter().map(|drawn| drawn.stack)));
-    for line in FoldedStacks::new(trace, &symbols, &drawn, Shown::All).lines() {
+    for line in FoldedStacks::new(trace, &symbols, &drawn, view).lines() {
         writeln!(out, "{line}")?;
     }
     Ok(symbols.warnings().to_vec())
@@ -33,6 +34,7 @@ pub fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::view_tests::MIXED;
     use tftrace_format::builder::{Packing, TraceBuilder};
     use tftrace_format::{Event, Frame, Ticks};
 
@@ -54,7 +56,7 @@ mod tests {
         };
         let folded = |bytes: &[u8], domains: &[Domain]| {
             let mut out = Vec::new();
-            write(&Trace::open(bytes).unwrap(), Metric::Unfreed, domains, &mut out).unwrap();
+            write(&Trace::open(bytes).unwrap(), Metric::Unfreed, domains, MIXED, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         add(Domain::Malloc, stack, 10_001, false);

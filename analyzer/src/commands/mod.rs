@@ -25,14 +25,16 @@ pub fn run(cli: &Cli) -> Result<(), Error> {
             crate::report::wholeness::warn(trace, opened);
             sizes::write(opened, domains, out)
         }),
-        Some(Command::Folded { trace, metric, domains }) => with_trace(trace, |opened, _, out| {
-            crate::report::wholeness::warn(trace, opened);
-            for warning in folded::write(opened, *metric, domains, out)? {
-                // A closed stderr is no reason to fail.
-                let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", plain(&warning));
-            }
-            Ok(())
-        }),
+        Some(Command::Folded { trace, metric, domains, view }) => {
+            with_trace(trace, |opened, _, out| {
+                crate::report::wholeness::warn(trace, opened);
+                for warning in folded::write(opened, *metric, domains, *view, out)? {
+                    // A closed stderr is no reason to fail.
+                    let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", plain(&warning));
+                }
+                Ok(())
+            })
+        }
         None => {
             // Without a command clap insists on a trace.
             let path = cli.report.trace.as_deref().unwrap_or(Path::new("trace.bin"));

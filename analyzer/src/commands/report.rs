@@ -6,11 +6,11 @@ use std::path::Path;
 use tftrace_format::reader::Trace;
 
 use crate::Error;
-use crate::cli::{Frames, ReportArgs};
+use crate::cli::ReportArgs;
 use crate::heap::{HOST, measure};
 use crate::report::text::Report;
 use crate::report::{browser, flame_graph, numbers};
-use crate::stack::{FoldedStacks, Shown, frames_of, group, heaviest, without_slivers};
+use crate::stack::{FoldedStacks, frames_of, group, heaviest, without_slivers};
 use crate::symbol::resolve;
 
 /// A frame narrower than one part of this many is not drawn: a quarter of a pixel, zoomed out.
@@ -36,22 +36,19 @@ pub fn write(
     // Which stacks go through the same functions is known once all of them have names.
     let stacks = measured.totals.iter().map(|((_, stack), _)| stack);
     let symbols = resolve(trace, &frames_of(trace, stacks));
-    let ranked = heaviest(trace, group(trace, &symbols, &measured.totals), asked.top);
+    let ranked = heaviest(trace, group(trace, &symbols, &measured.totals, asked.view), asked.top);
     let report = Report {
         trace,
         measured: &measured,
         metric,
         ranked: &ranked,
-        frames: asked.frames,
+        view: asked.view,
+        depth: asked.depth,
         symbols: &symbols,
     };
     report.write(out)?;
     let Some(svg) = svg else { return Ok(()) };
-    let shown_frames = match asked.frames {
-        Frames::All => Shown::All,
-        Frames::Leaf(_) => Shown::WithoutInterpreter,
-    };
-    let stacks = FoldedStacks::new(trace, &symbols, &drawn, shown_frames);
+    let stacks = FoldedStacks::new(trace, &symbols, &drawn, asked.view);
     if stacks.is_empty() {
         writeln!(out, "\nno flame graph: there are no {}", metric.bytes_in_words())?;
         return Ok(());

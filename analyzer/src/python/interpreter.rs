@@ -50,7 +50,7 @@ const ARENA_BYTES: [u64; 2] = [1 << 20, 256 << 10];
 
 /// Whether the function belongs to the Python interpreter.
 pub fn is_interpreter(place: &Place) -> bool {
-    !place.is_python && (in_python_module(place) || begins_with_one_of(&place.function, &RUNTIME))
+    place.is_native() && (in_python_module(place) || begins_with_one_of(&place.function, &RUNTIME))
 }
 
 /// Whether the function only passes a call on, or runs bytecode; or has no name that could tell.

@@ -1,15 +1,27 @@
 //! Tells the user's own Python code from what came with Python and its packages.
 
-use crate::symbol::Place;
+use super::is_interpreter;
+use crate::symbol::{Kind, Owner, Place};
 
 /// Folders of the standard library and of installed packages, and files that nobody wrote.
 const OTHERS: [&str; 4] =
     ["/site-packages/", "/dist-packages/", "__autograph_generated_file", "/importlib/_bootstrap"];
 
 /// The deepest function of the user's own among those of a stack, innermost first: the line to
-/// look at first.
-pub fn user_place<'a>(mut places: impl Iterator<Item = &'a Place>) -> Option<&'a Place> {
-    places.find(|place| place.is_python && place.location.as_deref().is_some_and(is_user_file))
+/// look at first. Without a Python function of theirs, native code of theirs.
+pub fn user_place<'a>(places: &[&'a Place]) -> Option<&'a Place> {
+    let find =
+        |is_theirs: fn(&Place) -> bool| places.iter().copied().find(|place| is_theirs(place));
+    find(is_user_function).or_else(|| find(is_user_native))
+}
+
+fn is_user_function(place: &Place) -> bool {
+    place.is_python() && place.location.as_deref().is_some_and(is_user_file)
+}
+
+fn is_user_native(place: &Place) -> bool {
+    let is_named = !place.function.contains("+0x");
+    place.kind == Kind::Native(Owner::User) && is_named && !is_interpreter(place)
 }
 
 fn is_user_file(location: &str) -> bool {
@@ -30,6 +42,24 @@ fn is_in_standard_library(location: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn python_comes_before_native_code_and_what_is_installed_before_neither() {
+        let python = |function: &str, location: &str| Place {
+            location: Some(location.into()),
+            ..Place::of(Kind::Python, function)
+        };
+        let native = |owner, function: &str| Place::of(Kind::Native(owner), function);
+        let (keras, handle) =
+            (python("fit", "/x/site-packages/k.py:1"), python("handle", "/app/a.py:2"));
+        let (leak, libc) = (native(Owner::User, "leak"), native(Owner::System, "malloc"));
+        let interpreter = native(Owner::User, "_PyEval_EvalFrameDefault");
+        let found = |stack: &[&Place]| user_place(stack).map(|place| place.function.clone());
+        assert_eq!(found(&[&libc, &leak, &keras, &handle]).as_deref(), Some("handle"));
+        assert_eq!(found(&[&libc, &interpreter, &leak, &keras]).as_deref(), Some("leak"));
+        let nameless = native(Owner::User, "liba.so+0x20");
+        assert_eq!(found(&[&libc, &nameless, &interpreter, &keras]), None);
+    }
 
     #[test]
     fn libraries_are_not_the_users_code() {

@@ -89,10 +89,11 @@ fn write_entry(
         1 => writeln!(out)?,
         stacks => writeln!(out, ", {} call stacks", count(stacks))?,
     }
-    if let Some(line) = call_stack::user_line(report.trace, report.symbols, entry.heaviest) {
-        writeln!(out, "       your code: {line}")?;
-    }
-    for line in call_stack::lines(report.trace, report.symbols, entry.heaviest, report.frames) {
+    let Report { trace, symbols, view, depth, .. } = *report;
+    let user_line = call_stack::user_line(trace, symbols, entry.heaviest);
+    let user_line = user_line.as_deref().unwrap_or("not on this call stack");
+    writeln!(out, "       your code: {user_line}")?;
+    for line in call_stack::lines(trace, symbols, entry.heaviest, view, depth) {
         writeln!(out, "       {line}")?;
     }
     Ok(())
@@ -115,5 +116,5 @@ fn amounts(report: &Report<'_>, sum: Level, stacks: u64, out: &mut dyn Write) ->
         bytes(sum.bytes.saturating_sub(shown.bytes)),
         share_of_rest(shown.bytes, sum.bytes),
     )?;
-    writeln!(out, "more entries: --top N; more frames: --frames N, or --frames all")
+    writeln!(out, "more entries: --top N; more frames: --depth N, or --show-all")
 }

@@ -8,7 +8,7 @@ use tftrace_format::reader::Trace;
 
 use super::numbers::{bytes, count, counted, duration, plain, signed_bytes};
 use super::{entries, wholeness};
-use crate::cli::{Frames, Metric};
+use crate::cli::{Metric, ViewArgs};
 use crate::heap::{AtReading, Measured, Replay};
 use crate::reconcile::difference;
 use crate::stack::Ranked;
@@ -27,8 +27,10 @@ pub struct Report<'a> {
     pub metric: Metric,
     /// The heaviest groups of stacks.
     pub ranked: &'a [Ranked],
-    /// How much of each stack is printed.
-    pub frames: Frames,
+    /// What of each stack is shown.
+    pub view: ViewArgs,
+    /// How many frames of it are printed.
+    pub depth: usize,
     /// Names of their frames.
     pub symbols: &'a Symbols,
 }

@@ -7,55 +7,12 @@ use tftrace_format::reader::Trace;
 use tftrace_format::{Frame, StackId};
 
 use super::slivers::Drawn;
-use crate::python;
+use super::view::{Row, rows};
+use crate::cli::ViewArgs;
 use crate::symbol::{Place, Symbols};
 
 /// Names longer than this are shortened; a screen is not wider.
 const NAME_LIMIT: usize = 240;
-
-/// Which frames become part of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
-    /// Every one.
-    All,
-    /// Not the interpreter's own frames beside Python functions: those say what it ran.
-    WithoutInterpreter,
-}
-
-/// What a frame's label is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Python,
-    Interpreter,
-    Native,
-}
-
-fn kind(place: &Place) -> Kind {
-    match place {
-        place if place.is_python => Kind::Python,
-        place if python::is_interpreter(place) => Kind::Interpreter,
-        _ => Kind::Native,
-    }
-}
-
-/// Drops runs of the interpreter's frames that have a Python function before or behind them; from
-/// the root to the leaf. What the interpreter did at the leaf stays.
-fn without_interpreter(labels: &mut Vec<(&str, Kind)>) {
-    let (mut kept, mut at) = (0, 0);
-    while at < labels.len() {
-        let (_, kind) = labels[at];
-        let run = labels[at..].iter().take_while(|(_, next)| *next == kind).count();
-        let end = at + run;
-        let is_python = |at: usize| labels.get(at).is_some_and(|(_, kind)| *kind == Kind::Python);
-        let beside = is_python(end) || (kept > 0 && is_python(kept - 1));
-        if !(kind == Kind::Interpreter && beside && end < labels.len()) {
-            labels.copy_within(at..end, kept);
-            kept += run;
-        }
-        at = end;
-    }
-    labels.truncate(kept);
-}
 
 /// Lines, sorted, with the bytes of each. Stacks that read the same are one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,43 +38,38 @@ pub fn frames_of(
 }
 
 impl FoldedStacks {
-    /// Writes stacks as lines. A first frame names the domain if there is more than one.
-    pub fn new(trace: &Trace<'_>, symbols: &Symbols, drawn: &[Drawn], shown: Shown) -> Self {
+    /// Writes stacks as lines, as the view shows them. A first frame names the domain if there is
+    /// more than one.
+    pub fn new(trace: &Trace<'_>, symbols: &Symbols, drawn: &[Drawn], view: ViewArgs) -> Self {
         let with_bytes = || drawn.iter().filter(|drawn| drawn.bytes > 0);
         let first = with_bytes().next().map(|drawn| drawn.domain);
         let several = with_bytes().any(|drawn| Some(drawn.domain) != first);
-        let mut lines = BTreeMap::new();
-        // A frame stands on thousands of stacks, each hundreds of frames deep: name it once.
-        let frames = frames_of(trace, drawn.iter().map(|drawn| drawn.stack));
-        let names = frames
-            .into_iter()
-            .map(|frame| (frame, symbols.places(frame).iter().map(|at| (label(at), kind(at)))))
-            .map(|(frame, labels)| (frame, labels.collect::<Vec<(String, Kind)>>()));
-        let names: FxHashMap<Frame, Vec<(String, Kind)>> = names.collect();
-        let (mut frames, mut labels, mut line) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lines = Lines::default();
+        // A function stands on thousands of stacks: name it once.
+        let mut names: FxHashMap<*const Place, String> = FxHashMap::default();
         for drawn in with_bytes() {
-            frames.clear();
-            frames.extend(drawn.stack.into_iter().flat_map(|stack| trace.frames(stack)));
-            line.clear();
-            line.extend(several.then_some(drawn.domain.name()));
-            labels.clear();
-            for frame in frames.iter().rev() {
-                let names = names.get(frame).into_iter().flatten().rev();
-                labels.extend(names.map(|(name, kind)| (name.as_str(), *kind)));
+            let frames = drawn.stack.into_iter().flat_map(|stack| trace.frames(stack));
+            let places: Vec<&Place> = frames.flat_map(|frame| symbols.places(frame)).collect();
+            lines.begin();
+            if several {
+                lines.push(drawn.domain.name());
             }
-            if shown == Shown::WithoutInterpreter {
-                without_interpreter(&mut labels);
+            for row in rows(&places, view).into_iter().rev() {
+                match row {
+                    Row::Shown(place) => {
+                        lines.push(names.entry(place).or_insert_with(|| label(place)));
+                    }
+                    Row::Run(name, frames) => lines.push_run(name, frames),
+                }
             }
-            line.extend(labels.iter().map(|(name, _)| *name));
             match drawn.stack {
-                _ if drawn.smaller => line.push("[smaller call stacks]"),
-                None => line.push("[no call stack recorded]"),
+                _ if drawn.smaller => lines.push("[smaller call stacks]"),
+                None => lines.push("[no call stack recorded]"),
                 Some(_) => {}
             }
-            let bytes: &mut u64 = lines.entry(line.join(";")).or_default();
-            *bytes = bytes.saturating_add(drawn.bytes);
+            lines.end(drawn.bytes);
         }
-        Self(lines)
+        Self(lines.finish())
     }
 
     /// The lines.
@@ -128,6 +80,71 @@ impl FoldedStacks {
     /// Whether there is nothing to draw.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Lines in the making. Runs at the same place are one, however long each of them is: the line
+/// says from which length to which once all lines are there.
+#[derive(Default)]
+struct Lines {
+    line: String,
+    bytes: BTreeMap<String, u64>,
+    /// By the line up to the run: its name, the shortest and the longest.
+    runs: FxHashMap<String, (&'static str, usize, usize)>,
+}
+
+/// Stands where a run's label comes. No label has a control character.
+const RUN: &str = "\0";
+
+impl Lines {
+    fn begin(&mut self) {
+        self.line.clear();
+    }
+
+    fn push(&mut self, label: &str) {
+        if !self.line.is_empty() {
+            self.line.push(';');
+        }
+        self.line.push_str(label);
+    }
+
+    fn push_run(&mut self, name: &'static str, frames: usize) {
+        self.push(RUN);
+        self.line.push_str(name);
+        let lengths = self.runs.entry(self.line.clone()).or_insert((name, frames, frames));
+        *lengths = (name, lengths.1.min(frames), lengths.2.max(frames));
+    }
+
+    fn end(&mut self, bytes: u64) {
+        let sum = self.bytes.entry(self.line.clone()).or_default();
+        *sum = sum.saturating_add(bytes);
+    }
+
+    fn finish(self) -> BTreeMap<String, u64> {
+        let labelled = |line: &str| {
+            let mut labelled = String::with_capacity(line.len());
+            let mut end = 0;
+            for label in line.split(';') {
+                end += label.len();
+                match label.starts_with(RUN).then(|| self.runs.get(&line[..end])).flatten() {
+                    Some(&(name, from, to)) => labelled.push_str(&run_label(name, from, to)),
+                    None => labelled.push_str(label),
+                }
+                end += 1;
+                labelled.push(';');
+            }
+            labelled.pop();
+            labelled
+        };
+        self.bytes.iter().map(|(line, bytes)| (labelled(line), *bytes)).collect()
+    }
+}
+
+/// A run of frames in words: `[31 TensorFlow frames]`.
+pub fn run_label(name: &str, from: usize, to: usize) -> String {
+    match from == to {
+        true => format!("[{from} {name} frames]"),
+        false => format!("[{from} to {to} {name} frames]"),
     }
 }
 
@@ -159,34 +176,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interpreter_goes_where_python_functions_say_what_it_ran() {
-        let left = |stack: &str| -> String {
-            let kind = |label: &str| match label.as_bytes()[0] {
-                b'p' => Kind::Python,
-                b'i' => Kind::Interpreter,
-                _ => Kind::Native,
-            };
-            let mut labels: Vec<_> = stack.split(' ').map(|name| (name, kind(name))).collect();
-            without_interpreter(&mut labels);
-            labels.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(left("start i1 i2 p1 p2 i3 ext"), "start p1 p2 ext");
-        assert_eq!(left("start i1 p1 i2 p2 i3 i4"), "start p1 p2 i3 i4", "the leaf stays");
-        assert_eq!(left("start i1 i2 ext"), "start i1 i2 ext", "nobody says what it ran");
-        assert_eq!(left("i1 p1"), "p1");
-        assert_eq!(left("p1 ext i1 i2 p2"), "p1 ext p2");
+    fn runs_of_one_place_are_one_box_that_says_their_lengths() {
+        let mut lines = Lines::default();
+        for (frames, leaf, bytes) in [(31, "a", 1), (28, "a", 2), (30, "b", 4)] {
+            lines.begin();
+            lines.push("main");
+            lines.push_run("TensorFlow", frames);
+            lines.push(leaf);
+            lines.push_run("CUDA", 7);
+            lines.end(bytes);
+        }
+        let run = "main;[28 to 31 TensorFlow frames]";
+        let expected =
+            [(format!("{run};a;[7 CUDA frames]"), 3), (format!("{run};b;[7 CUDA frames]"), 4)];
+        assert_eq!(lines.finish(), expected.into());
     }
 
     #[test]
     fn a_label_cannot_be_taken_for_two_frames_or_a_count() {
         let place = |function: &str, location: Option<&str>| {
-            label(&Place {
-                function: function.into(),
-                location: location.map(String::from),
-                module: None,
-                inlined: false,
-                is_python: false,
-            })
+            label(&Place { location: location.map(String::from), ..Place::unnamed(function) })
         };
         assert_eq!(place("a;b\nc", None), "a:b c");
         assert_eq!(place("lambda 12", None), "lambda_12");

@@ -4,8 +4,12 @@ mod folded;
 mod groups;
 mod ranking;
 mod slivers;
+mod view;
 
-pub use folded::{FoldedStacks, Shown, frames_of, label};
+pub use folded::{FoldedStacks, frames_of, label, run_label};
 pub use groups::{StackGroup, group};
 pub use ranking::{Ranked, heaviest};
 pub use slivers::{Drawn, whole, without_slivers};
+#[cfg(test)]
+pub(crate) use view::tests as view_tests;
+pub use view::{Row, rows};

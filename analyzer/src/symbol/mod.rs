@@ -3,8 +3,10 @@
 mod demangle;
 mod function_symbols;
 mod object_file;
+mod place;
 mod resolver;
 mod source_lines;
 
 pub use demangle::{demangle, shorten};
-pub use resolver::{Place, Symbols, resolve};
+pub use place::{Kind, Owner, Place};
+pub use resolver::{Symbols, resolve};

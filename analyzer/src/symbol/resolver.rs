@@ -10,31 +10,9 @@ use tftrace_format::reader::{LoadedObject, Op, Trace};
 use tftrace_format::{CodeId, Frame};
 
 use super::object_file::look_up;
+use super::place::{Kind, Owner, Place, owner};
 use crate::progress::Progress;
 use crate::python;
-
-/// A function on a call stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The function's name, or `module+0xoffset`.
-    pub function: String,
-    /// File and line, where known.
-    pub location: Option<String>,
-    /// The object file's name without its folder.
-    pub module: Option<Arc<str>>,
-    /// Whether the compiler put it into the next place.
-    pub inlined: bool,
-    /// Whether it is a Python function; its location is then of Python's source.
-    pub is_python: bool,
-}
-
-impl Place {
-    /// A function of which nothing else is known.
-    pub(crate) fn unnamed(function: impl Into<String>) -> Self {
-        let (location, module) = (None, None);
-        Self { function: function.into(), location, module, inlined: false, is_python: false }
-    }
-}
 
 /// Names of frames.
 #[derive(Clone, Debug, Default)]
@@ -94,19 +72,19 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
                 symbols.places.insert(frame, vec![python_place(trace, code, instruction)]);
             }
             Frame::Scheduled => {
-                symbols.places.insert(frame, vec![Place::unnamed("[scheduled by]")]);
+                symbols.places.insert(frame, vec![Place::of(Kind::Note, "[scheduled by]")]);
             }
             Frame::Op(op) => {
-                symbols.places.insert(frame, vec![Place::unnamed(op_name(trace.op(op)))]);
+                symbols.places.insert(frame, vec![Place::of(Kind::Op, op_name(trace.op(op)))]);
             }
             // What they say, the report says otherwise: they are no frames.
             Frame::For(_) | Frame::Pool(_) => {}
             Frame::Truncated => {
                 let text = "[frames left out: deeper than TFTRACE_DEPTH]";
-                symbols.places.insert(frame, vec![Place::unnamed(text)]);
+                symbols.places.insert(frame, vec![Place::of(Kind::Note, text)]);
             }
             Frame::Unknown => {
-                symbols.places.insert(frame, vec![Place::unnamed("[unknown frames]")]);
+                symbols.places.insert(frame, vec![Place::of(Kind::Note, "[unknown frames]")]);
             }
         }
     }
@@ -119,7 +97,7 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
 }
 
 fn python_place(trace: &Trace<'_>, code: CodeId, instruction: u32) -> Place {
-    let Some(code) = trace.code(code) else { return Place::unnamed("[Python function]") };
+    let Some(code) = trace.code(code) else { return Place::of(Kind::Python, "[Python function]") };
     let location = match python::line_of(code, instruction) {
         Some(line) => format!("{}:{line}", code.file),
         // Instructions that the compiler added for itself.
@@ -127,12 +105,7 @@ fn python_place(trace: &Trace<'_>, code: CodeId, instruction: u32) -> Place {
     };
     // Functions of one name in two files are two.
     let module = Some(module_name(code.file.as_bytes()).into());
-    Place {
-        location: Some(location),
-        module,
-        is_python: true,
-        ..Place::unnamed(code.name.as_str())
-    }
+    Place { location: Some(location), module, ..Place::of(Kind::Python, code.name.as_str()) }
 }
 
 /// An op as `op serving/dense/MatMul (output, float32)`.
@@ -195,9 +168,10 @@ fn path_of<'a>(trace: &'a Trace<'_>, object: &'a LoadedObject) -> &'a [u8] {
 impl Symbols {
     fn name_file(&mut self, path: &[u8], build_id: &[u8], wanted: Wanted) {
         if path == b"linux-vdso.so.1" || path == b"[vdso]" {
-            return self.name_by_offset("[vdso]", wanted);
+            return self.name_by_offset("[vdso]", Owner::System, wanted);
         }
         let module = module_name(path);
+        let owner = owner(&String::from_utf8_lossy(path));
         // A frame holds the return address; the call before it is what is shown.
         let call = |address: u64| address.wrapping_sub(1);
         let mut addresses: Vec<u64> = wanted.0.iter().map(|(address, _)| call(*address)).collect();
@@ -208,7 +182,7 @@ impl Symbols {
             Err(reason) => {
                 let path = String::from_utf8_lossy(path);
                 self.warnings.push(format!("{path}: no function names: {reason}"));
-                return self.name_by_offset(&module, wanted);
+                return self.name_by_offset(&module, owner, wanted);
             }
         };
         let shared: Arc<str> = Arc::from(module.as_str());
@@ -220,16 +194,17 @@ impl Symbols {
                 location: function.location.clone(),
                 module: Some(Arc::clone(&shared)),
                 inlined: depth < last,
-                is_python: false,
+                kind: Kind::Native(owner),
             });
             let places = places.collect();
             self.places.insert(frame, places);
         }
     }
 
-    fn name_by_offset(&mut self, module: &str, wanted: Wanted) {
+    fn name_by_offset(&mut self, module: &str, owner: Owner, wanted: Wanted) {
         for (address, frame) in wanted.0 {
-            self.places.insert(frame, vec![Place::unnamed(format!("{module}+{address:#x}"))]);
+            let name = format!("{module}+{address:#x}");
+            self.places.insert(frame, vec![Place::of(Kind::Native(owner), name)]);
         }
     }
 }
@@ -251,11 +226,11 @@ mod tests {
             (Frame::Native { mapping: gone, offset: 0x20 }, "libgone.so+0x20"),
             (Frame::Native { mapping: vdso, offset: 0x30 }, "[vdso]+0x30"),
             (Frame::Raw { address: 0x40 }, "0x40"),
-            (Frame::Unknown, "[unknown frames]"),
         ];
         let symbols = resolve(&trace, &expected.iter().map(|(frame, _)| *frame).collect());
         for (frame, name) in expected {
-            assert_eq!(symbols.places(frame), [Place::unnamed(name)]);
+            let [place] = symbols.places(frame) else { panic!("{name}") };
+            assert_eq!((place.function.as_str(), place.is_native()), (name, true));
         }
         let gone =
             "/nowhere/libgone.so (deleted): no function names: the file is gone or cannot be read";

@@ -1,6 +1,7 @@
 //! Finds a symbol that a loaded object exports, without the loader: no lock, no call.
 
 use core::ffi::CStr;
+use core::ops::Range;
 
 use tftrace_format::page::{u32_at, u64_at};
 
@@ -46,6 +47,11 @@ impl<'a> ElfSymbols<'a> {
 
     /// The address of a symbol that the object defines.
     pub(crate) fn find(&self, name: &CStr) -> Option<u64> {
+        self.find_code(name).map(|code| code.start)
+    }
+
+    /// The addresses of a function that the object defines.
+    pub(crate) fn find_code(&self, name: &CStr) -> Option<Range<u64>> {
         let wanted = gnu_hash(name.to_bytes());
         let (buckets, first) = (self.word(self.hash)?, self.word(self.hash.wrapping_add(4))?);
         let filter_words = u64::from(self.word(self.hash.wrapping_add(8))?);
@@ -60,9 +66,9 @@ impl<'a> ElfSymbols<'a> {
             let chain = u64::from(index.wrapping_sub(first)).wrapping_mul(4);
             let hash = self.word(chain_table.wrapping_add(chain))?;
             if hash | 1 == wanted | 1
-                && let Some(address) = self.defined(index, name.to_bytes_with_nul())
+                && let Some(found) = self.defined(index, name.to_bytes_with_nul())
             {
-                return Some(address);
+                return Some(found);
             }
             if hash & 1 != 0 {
                 return None;
@@ -71,13 +77,14 @@ impl<'a> ElfSymbols<'a> {
         }
     }
 
-    /// The address of a symbol, if it has this name and is defined here.
-    fn defined(&self, index: u32, name: &[u8]) -> Option<u64> {
+    /// The addresses of a symbol, if it has this name and is defined here.
+    fn defined(&self, index: u32, name: &[u8]) -> Option<Range<u64>> {
         let place = self.symbols.wrapping_add(u64::from(index).wrapping_mul(SYMBOL_BYTES));
         let symbol = self.image.from(place).get(..SYMBOL_BYTES as usize)?;
         let (name_at, section) = (u64::from(u32_at(symbol, 0)), u32_at(symbol, 4) >> 16);
-        let value = u64_at(symbol, 8);
+        let start = self.image.bias().wrapping_add(u64_at(symbol, 8));
+        let end = start.wrapping_add(u64_at(symbol, 16));
         let same = self.image.from(self.strings.wrapping_add(name_at)).starts_with(name);
-        (same && section != 0).then(|| self.image.bias().wrapping_add(value))
+        (same && section != 0).then_some(start..end)
     }
 }

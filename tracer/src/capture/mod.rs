@@ -123,6 +123,7 @@ fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
     }
     let depth = usize::from(process.settings.depth);
     python::update(entry);
+    python::find_loops(entry);
     let lane = entry.lane();
     let python_stays = lane.python.take_stayed();
     if lane.python.len() > depth {

@@ -33,7 +33,7 @@ pub(super) unsafe fn compare(
 ) -> Option<(usize, usize)> {
     match layout.chain {
         // SAFETY: our caller promises it.
-        Chain::FlaggedEntry { .. } => unsafe { compare_flagged(layout, thread, kept) },
+        Chain::CFrames { .. } => unsafe { compare_run_by_c_frames(layout, thread, kept) },
         // SAFETY: as above.
         Chain::EntryFrames { .. } => unsafe { compare_entered(layout, thread, kept) },
     }
@@ -57,27 +57,35 @@ fn find(kept: &KeptFrames, frame: u64) -> Option<usize> {
     nearest.rev().find(|index| kept.get(*index).is_some_and(|at| at.raw.frame == frame))
 }
 
-/// As [`compare`], where the first frame of an evaluation loop has a flag.
+/// As [`compare`], where evaluation loops have C frames, or nothing.
 ///
 /// # Safety
 /// As for [`compare`].
 #[inline(always)]
-unsafe fn compare_flagged(
+unsafe fn compare_run_by_c_frames(
     layout: &Layout,
     thread: u64,
     kept: &KeptFrames,
 ) -> Option<(usize, usize)> {
-    let Chain::FlaggedEntry { cframe, cframe_current, cframe_previous, is_entry } = layout.chain
-    else {
-        return None;
-    };
+    let Chain::CFrames { current, c_frames, is_entry } = layout.chain else { return None };
     // SAFETY: a field of the thread state, says our caller. The same holds for the fields below:
     // frames that are linked, and C frames, which stand on this thread's stack.
     let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) };
     // SAFETY: as above.
-    let flag = |base: u64| unsafe { byte(base.wrapping_add(is_entry)) };
-    let mut native = read(thread, cframe)?;
-    let mut frame = read(native, cframe_current)?;
+    let flag = |base: u64, offset: u64| unsafe { byte(base.wrapping_add(offset)) };
+    // The C frame of the loop around the one with this C frame.
+    let outer = |native: u64| match c_frames {
+        Some(c_frames) => read(native, c_frames.previous),
+        None => Some(0),
+    };
+    let mut native = match c_frames {
+        Some(c_frames) => read(thread, c_frames.innermost)?,
+        None => 0,
+    };
+    let mut frame = match current {
+        Current::InCFrame { cframe, current } => read(read(thread, cframe)?, current)?,
+        Current::InThreadState { current } => read(thread, current)?,
+    };
     let mut new = 0;
     let Meeting { mut index, new } = loop {
         if let Some(index) = find(kept, frame) {
@@ -87,8 +95,8 @@ unsafe fn compare_flagged(
         if new > WINDOW {
             return None;
         }
-        if flag(frame)? != 0 {
-            native = read(native, cframe_previous)?;
+        if is_entry.is_none_or(|is_entry| flag(frame, is_entry) != Some(0)) {
+            native = outer(native)?;
         }
         frame = read(frame, layout.frame_previous)?;
     };
@@ -101,13 +109,13 @@ unsafe fn compare_flagged(
         let code = unsafe { linked(frame, layout.frame_code) };
         // SAFETY: as above.
         let instruction = unsafe { linked(frame, layout.frame_instruction) };
-        let same = code == at.raw.code && instruction == at.raw.instruction && native == at.native;
-        if !same {
+        let instruction = layout.instruction(code, instruction);
+        let same_loop = native == at.native || c_frames.is_none();
+        if !(code == at.raw.code && instruction == at.raw.instruction && same_loop) {
             differs_from = index;
         }
-        // SAFETY: as above.
-        if unsafe { (frame.wrapping_add(is_entry) as *const u8).read() } != 0 {
-            native = read(native, cframe_previous)?;
+        if is_entry.is_none_or(|is_entry| flag(frame, is_entry) != Some(0)) {
+            native = outer(native)?;
         }
         // SAFETY: as above.
         let previous = unsafe { linked(frame, layout.frame_previous) };
@@ -223,12 +231,13 @@ mod tests {
         /// Links these frames, root first.
         fn link(&mut self, stack: &[Frame]) {
             let layout = self.layout;
+            let is_run_alone = matches!(layout.chain, Chain::CFrames { is_entry: None, .. });
             let set = |place: &mut [u64; 16], offset: u64, value: u64| {
                 place[offset as usize / 8] = value;
             };
             let (mut previous, mut last_loop, mut leaf) = (0, None, 0);
             for &(at, code, instruction, runs) in stack {
-                let begins = last_loop != Some(runs);
+                let begins = last_loop != Some(runs) || is_run_alone;
                 let loop_place = self.loops[runs].as_ptr() as u64;
                 if begins && let Chain::EntryFrames { owner_of_entry, .. } = layout.chain {
                     let entry = &mut self.loops[runs];
@@ -242,20 +251,29 @@ mod tests {
                 set(frame, layout.frame_code, code);
                 set(frame, layout.frame_instruction, instruction);
                 set(frame, layout.frame_previous, previous);
-                if let Chain::FlaggedEntry { cframe_current, cframe_previous, .. } = layout.chain {
-                    self.frames[at][8] = u64::from(begins) << 32;
-                    let outer = last_loop.map_or(0, |outer| self.loops[outer].as_ptr() as u64);
-                    if begins {
-                        set(&mut self.loops[runs], cframe_previous, outer);
+                if let Chain::CFrames { current, c_frames, is_entry } = layout.chain {
+                    if is_entry.is_some() {
+                        self.frames[at][8] = u64::from(begins) << 32;
                     }
-                    set(&mut self.loops[runs], cframe_current, address);
+                    let outer = last_loop.map_or(0, |outer| self.loops[outer].as_ptr() as u64);
+                    if begins && let Some(c_frames) = c_frames {
+                        set(&mut self.loops[runs], c_frames.previous, outer);
+                    }
+                    if let Current::InCFrame { current, .. } = current {
+                        set(&mut self.loops[runs], current, address);
+                    }
                 }
                 (previous, last_loop, leaf) = (address, Some(runs), address);
             }
             match layout.chain {
-                Chain::FlaggedEntry { cframe, .. } => {
-                    let innermost = last_loop.unwrap();
-                    self.thread[cframe as usize / 8] = self.loops[innermost].as_ptr() as u64;
+                Chain::CFrames { current, c_frames, .. } => {
+                    let innermost = self.loops[last_loop.unwrap()].as_ptr() as u64;
+                    if let Current::InThreadState { current } = current {
+                        self.thread[current as usize / 8] = leaf;
+                    }
+                    if let Some(c_frames) = c_frames {
+                        self.thread[c_frames.innermost as usize / 8] = innermost;
+                    }
                 }
                 Chain::EntryFrames { current: Current::InCFrame { cframe, .. }, .. } => {
                     self.c_frame[0] = leaf;
@@ -301,7 +319,7 @@ mod tests {
                 kept.keep_common(common, total);
                 common
             }
-            None => kept.compare(),
+            None => kept.compare(!interpreter.layout.has_no_c_frames()),
         };
         for index in common..kept.total() {
             let raw = kept.new_at(index).unwrap();
@@ -313,7 +331,7 @@ mod tests {
 
     #[test]
     fn kept_frames_are_always_those_of_the_last_walk() {
-        for version in [(3, 11), (3, 12), (3, 13)] {
+        for version in [(3, 9), (3, 10), (3, 11), (3, 12), (3, 13)] {
             let mut interpreter = Interpreter::new(version);
             // SAFETY: zeros are a valid, empty value.
             let mut kept: KeptFrames = unsafe { core::mem::zeroed() };

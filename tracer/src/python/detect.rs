@@ -45,14 +45,30 @@ fn interpreter(
     symbols: &ElfSymbols<'_>,
     thread_state: u64,
 ) -> Result<Interpreter, &'static [u8]> {
-    let unknown = b"this version of CPython is not known (3.11 to 3.13 are)".as_slice();
+    let unknown = b"this version of CPython is not known (3.9 to 3.13 are)".as_slice();
     let find = |name: &CStr| symbols.find(name).ok_or(unknown);
     // Empty if the symbol is not data of the object's file.
     let data = |address: u64| image.from(address);
-    let version =
-        data(find(c"Py_Version")?).get(..8).map(|bytes| u64_at(bytes, 0)).ok_or(unknown)?;
-    let version = ((version >> 24) as u8, (version >> 16) as u8);
+    let version = match symbols.find(c"Py_Version") {
+        Some(place) => {
+            let number = data(place).get(..8).map(|bytes| u64_at(bytes, 0)).ok_or(unknown)?;
+            ((number >> 24) as u8, (number >> 16) as u8)
+        }
+        // Before 3.11 the version is known by what it was the first to export.
+        None if symbols.find(c"Py_NewRef").is_some() => (3, 10),
+        None => {
+            find(c"PyFrame_GetCode")?;
+            (3, 9)
+        }
+    };
+    if symbols.find(c"_Py_PrintReferences").is_some() {
+        return Err(b"CPython built with Py_TRACE_REFS is not supported");
+    }
     let layout = Layout::of(version).ok_or(unknown)?;
+    let loop_code = match layout.has_no_c_frames() {
+        true => Some(symbols.find_code(c"_PyEval_EvalFrameDefault").ok_or(unknown)?),
+        false => None,
+    };
     let is_finalizing = if version >= (3, 13) {
         // `_Py_DebugOffsets`: a magic, the version, and whether there is no GIL.
         let runtime = data(find(c"_PyRuntime")?);
@@ -75,6 +91,7 @@ fn interpreter(
         // SAFETY: as above.
         is_finalizing: unsafe { transmute::<u64, unsafe extern "C" fn() -> i32>(is_finalizing) },
         codes,
+        loop_code,
         allocators: blocks::Api::of(symbols),
     })
 }

@@ -24,7 +24,7 @@ pub(super) enum Found {
     /// The next frame.
     Frame(RawFrame),
     /// The frames since the last of these were run by one evaluation loop, whose native frame
-    /// holds this address.
+    /// holds this address; 0 = not known.
     Loop { native: u64 },
 }
 
@@ -42,33 +42,34 @@ pub(super) unsafe fn walk(layout: &Layout, thread: u64, mut each: impl FnMut(Fou
     let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) }.unwrap_or(0);
     // SAFETY: as above.
     let flag = |base: u64, offset: u64| unsafe { byte(base.wrapping_add(offset)) }.unwrap_or(0);
-    let raw = |frame: u64| RawFrame {
-        frame,
-        code: read(frame, layout.frame_code),
-        instruction: read(frame, layout.frame_instruction),
+    let raw = |frame: u64| {
+        let code = read(frame, layout.frame_code);
+        let instruction = layout.instruction(code, read(frame, layout.frame_instruction));
+        RawFrame { frame, code, instruction }
+    };
+    let innermost = |current| match current {
+        Current::InCFrame { cframe, current } => read(read(thread, cframe), current),
+        Current::InThreadState { current } => read(thread, current),
     };
     match layout.chain {
-        Chain::FlaggedEntry { cframe, cframe_current, cframe_previous, is_entry } => {
-            let mut native = read(thread, cframe);
-            let mut frame = read(native, cframe_current);
+        Chain::CFrames { current, c_frames, is_entry } => {
+            let mut native = c_frames.map_or(0, |c_frames| read(thread, c_frames.innermost));
+            let mut frame = innermost(current);
             for _ in 0..MOST_FRAMES {
                 if frame == 0 || !each(Found::Frame(raw(frame))) {
                     return;
                 }
-                if flag(frame, is_entry) != 0 {
+                if is_entry.is_none_or(|is_entry| flag(frame, is_entry) != 0) {
                     if !each(Found::Loop { native }) {
                         return;
                     }
-                    native = read(native, cframe_previous);
+                    native = c_frames.map_or(0, |c_frames| read(native, c_frames.previous));
                 }
                 frame = read(frame, layout.frame_previous);
             }
         }
         Chain::EntryFrames { current, owner, owner_of_entry } => {
-            let mut frame = match current {
-                Current::InCFrame { cframe, current } => read(read(thread, cframe), current),
-                Current::InThreadState { current } => read(thread, current),
-            };
+            let mut frame = innermost(current);
             for _ in 0..MOST_FRAMES {
                 if frame == 0 {
                     return;

@@ -78,6 +78,18 @@ impl KeptFrames {
         }
     }
 
+    /// Says which native frame runs a kept frame.
+    #[inline(always)]
+    pub(super) fn set_native(&mut self, index: usize, native: u64) {
+        if index < self.len {
+            // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
+            let frame = unsafe { &mut *self.frames.wrapping_add(index) };
+            if core::mem::replace(&mut frame.native, native) != native {
+                self.stayed = self.stayed.min(index);
+            }
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -155,14 +167,15 @@ impl KeptFrames {
         self.changed_from(common);
     }
 
-    /// How many frames from the root on are what was kept, now that all new ones are there.
+    /// How many frames from the root on are what was kept, now that all new ones are there;
+    /// without their loops, where a walk does not find them.
     #[inline(always)]
-    pub(super) fn compare(&mut self) -> usize {
+    pub(super) fn compare(&mut self, with_loops: bool) -> usize {
         self.total = self.new_len;
         let mut common = 0;
         while let (Some(kept), Some(new)) = (self.get(common), self.new_frame(common))
             && kept.raw == new.raw
-            && kept.native == new.native
+            && (kept.native == new.native || !with_loops)
         {
             common += 1;
         }
@@ -237,7 +250,7 @@ mod tests {
         }
         kept.end_loop(77);
         kept.is_of(generation);
-        let common = kept.compare();
+        let common = kept.compare(true);
         for index in common..kept.total() {
             let raw = kept.new_at(index).unwrap();
             kept.keep(index, raw.code + 1);

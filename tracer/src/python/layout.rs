@@ -8,19 +8,27 @@ use tftrace_format::record::LineTable;
 /// How the frames of a thread are chained, and which of them begin a call of the evaluation loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chain {
-    /// 3.11: `tstate.cframe` leads to C frames on the C stack, each to its innermost frame; the
-    /// frame that an evaluation loop began with has a flag.
-    FlaggedEntry { cframe: u64, cframe_current: u64, cframe_previous: u64, is_entry: u64 },
+    /// Until 3.11: the loop has a C frame on the C stack. The frame that it began with has a flag
+    /// in 3.11; before, it runs one frame.
+    CFrames { current: Current, c_frames: Option<CFrames>, is_entry: Option<u64> },
     /// From 3.12 on: the loop begins with a frame of its own that stands on the C stack.
     EntryFrames { current: Current, owner: u64, owner_of_entry: u8 },
+}
+
+/// The C frames, innermost first. 3.9 has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CFrames {
+    /// In the thread state.
+    pub(super) innermost: u64,
+    pub(super) previous: u64,
 }
 
 /// Where a thread's innermost frame is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Current {
-    /// 3.12: in the C frame that `tstate.cframe` points to.
+    /// 3.11 and 3.12: in the C frame that `tstate.cframe` points to.
     InCFrame { cframe: u64, current: u64 },
-    /// From 3.13 on: in the thread state.
+    /// Before and since: in the thread state.
     InThreadState { current: u64 },
 }
 
@@ -32,6 +40,8 @@ pub(super) struct Layout {
     pub(super) frame_code: u64,
     pub(super) frame_previous: u64,
     pub(super) frame_instruction: u64,
+    /// Until 3.10 the instruction is a number of steps of so many bytes; since, an address: 0.
+    pub(super) instruction_step: i64,
     /// In a code object.
     pub(super) code_file: u64,
     pub(super) code_name: u64,
@@ -52,6 +62,54 @@ pub(super) const BYTES_DATA: u64 = 32;
 pub(super) const STRING_LENGTH: u64 = 16;
 pub(super) const STRING_STATE: u64 = 32;
 
+const SINCE_3_9: Layout = Layout {
+    chain: Chain::CFrames {
+        current: Current::InThreadState { current: 24 },
+        c_frames: None,
+        is_entry: None,
+    },
+    frame_code: 32,
+    frame_previous: 24,
+    frame_instruction: 104,
+    instruction_step: 1,
+    code_file: 104,
+    code_name: 112,
+    code_first_line: 40,
+    code_lines: 120,
+    // What the number of steps is added to, see `Layout::instruction`.
+    code_instructions: 0,
+    line_table: LineTable::Lnotab,
+    ascii_data: 48,
+    compact_data: 72,
+};
+
+const SINCE_3_10: Layout = Layout {
+    chain: Chain::CFrames {
+        current: Current::InThreadState { current: 24 },
+        c_frames: Some(CFrames { innermost: 48, previous: 8 }),
+        is_entry: None,
+    },
+    frame_instruction: 96,
+    instruction_step: 2,
+    line_table: LineTable::Pep626,
+    ..SINCE_3_9
+};
+
+const SINCE_3_11: Layout = Layout {
+    chain: Chain::CFrames {
+        current: Current::InCFrame { cframe: 56, current: 8 },
+        c_frames: Some(CFrames { innermost: 56, previous: 16 }),
+        is_entry: Some(68),
+    },
+    frame_code: 32,
+    frame_previous: 48,
+    code_first_line: 72,
+    code_instructions: 184,
+    ascii_data: 48,
+    compact_data: 72,
+    ..SINCE_3_12
+};
+
 const SINCE_3_12: Layout = Layout {
     chain: Chain::EntryFrames {
         current: Current::InCFrame { cframe: 56, current: 0 },
@@ -61,6 +119,7 @@ const SINCE_3_12: Layout = Layout {
     frame_code: 0,
     frame_previous: 8,
     frame_instruction: 56,
+    instruction_step: 0,
     code_file: 112,
     code_name: 120,
     code_first_line: 68,
@@ -69,17 +128,6 @@ const SINCE_3_12: Layout = Layout {
     line_table: LineTable::Locations,
     ascii_data: 40,
     compact_data: 56,
-};
-
-const SINCE_3_11: Layout = Layout {
-    chain: Chain::FlaggedEntry { cframe: 56, cframe_current: 8, cframe_previous: 16, is_entry: 68 },
-    frame_code: 32,
-    frame_previous: 48,
-    code_first_line: 72,
-    code_instructions: 184,
-    ascii_data: 48,
-    compact_data: 72,
-    ..SINCE_3_12
 };
 
 const SINCE_3_13: Layout = Layout {
@@ -96,10 +144,26 @@ impl Layout {
     /// The layout of a version (major, minor), if it is known.
     pub(super) fn of(version: (u8, u8)) -> Option<Self> {
         match version {
+            (3, 9) => Some(SINCE_3_9),
+            (3, 10) => Some(SINCE_3_10),
             (3, 11) => Some(SINCE_3_11),
             (3, 12) => Some(SINCE_3_12),
             (3, 13) => Some(SINCE_3_13),
             _ => None,
         }
+    }
+    /// The instruction that a frame had reached, as an address: from what its field holds.
+    #[inline(always)]
+    pub(super) fn instruction(&self, code: u64, field: u64) -> u64 {
+        match self.instruction_step {
+            0 => field,
+            // An `int`, -1 before the first instruction.
+            step => code.wrapping_add_signed(i64::from(field as i32).wrapping_mul(step)),
+        }
+    }
+
+    /// Whether native frames that run Python frames are known by their code alone.
+    pub(super) fn has_no_c_frames(&self) -> bool {
+        matches!(self.chain, Chain::CFrames { c_frames: None, .. })
     }
 }

@@ -11,8 +11,10 @@ mod detect;
 mod frames;
 pub(crate) mod kept_frames;
 mod layout;
+mod loops;
 mod memory;
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::thread::guard::HookEntry;
@@ -30,6 +32,8 @@ pub(crate) struct Interpreter {
     /// `Py_IsFinalizing`, or what was its name before 3.13.
     is_finalizing: unsafe extern "C" fn() -> i32,
     codes: CodeTable,
+    /// The code of the evaluation loop, where its native frames are known by that alone.
+    loop_code: Option<Range<u64>>,
     /// How its allocators are replaced, where it says so.
     allocators: Option<blocks::Api>,
 }
@@ -59,6 +63,14 @@ impl Place {
 pub(crate) fn update(entry: &mut HookEntry) {
     if let Some(interpreter) = entry.process.python.get() {
         update_from(entry, interpreter);
+    }
+}
+
+/// Finds the native frames that run the kept Python frames, where [`update`] does not.
+#[inline(always)]
+pub(crate) fn find_loops(entry: &mut HookEntry) {
+    if let Some(code) = entry.process.python.get().and_then(|python| python.loop_code.as_ref()) {
+        loops::pair(entry.lane(), code);
     }
 }
 
@@ -96,7 +108,7 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) {
             python.keep_common(common, total);
             common
         }
-        None => python.compare(),
+        None => python.compare(interpreter.loop_code.is_none()),
     };
     for index in common..entry.lane().python.total() {
         let Some(raw) = entry.lane().python.new_at(index) else { break };

@@ -5,7 +5,7 @@
 //! for another one.
 
 use super::kept_frames::KeptFrames;
-use super::layout::{Chain, Current, Layout};
+use super::layout::{Chain, Current, Layout, code_of};
 use super::memory::{byte, word};
 
 /// New frames at the leaf, and kept ones, among which the first common one is looked for.
@@ -106,7 +106,7 @@ unsafe fn compare_run_by_c_frames(
         let at = kept.get(index)?;
         let frame = at.raw.frame;
         // SAFETY: a link has just led here. The same holds for the fields below.
-        let code = unsafe { linked(frame, layout.frame_code) };
+        let code = code_of(unsafe { linked(frame, layout.frame_code) });
         // SAFETY: as above.
         let instruction = unsafe { linked(frame, layout.frame_instruction) };
         let instruction = layout.instruction(code, instruction);
@@ -168,7 +168,7 @@ unsafe fn compare_entered(
         let at = kept.get(index)?;
         let frame = at.raw.frame;
         // SAFETY: a link has just led here. The same holds for the fields below.
-        let code = unsafe { linked(frame, layout.frame_code) };
+        let code = code_of(unsafe { linked(frame, layout.frame_code) });
         // SAFETY: as above.
         let instruction = unsafe { linked(frame, layout.frame_instruction) };
         if !(code == at.raw.code && instruction == at.raw.instruction) {
@@ -239,10 +239,10 @@ mod tests {
             for &(at, code, instruction, runs) in stack {
                 let begins = last_loop != Some(runs) || is_run_alone;
                 let loop_place = self.loops[runs].as_ptr() as u64;
-                if begins && let Chain::EntryFrames { owner_of_entry, .. } = layout.chain {
+                if begins && let Chain::EntryFrames { owner, owner_of_entry, .. } = layout.chain {
                     let entry = &mut self.loops[runs];
                     set(entry, layout.frame_previous, previous);
-                    entry[8] = u64::from(owner_of_entry) << 48;
+                    entry[owner as usize / 8] = u64::from(owner_of_entry) << (owner % 8 * 8);
                     previous = loop_place;
                 }
                 let address = self.frames[at].as_ptr() as u64;
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn kept_frames_are_always_those_of_the_last_walk() {
-        for version in [(3, 9), (3, 10), (3, 11), (3, 12), (3, 13)] {
+        for version in [(3, 9), (3, 10), (3, 11), (3, 12), (3, 13), (3, 14)] {
             let mut interpreter = Interpreter::new(version);
             // SAFETY: zeros are a valid, empty value.
             let mut kept: KeptFrames = unsafe { core::mem::zeroed() };

@@ -45,7 +45,7 @@ fn interpreter(
     symbols: &ElfSymbols<'_>,
     thread_state: u64,
 ) -> Result<Interpreter, &'static [u8]> {
-    let unknown = b"this version of CPython is not known (3.9 to 3.13 are)".as_slice();
+    let unknown = b"this version of CPython is not known (3.9 to 3.14 are)".as_slice();
     let find = |name: &CStr| symbols.find(name).ok_or(unknown);
     // Empty if the symbol is not data of the object's file.
     let data = |address: u64| image.from(address);

@@ -5,7 +5,7 @@
 //! frame that is linked is whole, except where a signal interrupted the interpreter itself.
 
 use super::kept_frames::KeptFrames;
-use super::layout::{Chain, Current, Layout};
+use super::layout::{Chain, Current, Layout, code_of};
 use super::memory::{byte, word};
 
 /// A Python frame, as the walk finds it.
@@ -43,7 +43,7 @@ pub(super) unsafe fn walk(layout: &Layout, thread: u64, mut each: impl FnMut(Fou
     // SAFETY: as above.
     let flag = |base: u64, offset: u64| unsafe { byte(base.wrapping_add(offset)) }.unwrap_or(0);
     let raw = |frame: u64| {
-        let code = read(frame, layout.frame_code);
+        let code = code_of(read(frame, layout.frame_code));
         let instruction = layout.instruction(code, read(frame, layout.frame_instruction));
         RawFrame { frame, code, instruction }
     };

@@ -140,6 +140,16 @@ const SINCE_3_13: Layout = Layout {
     ..SINCE_3_12
 };
 
+const SINCE_3_14: Layout = Layout {
+    chain: Chain::EntryFrames {
+        current: Current::InThreadState { current: 72 },
+        owner: 74,
+        owner_of_entry: 3,
+    },
+    code_instructions: 208,
+    ..SINCE_3_12
+};
+
 impl Layout {
     /// The layout of a version (major, minor), if it is known.
     pub(super) fn of(version: (u8, u8)) -> Option<Self> {
@@ -149,6 +159,7 @@ impl Layout {
             (3, 11) => Some(SINCE_3_11),
             (3, 12) => Some(SINCE_3_12),
             (3, 13) => Some(SINCE_3_13),
+            (3, 14) => Some(SINCE_3_14),
             _ => None,
         }
     }
@@ -166,4 +177,10 @@ impl Layout {
     pub(super) fn has_no_c_frames(&self) -> bool {
         matches!(self.chain, Chain::CFrames { c_frames: None, .. })
     }
+}
+
+/// The code object that a frame's field refers to: 3.14 has flags in the lowest bits.
+#[inline(always)]
+pub(super) fn code_of(field: u64) -> u64 {
+    field & !3
 }

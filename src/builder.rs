@@ -146,6 +146,11 @@ impl TraceBuilder {
         self.record(&Record::Note { text: text.as_bytes() })
     }
 
+    /// Adds that the Python interpreter began to shut down, or was started again.
+    pub fn shut_down(&mut self, time: Ticks, begins: bool) -> &mut Self {
+        self.record(&Record::ShutDown { time, begins })
+    }
+
     /// Sets a counter. [`Counter::PagesTaken`] is counted by [`TraceBuilder::build`].
     pub fn counter(&mut self, counter: Counter, value: u64) -> &mut Self {
         self.counters.insert(counter, value);

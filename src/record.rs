@@ -129,6 +129,13 @@ pub enum Record<'a> {
         /// TensorFlow's number of the element type; 0 = unknown.
         data_type: u32,
     },
+    /// The Python interpreter began to shut down, or was started again after that.
+    ShutDown {
+        /// When.
+        time: Ticks,
+        /// Whether it shuts down.
+        begins: bool,
+    },
     /// The tracer's own notes: what it could not do.
     Note {
         /// One line.
@@ -182,6 +189,11 @@ impl<'a> Record<'a> {
                 out.bytes(region);
                 out.number(u64::from(*data_type));
             }
+            Record::ShutDown { time, begins } => {
+                out.byte(8);
+                out.number(time.0);
+                out.byte(u8::from(*begins));
+            }
             Record::Note { text } => {
                 out.byte(5);
                 out.bytes(text);
@@ -227,6 +239,7 @@ impl<'a> Record<'a> {
                 region: input.bytes()?,
                 data_type: u32::try_from(input.number()?).ok()?,
             },
+            8 => Record::ShutDown { time: Ticks(input.number()?), begins: input.byte()? != 0 },
             _ => return None,
         })
     }
@@ -297,6 +310,7 @@ mod tests {
             }),
             Record::Label { id: LabelId(1), text: b"request" },
             Record::Note { text: b"hello" },
+            Record::ShutDown { time: Ticks(1 << 40), begins: true },
             Record::Op { id: OpId(3), name: b"mm", region: b"output", data_type: 1 },
             Record::Code(Code {
                 id: CodeId(7),

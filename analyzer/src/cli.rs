@@ -146,7 +146,8 @@ pub enum Frames {
 /// Which bytes are counted. Sizes are as requested, without the allocator's overhead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Metric {
-    /// Live when the trace ends: leaks, and whatever the program keeps on purpose
+    /// Live when the trace ends, or when Python begins to shut down: leaks, and whatever the
+    /// program keeps on purpose
     Unfreed,
     /// Everything that was ever requested, freed or not, temporaries included
     Allocated,
@@ -173,8 +174,8 @@ impl Metric {
     pub fn meaning_in_words(self) -> &'static str {
         match self {
             Metric::Unfreed => {
-                "Unfreed is what was still allocated when the trace ended: leaks, and what the \
-                 program keeps on purpose."
+                "Unfreed is what was still allocated when the program ended: leaks, and what it \
+                 keeps on purpose."
             }
             Metric::Allocated => {
                 "All that was ever asked for, freed or not: it shows who allocates much, not who leaks."

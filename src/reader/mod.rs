@@ -95,6 +95,7 @@ pub struct Trace<'a> {
     ops: HashMap<OpId, Op>,
     labels: HashMap<LabelId, String>,
     readings: Vec<MemoryReading>,
+    shut_downs: Vec<(Ticks, bool)>,
     notes: Vec<String>,
     counters: Counters,
     damage: Vec<Damage>,
@@ -177,6 +178,13 @@ impl<'a> Trace<'a> {
     /// Samples of the process's memory, by time.
     pub fn readings(&self) -> &[MemoryReading] {
         &self.readings
+    }
+
+    /// When the Python interpreter began to shut down for the last time; `None` if it did not, or
+    /// was started again.
+    pub fn shut_down(&self) -> Option<Ticks> {
+        let last = self.shut_downs.iter().max();
+        last.filter(|(_, begins)| *begins).map(|(time, _)| *time)
     }
 
     /// What the tracer said about itself.

@@ -105,6 +105,7 @@ impl<'a> Scan<'a> {
             ops: HashMap::new(),
             labels: HashMap::new(),
             readings: Vec::new(),
+            shut_downs: Vec::new(),
             notes: Vec::new(),
             counters: Counters::default(),
             damage: Vec::new(),
@@ -312,6 +313,7 @@ impl<'a> Scan<'a> {
                 let op = Op { name: text(name), region: text(region), data_type };
                 self.trace.ops.insert(id, op);
             }
+            Some(Record::ShutDown { time, begins }) => self.trace.shut_downs.push((time, begins)),
             Some(Record::Note { text: note }) => self.trace.notes.push(text(note)),
             None => return false,
         }

@@ -27,7 +27,7 @@ fn a_kept_tensor_is_one_block_with_its_op_and_its_python_line() {
         assert_eq!(*bytes, 4_000_000, "{frames:?}");
         assert_eq!(frames.last().unwrap(), "op Mul (output, float32)", "{frames:?}");
         assert!(frames.iter().any(|it| it == "keep (kept_tensor.py:17)"), "{frames:?}");
-        let others = folded_of(&trace.path(), &["--domain", "malloc"]);
+        let others = folded_of(&trace.path(), &["--domain", "malloc", "--show-all"]);
         let region = |frames: &[String]| frames.iter().any(|it| it.contains("BFCAllocator"));
         let counted_twice = others.iter().find(|(it, bytes)| region(it) && *bytes >= 1_000_000);
         assert_eq!(counted_twice, None, "oneDNN {onednn}");

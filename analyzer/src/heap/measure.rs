@@ -6,6 +6,7 @@ use tftrace_format::{Domain, Event};
 use super::purpose::{Purpose, Purposes};
 use super::replay::{Replay, replay};
 use super::totals::{Level, StackTotals};
+use super::unfreed::Unfreed;
 use crate::cli::Metric;
 
 /// A trace, measured.
@@ -13,6 +14,8 @@ use crate::cli::Metric;
 pub struct Measured {
     /// The run through all events.
     pub replay: Replay,
+    /// What counts as unfreed, whatever the metric.
+    pub unfreed: Unfreed,
     /// The metric, by domain and call stack.
     pub totals: StackTotals,
     /// Temporaries of host memory.
@@ -52,12 +55,13 @@ pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measure
             request(entry.key.domain, entry.key.stack, level);
         }
     }
+    let unfreed = replay_all.unfreed(trace);
     let totals = match metric {
-        Metric::Unfreed => replay_all.heap.totals(domains),
+        Metric::Unfreed => unfreed.totals(domains),
         Metric::Allocated | Metric::Temporary => requested,
         Metric::Peak => replay(trace, Some(replay_all.peak.events), |_, _| ()).heap.totals(domains),
     };
-    Measured { replay: replay_all, totals, temporaries }
+    Measured { replay: replay_all, unfreed, totals, temporaries }
 }
 
 #[cfg(test)]

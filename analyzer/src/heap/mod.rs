@@ -6,6 +6,7 @@ mod purpose;
 mod ranges;
 mod replay;
 mod totals;
+mod unfreed;
 
 pub use live::{Anomalies, Block, Change, LiveHeap};
 pub use measure::{HOST, Measured, measure};
@@ -13,3 +14,4 @@ pub use purpose::{Purpose, Purposes};
 pub use ranges::{Range, RangeKind, RangeMap};
 pub use replay::{AtReading, EventCounts, Peak, Replay, replay};
 pub use totals::{Level, StackTotals, TotalsKey};
+pub use unfreed::Unfreed;

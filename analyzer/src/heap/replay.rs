@@ -7,6 +7,7 @@ use tftrace_format::{Event, LabelId, Ticks};
 
 use super::live::{Change, LiveHeap};
 use super::purpose::Purposes;
+use super::unfreed::Unfreed;
 use crate::progress::Progress;
 
 /// How many events of which kind.
@@ -64,9 +65,20 @@ pub struct Replay {
     pub marks: BTreeMap<LabelId, u64>,
     /// The heap beside the allocator's figure, if the trace has one.
     pub at_reading: Option<AtReading>,
+    /// What was unfreed when the Python interpreter began to shut down, if events followed.
+    at_shut_down: Option<Unfreed>,
 }
 
 impl Replay {
+    /// What counts as unfreed: the heap at the end, or when the interpreter began to shut down.
+    pub fn unfreed(&self, trace: &Trace<'_>) -> Unfreed {
+        let at_shut_down = self.at_shut_down.as_ref().filter(|unfreed| {
+            let seconds = |time: Option<Ticks>| time.map_or(0.0, |time| trace.seconds(time));
+            unfreed.is_followed_by_the_end(seconds(self.last) - seconds(unfreed.shut_down))
+        });
+        at_shut_down.cloned().unwrap_or_else(|| Unfreed::of(&self.heap, None))
+    }
+
     fn count(&mut self, event: &Event) {
         self.last = Some(event.time());
         match *event {
@@ -100,6 +112,7 @@ pub fn replay(
 ) -> Replay {
     let reading = trace.readings().iter().rfind(|reading| reading.malloc_known);
     let mut pending = reading.map(|reading| (Ticks(reading.time), reading.malloc_in_use));
+    let mut shut_down = trace.shut_down();
     let mut events = trace.events();
     let pages = events.pages_left() as u64;
     let progress = Progress::begin("reading events", pages);
@@ -109,6 +122,9 @@ pub fn replay(
         let Some((_, event)) = events.next() else { break };
         if let Some((_, in_use)) = pending.take_if(|(time, _)| event.time() > *time) {
             replay.look_at(in_use);
+        }
+        if shut_down.take_if(|time| event.time() > *time).is_some() {
+            replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
         }
         let change = replay.heap.apply(&event);
         replay.count(&event);
@@ -181,5 +197,29 @@ mod tests {
         let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
         let expected = AtReading { bytes: 100, chunk_bytes: 112, malloc_in_use: 112 };
         assert_eq!(end.at_reading, Some(expected));
+    }
+
+    #[test]
+    fn unfreed_is_counted_when_the_interpreter_begins_to_shut_down() {
+        let mut builder = TraceBuilder::new();
+        builder.event(0, allocated(10, 16, 100)).event(0, allocated(20, 256, 1000));
+        builder.event(0, freed(30, 256)).event(0, allocated(31, 512, 7));
+        let unfreed = |builder: &TraceBuilder| {
+            let bytes = builder.build(Packing::Raw);
+            let trace = Trace::open(&bytes).unwrap();
+            let unfreed = replay(&trace, None, |_, _| ()).unfreed(&trace);
+            assert_eq!(unfreed.totals(&Domain::ALL).sum(), unfreed.level(Domain::Malloc));
+            (unfreed.shut_down, unfreed.level(Domain::Malloc).bytes)
+        };
+        assert_eq!(unfreed(&builder), (None, 107));
+        builder.shut_down(Ticks(25), true);
+        assert_eq!(unfreed(&builder), (Some(Ticks(25)), 1100));
+        // A host that runs on is not about to end.
+        let later = 40_000_000_000; // Ticks are nanoseconds here.
+        let mut runs_on = builder.clone();
+        runs_on.event(0, allocated(later, 1024, 1));
+        assert_eq!(unfreed(&runs_on), (None, 108));
+        builder.shut_down(Ticks(28), false);
+        assert_eq!(unfreed(&builder), (None, 107), "the interpreter was started again");
     }
 }

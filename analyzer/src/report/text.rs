@@ -98,14 +98,14 @@ impl Report<'_> {
     }
 
     fn memory(&self, out: &mut dyn Write) -> io::Result<()> {
-        let heap = &self.measured.replay.heap;
-        writeln!(
-            out,
-            "\n{BOLD}{:<12}{:>36}{:>36}{BOLD:#}",
-            "memory", "peak", "unfreed at the end"
-        )?;
+        let (heap, unfreed) = (&self.measured.replay.heap, &self.measured.unfreed);
+        let ended = match unfreed.shut_down {
+            Some(_) => "unfreed when Python shut down",
+            None => "unfreed at the end",
+        };
+        writeln!(out, "\n{BOLD}{:<12}{:>36}{:>36}{BOLD:#}", "memory", "peak", ended)?;
         for domain in Domain::ALL {
-            let (peak, end) = (heap.peak(domain), heap.level(domain));
+            let (peak, end) = (heap.peak(domain), unfreed.level(domain));
             // A domain without events says nothing, not even zero.
             if peak.blocks > 0 {
                 let level = |level| entries::level(level, domain);
@@ -113,9 +113,9 @@ impl Report<'_> {
             }
         }
         for domain in Domain::ALL {
-            let pools = heap.pools(domain);
+            let pools = unfreed.pools(domain);
             if pools.blocks > 0 {
-                let cut = heap.level(domain).bytes;
+                let cut = unfreed.level(domain).bytes;
                 writeln!(
                     out,
                     "pools of {}: {} in {}, not counted above: the blocks inside are ({} unfreed)",
@@ -133,6 +133,16 @@ impl Report<'_> {
                 out,
                 "malloc and mmap together were largest after {when}: {}",
                 bytes(peak.bytes)
+            )?;
+        }
+        if let Some(time) = unfreed.shut_down {
+            let freed = unfreed.host_bytes.saturating_sub(heap.host_bytes());
+            writeln!(
+                out,
+                "Python began to shut down after {}: what it freed from then on, {} in the end, counts as \
+                 unfreed",
+                duration(self.trace.seconds(time)),
+                bytes(freed),
             )?;
         }
         let file_backed = heap.file_backed();

@@ -90,6 +90,7 @@ fn interpreter(
         thread_state: unsafe { transmute::<u64, unsafe extern "C" fn() -> u64>(thread_state) },
         // SAFETY: as above.
         is_finalizing: unsafe { transmute::<u64, unsafe extern "C" fn() -> i32>(is_finalizing) },
+        was_finalizing: AtomicBool::new(false),
         codes,
         loop_code,
         allocators: blocks::Api::of(symbols),

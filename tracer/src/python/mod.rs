@@ -15,7 +15,10 @@ mod loops;
 mod memory;
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use tftrace_format::Ticks;
+use tftrace_format::record::Record;
 
 use crate::thread::guard::HookEntry;
 use code_table::CodeTable;
@@ -31,6 +34,8 @@ pub(crate) struct Interpreter {
     thread_state: unsafe extern "C" fn() -> u64,
     /// `Py_IsFinalizing`, or what was its name before 3.13.
     is_finalizing: unsafe extern "C" fn() -> i32,
+    /// What it said last.
+    was_finalizing: AtomicBool,
     codes: CodeTable,
     /// The code of the evaluation loop, where its native frames are known by that alone.
     loop_code: Option<Range<u64>>,
@@ -41,6 +46,35 @@ pub(crate) struct Interpreter {
 /// The interpreter, once it was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Place(AtomicPtr<Interpreter>);
+
+impl Interpreter {
+    /// Whether it is shutting down; notes in the trace when that changes.
+    #[inline(always)]
+    fn is_finalizing(&self, entry: &mut HookEntry, now: impl FnOnce() -> Ticks) -> bool {
+        // SAFETY: the interpreter's own function, which reads a flag.
+        let finalizing = unsafe { (self.is_finalizing)() } != 0;
+        if self.was_finalizing.load(Ordering::Relaxed) != finalizing {
+            self.note(entry, now(), finalizing);
+        }
+        finalizing
+    }
+
+    #[cold]
+    fn note(&self, entry: &mut HookEntry, time: Ticks, finalizing: bool) {
+        // Relaxed: only one of several threads that see the change writes it down.
+        if self.was_finalizing.swap(finalizing, Ordering::Relaxed) == finalizing {
+            return;
+        }
+        let process = entry.process;
+        let record = Record::ShutDown { time, begins: finalizing };
+        let write = || process.log.record(&process.spool, time, &record);
+        if entry.nested {
+            write()
+        } else {
+            entry.slot.on_own_stack(write)
+        };
+    }
+}
 
 impl Place {
     #[inline(always)]
@@ -66,6 +100,14 @@ pub(crate) fn update(entry: &mut HookEntry) {
     }
 }
 
+/// Notices that the interpreter begins to shut down, before a block of its own dies at `begun`.
+#[inline(always)]
+pub(crate) fn watch(entry: &mut HookEntry, begun: Ticks) {
+    if let Some(interpreter) = entry.process.python.get() {
+        interpreter.is_finalizing(entry, || begun);
+    }
+}
+
 /// Finds the native frames that run the kept Python frames, where [`update`] does not.
 #[inline(always)]
 pub(crate) fn find_loops(entry: &mut HookEntry) {
@@ -82,9 +124,11 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) {
         lane.python.clear();
         return;
     }
-    // SAFETY: the interpreter's own functions, which read a thread-local value and a flag.
-    let finalizing = unsafe { (interpreter.is_finalizing)() } != 0;
-    // SAFETY: as above. The interpreter frees the states of other threads while it is finalizing.
+    let process = entry.process;
+    let finalizing = interpreter.is_finalizing(entry, || process.clock.now());
+    let lane = entry.lane();
+    // The interpreter frees the states of other threads while it is finalizing.
+    // SAFETY: the interpreter's own function, which reads a thread-local value.
     let thread = if finalizing { 0 } else { unsafe { (interpreter.thread_state)() } };
     if thread == 0 {
         lane.python.clear();

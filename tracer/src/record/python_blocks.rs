@@ -10,6 +10,7 @@ use tftrace_format::{Domain, Event, Ticks};
 use super::{append, thread};
 use crate::arch::EntryRegisters;
 use crate::capture;
+use crate::python;
 use crate::thread::guard::{self, HookEntry};
 use crate::thread::slot::ThreadSlot;
 
@@ -68,6 +69,7 @@ pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
     if let Some((mut entry, begun)) = enter(registers.sp, call)
         && address != 0
     {
+        python::watch(&mut entry, begun);
         append_freed(&mut entry, begun, address);
     }
 }

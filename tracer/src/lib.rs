@@ -18,6 +18,7 @@ mod capture;
 mod clock;
 mod drain;
 mod exports;
+mod id_table;
 mod own_memory;
 mod process;
 mod python;

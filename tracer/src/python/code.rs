@@ -7,6 +7,7 @@ use super::frames::RawFrame;
 use super::layout::{self, Layout};
 use super::memory::{byte, bytes, word};
 use super::{Interpreter, code_death};
+use crate::id_table::{Found, hash_of};
 use crate::process::Process;
 use crate::system_call;
 use crate::thread::guard::HookEntry;
@@ -39,13 +40,15 @@ fn learn(entry: &mut HookEntry, interpreter: &'static Interpreter, code: u64) ->
     entry.slot.on_own_stack(written)
 }
 
-/// Writes a code object into the trace and numbers it.
+/// Numbers a code object; writes it into the trace if none like it was there before.
 fn write(process: &Process, interpreter: &'static Interpreter, code: u64) -> Option<u32> {
     let layout = &interpreter.layout;
     // SAFETY: a frame of this thread's refers to the code object, which keeps it and what it refers to.
     let field = |offset: u64| unsafe { word(code.wrapping_add(offset)) };
     code_death::watch(field(8)?)?;
-    let id = interpreter.codes.reserve()?;
+    if interpreter.codes.is_full() {
+        return None;
+    }
     let (mut name, mut file) = (Text::new()?, Text::new()?);
     name.push_string(layout, field(layout.code_name)?);
     file.push_string(layout, field(layout.code_file)?);
@@ -59,22 +62,29 @@ fn write(process: &Process, interpreter: &'static Interpreter, code: u64) -> Opt
     let first_line = (code.wrapping_add(layout.code_first_line) & !7, layout.code_first_line & 4);
     // SAFETY: as above; the number has four bytes inside this word.
     let first_line = (unsafe { word(first_line.0) }? >> (first_line.1 * 8)) as u32;
-    let record = Record::Code(Code {
-        id: CodeId(id),
-        first_line,
-        name: name.bytes(),
-        file: file.bytes(),
-        line_table: layout.line_table,
-        lines,
-    });
+    let texts = [name.bytes(), file.bytes(), lines];
+    let id = match interpreter.codes.number(hash_of(u64::from(first_line), texts)) {
+        // Made again from the same source, as by `exec` in a loop.
+        Found::Known(id) => id,
+        Found::New(id) => {
+            let (name, file, line_table) = (name.bytes(), file.bytes(), layout.line_table);
+            let code = Code { id: CodeId(id), first_line, name, file, line_table, lines };
+            record(process, &Record::Code(code))?;
+            id
+        }
+    };
+    Some(interpreter.codes.publish(code, id))
+}
+
+fn record(process: &Process, record: &Record<'_>) -> Option<()> {
     let now = process.clock.now();
     let room = system_call::map_private(CODE_LIMIT).ok()?;
     // SAFETY: a mapping of that size, which is unmapped below.
     let slice = unsafe { core::slice::from_raw_parts_mut(room, CODE_LIMIT) };
-    process.log.large_record(&process.spool, now, &record, slice);
+    process.log.large_record(&process.spool, now, record, slice);
     // SAFETY: nothing refers to it any more.
     unsafe { system_call::unmap(room, CODE_LIMIT) };
-    Some(interpreter.codes.publish(code, id))
+    Some(())
 }
 
 /// Text in UTF-8, in a mapping of its own.

@@ -1,9 +1,10 @@
-//! Numbers code objects by their addresses, one number for each life of an address.
+//! Numbers code objects by their addresses, in each life of an address.
 //!
 //! Insert-only and lock-free; a code object that dies leaves its place to the next one there.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::id_table::{Found, IdTable};
 use crate::system_call;
 
 const SLOTS: usize = 1 << 18;
@@ -23,7 +24,8 @@ struct Slot {
 pub(super) struct CodeTable {
     slots: *mut Slot,
     used: AtomicU32,
-    next_id: AtomicU32,
+    /// By what code objects are, wherever they stand.
+    numbers: IdTable<SLOTS>,
     /// Changes with every death: numbers that were found before may be of dead objects.
     generation: AtomicU64,
 }
@@ -37,8 +39,8 @@ impl CodeTable {
     /// An empty table; `None` if there is no memory for it.
     pub(super) fn new() -> Option<Self> {
         let slots = system_call::map_private(SLOTS * size_of::<Slot>()).ok()?.cast();
-        let (used, next_id) = (AtomicU32::new(0), AtomicU32::new(1));
-        Some(Self { slots, used, next_id, generation: AtomicU64::new(1) })
+        let (used, numbers) = (AtomicU32::new(0), IdTable::new()?);
+        Some(Self { slots, used, numbers, generation: AtomicU64::new(1) })
     }
 
     /// The state of the table; numbers of another state may be stale.
@@ -71,12 +73,15 @@ impl CodeTable {
         slot.map_or(0, |slot| slot.id.load(Ordering::Acquire))
     }
 
-    /// A number for a code object that has none; `None` if there are too many.
-    pub(super) fn reserve(&self) -> Option<u32> {
-        if self.used.load(Ordering::Relaxed) >= MOST {
-            return None;
-        }
-        Some(self.next_id.fetch_add(1, Ordering::Relaxed)) // Unique is enough.
+    /// Whether code objects that are new get no number.
+    pub(super) fn is_full(&self) -> bool {
+        self.used.load(Ordering::Relaxed) >= MOST || self.numbers.is_full()
+    }
+
+    /// A number for a code object with this hash of all that the trace says of it; the same for all
+    /// that are equal.
+    pub(super) fn number(&self, hash: u64) -> Found {
+        self.numbers.find(hash)
     }
 
     /// Gives an address a number that was reserved for it. If another thread was faster: its number.
@@ -120,16 +125,18 @@ mod tests {
     fn an_address_has_a_new_number_in_every_life() {
         let table = CodeTable::new().unwrap();
         assert_eq!(table.get(0x1000), 0);
-        let first = table.reserve().unwrap();
+        let first = 1;
+        assert_eq!(table.number(77), Found::New(first));
         assert_eq!(table.publish(0x1000, first), first);
         assert_eq!(table.publish(0x1000, 99), first, "the faster thread's number stays");
         let before = table.generation();
         table.died(0x1000);
         assert_ne!(table.generation(), before);
         assert_eq!(table.get(0x1000), 0);
-        let second = table.reserve().unwrap();
+        assert_eq!(table.number(77), Found::Known(first), "the same code object again");
+        let second = 2;
+        assert_eq!(table.number(78), Found::New(second));
         assert_eq!(table.publish(0x1000, second), second);
-        assert_ne!(first, second);
         let before = table.generation();
         table.died(0x2000);
         assert_eq!(table.generation(), before, "an unknown code object is nobody's");

@@ -4,7 +4,7 @@
 //! where frames are from the list of the kept ones and only compares links, so that no load waits
 //! for another one.
 
-use super::kept_frames::KeptFrames;
+use super::kept_frames::{KeptFrames, Link};
 use super::layout::{Chain, Current, Layout, code_of};
 use super::memory::{byte, word};
 
@@ -52,9 +52,94 @@ unsafe fn linked(frame: u64, offset: u64) -> u64 {
 /// The kept frame of this address, among those at the leaf.
 #[inline(always)]
 fn find(kept: &KeptFrames, frame: u64) -> Option<usize> {
-    let len = kept.len();
-    let nearest = len.saturating_sub(WINDOW)..len;
-    nearest.rev().find(|index| kept.get(*index).is_some_and(|at| at.raw.frame == frame))
+    let links = kept.links();
+    let first = links.len().saturating_sub(WINDOW);
+    let found = links.get(first..)?.iter().rposition(|at| at.frame == frame)?;
+    Some(first.wrapping_add(found))
+}
+
+/// How a loop's first frame is told, and what leads from it to the frame outside.
+trait Loops {
+    /// Whether the link from `at` leads to `outer`, as it did when they were kept.
+    ///
+    /// # Safety
+    /// `at` is linked, and so is its loop.
+    unsafe fn follows(&self, at: &Link, outer: Option<&Link>) -> bool;
+}
+
+/// 3.11: the first frame has a flag, the loops have C frames.
+struct Flagged {
+    previous: u64,
+    is_entry: u64,
+    c_frame_previous: u64,
+}
+
+impl Loops for Flagged {
+    #[inline(always)]
+    unsafe fn follows(&self, at: &Link, outer: Option<&Link>) -> bool {
+        // SAFETY: our caller promises it, here and below.
+        let previous = unsafe { linked(at.frame, self.previous) };
+        let begins = outer.is_none_or(|outer| outer.native != at.native);
+        // SAFETY: as above.
+        let flag = unsafe { (at.frame.wrapping_add(self.is_entry) as *const u8).read() } != 0;
+        let Some(outer) = outer else { return previous == 0 && flag };
+        previous == outer.frame
+            && flag == begins
+            // SAFETY: as above; the C frame of a loop that runs.
+            && (!begins || unsafe { linked(at.native, self.c_frame_previous) } == outer.native)
+    }
+}
+
+/// Since 3.12: the loops have frames of their own in the chain.
+struct Entered {
+    previous: u64,
+    owner: u64,
+    owner_of_entry: u8,
+}
+
+impl Loops for Entered {
+    #[inline(always)]
+    unsafe fn follows(&self, at: &Link, outer: Option<&Link>) -> bool {
+        // SAFETY: our caller promises it.
+        let previous = unsafe { linked(at.frame, self.previous) };
+        let expected = outer.map_or(0, |outer| outer.frame);
+        if outer.is_some_and(|outer| outer.native == at.native) || at.native == 0 {
+            return previous == expected;
+        }
+        // The frame with which the loop began must be the one that it was.
+        previous == at.native
+            // SAFETY: a link has just led there.
+            && unsafe { (previous.wrapping_add(self.owner) as *const u8).read() } == self.owner_of_entry
+            // SAFETY: as above.
+            && unsafe { linked(previous, self.previous) } == expected
+    }
+}
+
+/// From which of these frames on, root first, the stack is another; `None` if they are not linked
+/// as they were. An instruction is of one code object: there is nothing else to compare.
+///
+/// # Safety
+/// The last one is linked, and so is its loop; instructions are addresses.
+#[inline(always)]
+unsafe fn compare_links(
+    links: &[Link],
+    loops: &impl Loops,
+    frame_instruction: u64,
+) -> Option<usize> {
+    let mut differs_from = links.len();
+    for index in (0..links.len()).rev() {
+        let at = links.get(index)?;
+        let outer = index.checked_sub(1).and_then(|outer| links.get(outer));
+        // SAFETY: the link before has led here.
+        if unsafe { linked(at.frame, frame_instruction) } != at.instruction {
+            differs_from = index;
+        }
+        // SAFETY: as above.
+        if !unsafe { loops.follows(at, outer) } {
+            return None;
+        }
+    }
+    Some(differs_from)
 }
 
 /// As [`compare`], where evaluation loops have C frames, or nothing.
@@ -104,6 +189,17 @@ unsafe fn compare_run_by_c_frames(
     let mut differs_from = index + 1;
     loop {
         let at = kept.get(index)?;
+        if let (Some(c_frames), Some(is_entry)) = (c_frames, is_entry)
+            && native == at.native
+        {
+            let (previous, c_frame_previous) = (layout.frame_previous, c_frames.previous);
+            let loops = Flagged { previous, is_entry, c_frame_previous };
+            let links = kept.links().get(..=index)?;
+            // SAFETY: a link has just led to the last of them, and `native` is its loop.
+            let differs = unsafe { compare_links(links, &loops, layout.frame_instruction) }?;
+            let differs_from = if differs > index { differs_from } else { differs };
+            return Some((differs_from, total));
+        }
         let frame = at.raw.frame;
         // SAFETY: a link has just led here. The same holds for the fields below.
         let code = code_of(unsafe { linked(frame, layout.frame_code) });
@@ -150,7 +246,7 @@ unsafe fn compare_entered(
         Current::InThreadState { current } => read(thread, current)?,
     };
     let mut new = 0;
-    let Meeting { mut index, new } = loop {
+    let Meeting { index, new } = loop {
         if let Some(index) = find(kept, frame) {
             break Meeting { index, new };
         }
@@ -162,41 +258,11 @@ unsafe fn compare_entered(
         }
         frame = read(frame, layout.frame_previous)?;
     };
-    let total = index + 1 + new;
-    let mut differs_from = index + 1;
-    loop {
-        let at = kept.get(index)?;
-        let frame = at.raw.frame;
-        // SAFETY: a link has just led here. The same holds for the fields below.
-        let code = code_of(unsafe { linked(frame, layout.frame_code) });
-        // SAFETY: as above.
-        let instruction = unsafe { linked(frame, layout.frame_instruction) };
-        if !(code == at.raw.code && instruction == at.raw.instruction) {
-            differs_from = index;
-        }
-        // SAFETY: as above.
-        let previous = unsafe { linked(frame, layout.frame_previous) };
-        let next = index.checked_sub(1).and_then(|next| kept.get(next));
-        let expected = next.map_or(0, |next| next.raw.frame);
-        let ends_loop = next.is_none_or(|next| next.native != at.native);
-        // The frame with which the loop began must be the one that it was.
-        let follows = match ends_loop {
-            false => previous == expected,
-            true if previous == 0 => expected == 0 && at.native == 0,
-            true => {
-                previous == at.native
-                    && is_entry(previous)
-                    && read(previous, layout.frame_previous).unwrap_or(0) == expected
-            }
-        };
-        if !follows {
-            return None;
-        }
-        if index == 0 {
-            return Some((differs_from, total));
-        }
-        index -= 1;
-    }
+    let loops = Entered { previous: layout.frame_previous, owner, owner_of_entry };
+    let links = kept.links().get(..=index)?;
+    // SAFETY: a link has just led to the last of them.
+    let differs_from = unsafe { compare_links(links, &loops, layout.frame_instruction) }?;
+    Some((differs_from, index + 1 + new))
 }
 
 #[cfg(test)]
@@ -357,11 +423,12 @@ mod tests {
                         None => random(2) as usize,
                     };
                     if at < 1990 && runs < 1990 {
-                        stack.push((at, 0x1000 * (1 + random(3)), 0x10 * random(3), runs));
+                        let code = 0x1000 * (1 + random(3));
+                        stack.push((at, code, code + 0x10 * random(3), runs));
                     }
                 }
                 let leaf = stack.last_mut().unwrap();
-                leaf.2 = 0x10 * random(5);
+                leaf.2 = leaf.1 + 0x10 * random(5);
                 interpreter.link(&stack);
                 stayed += update(&mut kept, &interpreter);
                 let walked = interpreter.walked();

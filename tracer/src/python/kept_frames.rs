@@ -16,13 +16,25 @@ pub(crate) struct KeptFrame {
     pub(crate) alone: u32,
 }
 
+/// What of a kept frame is compared for every block: by itself, so that little memory is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Link {
+    /// Where the interpreter keeps it.
+    pub(super) frame: u64,
+    /// The instruction it had reached, as an address.
+    pub(super) instruction: u64,
+    /// As [`KeptFrame::native`].
+    pub(super) native: u64,
+}
+
 const FIRST_CAPACITY: usize = 512;
 const MOST_FRAMES: usize = 1 << 17;
 
 /// The Python frames of a thread's last stack. All zeros is valid and empty.
 ///
-/// One mapping holds two arrays of the same length: the kept frames, root first, and the new ones,
-/// innermost first.
+/// One mapping holds three arrays of the same length: the kept frames, root first, the new ones,
+/// innermost first, and the links of the kept ones.
 #[derive(Debug)]
 pub(crate) struct KeptFrames {
     frames: *mut KeptFrame,
@@ -102,6 +114,22 @@ impl KeptFrames {
         }
         // SAFETY: `len` frames of the first array are written.
         Some(unsafe { &*self.frames.wrapping_add(index) })
+    }
+
+    /// The place of a kept frame's link.
+    #[inline(always)]
+    fn link_place(&self, index: usize) -> *mut Link {
+        self.frames.wrapping_add(self.capacity.wrapping_mul(2)).cast::<Link>().wrapping_add(index)
+    }
+
+    /// The links of the kept frames, root first.
+    #[inline(always)]
+    pub(super) fn links(&self) -> &[Link] {
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: whoever writes a kept frame writes its link.
+        unsafe { core::slice::from_raw_parts(self.link_place(0), self.len) }
     }
 
     /// The place of the new frame that was pushed as `index`th.
@@ -207,6 +235,10 @@ impl KeptFrames {
         }
         // SAFETY: below the capacity of the first array, as just checked.
         unsafe { self.frames.wrapping_add(index).write(KeptFrame { wire, ..new }) };
+        let RawFrame { frame, instruction, .. } = new.raw;
+        let link = Link { frame, instruction, native: new.native };
+        // SAFETY: below the capacity of the third array.
+        unsafe { self.link_place(index).write(link) };
         self.len = index.wrapping_add(1);
     }
 
@@ -222,7 +254,8 @@ impl KeptFrames {
         if capacity > MOST_FRAMES {
             return false;
         }
-        let bytes = |capacity: usize| capacity * 2 * size_of::<KeptFrame>();
+        let each = 2 * size_of::<KeptFrame>() + size_of::<Link>();
+        let bytes = |capacity: usize| capacity * each;
         let Ok(new) = system_call::map_private(bytes(capacity)) else { return false };
         let new = new.cast::<KeptFrame>();
         if self.capacity != 0 {
@@ -231,6 +264,9 @@ impl KeptFrames {
             let (from, to) = (self.new_place(0), new.wrapping_add(capacity));
             // SAFETY: as above; the second array of each begins after `capacity` frames.
             unsafe { core::ptr::copy_nonoverlapping(from, to, self.new_len) };
+            let to = new.wrapping_add(capacity * 2).cast::<Link>();
+            // SAFETY: as above; the third array begins after both others.
+            unsafe { core::ptr::copy_nonoverlapping(self.link_place(0), to, self.len) };
             // SAFETY: the old mapping is this value's own.
             unsafe { system_call::unmap(self.frames.cast(), bytes(self.capacity)) };
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::Host;
 use crate::support::build::repository;
-use crate::support::trace::{Trace, folded, folded_of};
+use crate::support::trace::{Trace, analyze, folded, folded_of};
 
 /// Interpreters to try: those of the path, and those that pyenv keeps.
 fn interpreters() -> Vec<PathBuf> {
@@ -133,6 +133,28 @@ fn kept_python_objects_are_counted_exactly_at_their_line() {
             .env("TFTRACE_PYTHON", "0")
             .trace();
         assert_eq!(folded_of(&plain.path(), &["--domain", "python"]), [], "{name}");
+    }
+}
+
+/// A leak that is gone at the very end is one all the same.
+#[test]
+fn what_python_frees_while_it_shuts_down_counts_as_unfreed() {
+    for python in interpreters() {
+        if !((3, 9)..=(3, 14)).contains(&version(&python)) {
+            continue;
+        }
+        let program = repository().join("tests/programs/kept_until_exit.py");
+        let trace = Host::program(python.clone()).arg(program).trace();
+        trace.assert_host_ends_with(0);
+        let name = python.display();
+        let kept: u64 = trace.traced.stdout.trim().parse().unwrap();
+        let stacks = folded_of(&trace.path(), &["--domain", "python", "--frames", "python"]);
+        let line = "keep (kept_until_exit.py:14)";
+        let found = stacks.iter().filter(|(frames, _)| frames.last().unwrap() == line);
+        let found: u64 = found.map(|(_, bytes)| bytes).sum();
+        assert_eq!(found, kept, "{name}");
+        let report = analyze(&["--no-svg"], &trace.path());
+        assert!(report.contains("unfreed when Python shut down"), "{name}: {report}");
     }
 }
 

@@ -1,12 +1,13 @@
 //! The real thing: TensorFlow under the tracer.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::support::Host;
 use crate::support::build::{must_succeed, repository};
-use crate::support::trace::{Trace, analyze, folded, is_frame};
+use crate::support::trace::{Trace, analyze, folded, folded_of, is_frame};
 
 /// The interpreter of the virtual environment, set up if need be.
 pub(crate) fn python() -> PathBuf {
@@ -99,4 +100,38 @@ fn stacks_are_the_same_by_every_way_of_unwinding() {
     assert!(checked >= 10_000, "{line}");
     assert_eq!(agree("incremental and full agree in"), checked, "{line}");
     assert!(agree("same as backtrace crate in") * 1000 >= checked * 999, "{line}");
+}
+
+/// Python functions keep their names while code objects die and others take their addresses, and
+/// the interpreter shuts down with threads in it. By hand: `serving_soak.py 600`.
+#[test]
+fn a_service_whose_code_comes_and_goes_is_unharmed_and_named_exactly() {
+    let program = repository().join("tests/programs/serving_soak.py");
+    // How often it does what depends on its speed: there is no plain run to compare with.
+    let trace = Host::program(python()).arg(program).arg("15").trace();
+    assert_eq!(trace.traced.code(), 0, "{trace:?}");
+    let expected: BTreeMap<String, u64> = trace
+        .traced
+        .stdout
+        .lines()
+        .map(|line| {
+            let cells: Vec<&str> = line.split(' ').collect();
+            let [name, line, bytes] = cells[..] else { panic!("{line:?}") };
+            (format!("{name} ({name}.py:{line})"), bytes.parse().unwrap())
+        })
+        .collect();
+    assert!(expected.len() > 20, "{expected:?}");
+    let mut found: BTreeMap<String, u64> = BTreeMap::new();
+    for (mut frames, bytes) in
+        folded_of(&trace.path(), &["--domain", "malloc", "--frames", "python"])
+    {
+        let leaf = frames.pop().unwrap();
+        if leaf.starts_with("made_") {
+            *found.entry(leaf).or_default() += bytes;
+        }
+    }
+    assert_eq!(found, expected);
+    let info = analyze(&["info"], &trace.path());
+    assert!(info.contains("unmatched frees: 0") && info.contains("replaced blocks: 0"), "{info}");
+    assert!(info.contains("nothing lost"), "{info}");
 }

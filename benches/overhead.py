@@ -3,8 +3,9 @@
 
     python3 benches/overhead.py [--rounds N] [WORKLOAD ...]
 
-Runs are interleaved (plain, traced, plain, traced, ...), so that a machine that gets slower meanwhile slows both. A
-ratio is traced / plain of one round; the table has the median of the rounds, and the smallest and the largest.
+Each program is also traced without Python's own blocks (TFTRACE_PYTHON=0). Runs are interleaved (plain, traced, traced
+without, plain, ...), so that a machine that gets slower meanwhile slows all. A ratio is traced / plain of one round; the
+table has the median of the rounds, and the smallest and the largest.
 """
 
 import argparse
@@ -22,6 +23,7 @@ WORKLOADS = {
     "import tensorflow": ["-c", "import tensorflow"],
     "examples/serve.py": [str(REPOSITORY / "examples/serve.py")],
 }
+KINDS = {"": {}, ", TFTRACE_PYTHON=0": {"TFTRACE_PYTHON": "0"}}
 
 
 def output_of(*command: str) -> str:
@@ -43,7 +45,7 @@ def run(command: list[str], environment: dict[str, str], place: str) -> tuple[fl
 
 def spread(values: list[float]) -> str:
     """Median, and the range around it."""
-    return f"{statistics.median(values):5.2f} ({min(values):.2f} to {max(values):.2f})"
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def main() -> None:
@@ -61,10 +63,10 @@ def main() -> None:
     commit = output_of("git", "describe", "--always", "--dirty")
     print(f"commit {commit}; TensorFlow {version}, {output_of(python, '--version')}, {platform.platform()}, "
           f"{os.cpu_count()} processors; {options.rounds} rounds")
-    print(f"{'traced / plain':20} {'wall':>22} {'CPU':>22} {'peak RSS':>22} {'plain wall':>11} {'trace':>9}")
+    print(f"{'traced / plain':37} {'wall':>20} {'CPU':>20} {'peak RSS':>20} {'plain wall':>11} {'trace':>9}")
     for name in chosen:
-        ratios: list[tuple[float, ...]] = []
-        walls, sizes = [], []
+        ratios: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in KINDS}
+        walls, sizes = [], {kind: [] for kind in KINDS}
         with tempfile.TemporaryDirectory() as place:
             plain = {key: value for key, value in os.environ.items() if not key.startswith("TFTRACE_")}
             plain.update(SERVE_BUILD=place, TF_CPP_MIN_LOG_LEVEL="2")
@@ -73,14 +75,17 @@ def main() -> None:
             command = [python, *WORKLOADS[name]]
             run(command, plain, place)  # Files that are read for the first time are slower.
             for _ in range(options.rounds):
-                trace.unlink(missing_ok=True)
-                without, with_tracer = run(command, plain, place), run(command, traced, place)
-                ratios.append(tuple(b / a for a, b in zip(without, with_tracer)))
+                without = run(command, plain, place)
                 walls.append(without[0])
-                sizes.append(trace.stat().st_blocks * 512 / 1e6)
-        wall, cpu, rss = zip(*ratios)
-        print(f"{name:20} {spread(list(wall)):>22} {spread(list(cpu)):>22} {spread(list(rss)):>22} "
-              f"{statistics.median(walls):9.2f} s {statistics.median(sizes):6.1f} MB")
+                for kind, settings in KINDS.items():
+                    trace.unlink(missing_ok=True)
+                    with_tracer = run(command, traced | settings, place)
+                    ratios[kind].append(tuple(b / a for a, b in zip(without, with_tracer)))
+                    sizes[kind].append(trace.stat().st_blocks * 512 / 1e6)
+        for kind in KINDS:
+            wall, cpu, rss = (spread(list(values)) for values in zip(*ratios[kind]))
+            print(f"{name + kind:37} {wall:>20} {cpu:>20} {rss:>20} "
+                  f"{statistics.median(walls):9.2f} s {statistics.median(sizes[kind]):6.1f} MB")
 
 
 if __name__ == "__main__":

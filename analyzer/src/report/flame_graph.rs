@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use inferno::flamegraph::{self, Direction, Options};
+use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::numbers;
 use crate::Error;
@@ -21,6 +21,8 @@ pub fn write(
     let mut options = Options::default();
     // Python stacks are hundreds of frames deep: with the root on top, the first screen says something.
     options.direction = Direction::Inverted;
+    // A label begins with the function's name.
+    options.text_truncate_direction = TextTruncateDirection::Right;
     // Equal traces give equal files, and a function has one colour in all of them.
     options.deterministic = true;
     options.title = format!("tftrace: {}", metric.bytes_in_words());

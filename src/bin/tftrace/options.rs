@@ -41,6 +41,10 @@ pub(crate) struct RunOptions {
     /// Which programs to trace that the traced one starts: with `exec`, all that it executes.
     #[arg(long, value_name = "WHICH")]
     pub(crate) children: Option<Children>,
+    /// Do not record Python's own blocks, small objects and all: cheaper, but a leak of Python objects
+    /// is then arenas that nobody can be named for.
+    #[arg(long)]
+    pub(crate) no_python_blocks: bool,
     /// The program, then its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     #[arg(value_name = "PROGRAM")]

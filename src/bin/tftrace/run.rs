@@ -105,6 +105,7 @@ fn environment(library: &Path, options: &RunOptions) -> Vec<(&'static str, OsStr
     set("TFTRACE_DEPTH", options.depth.map(|depth| depth.to_string()).as_deref().map(OsStr::new));
     let children = options.children.map(|Children::Exec| OsStr::new("exec"));
     set("TFTRACE_CHILDREN", children);
+    set("TFTRACE_PYTHON", options.no_python_blocks.then_some(OsStr::new("0")));
     environment
 }
 
@@ -170,11 +171,12 @@ mod tests {
             depth: None,
             log: None,
             children: Some(Children::Exec),
+            no_python_blocks: true,
             command: vec!["x".into()],
         };
         let set = environment(Path::new("/l/libtftrace.so"), &options);
         let names: Vec<_> = set.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["LD_PRELOAD", "TFTRACE_OUTPUT", "TFTRACE_CHILDREN"]);
+        assert_eq!(names, ["LD_PRELOAD", "TFTRACE_OUTPUT", "TFTRACE_CHILDREN", "TFTRACE_PYTHON"]);
         assert!(set[0].1.to_string_lossy().starts_with("/l/libtftrace.so"));
     }
 }

@@ -73,3 +73,27 @@ fn thread_state_is_reached_without_a_call() {
     let flags = flags.map(|entry| entry.d_val(endian)).fold(0, |all, flags| all | flags);
     assert_ne!(flags & u64::from(DF_STATIC_TLS), 0, "DT_FLAGS {flags:#x} without STATIC_TLS");
 }
+
+/// Production machines are older than those on which libraries are built.
+#[test]
+fn no_newer_glibc_than_2_28_is_needed() {
+    let data = std::fs::read(&tools().library).unwrap();
+    let header = Header::parse(&*data).unwrap();
+    let endian = header.endian().unwrap();
+    let sections = header.sections(endian, &*data).unwrap();
+    let (mut needed, strings) = sections.gnu_verneed(endian, &*data).unwrap().unwrap();
+    let strings = sections.strings(endian, &*data, strings).unwrap();
+    let mut versions = Vec::new();
+    while let Some((_, mut of_library)) = needed.next().unwrap() {
+        while let Some(version) = of_library.next().unwrap() {
+            let name = version.name(endian, strings).unwrap();
+            let name = String::from_utf8_lossy(name).into_owned();
+            if let Some(number) = name.strip_prefix("GLIBC_") {
+                let parts: Vec<u32> = number.split('.').map(|part| part.parse().unwrap()).collect();
+                versions.push(parts);
+            }
+        }
+    }
+    assert!(!versions.is_empty());
+    assert!(versions.iter().all(|version| *version <= vec![2, 28]), "{versions:?}");
+}

@@ -54,9 +54,19 @@ fn a_stack_that_fits_is_whole() {
 /// The second library usually lies where the first one lay: a stale rule or name would show.
 #[test]
 fn an_unloaded_library_never_lends_its_name_to_the_next_one() {
+    libraries_that_come_and_go(Host::c("plugs.c"));
+}
+
+/// As with glibc before 2.35.
+#[test]
+fn objects_are_found_without_glibcs_help_too() {
+    libraries_that_come_and_go(Host::c("plugs.c").env("TFTRACE_OBJECTS", "list"));
+}
+
+fn libraries_that_come_and_go(host: Host) {
     let first = compile("plug.c", &["-shared", "-fPIC", "-DENTRY=entry_of_a"]);
     let second = compile("plug.c", &["-shared", "-fPIC", "-DENTRY=entry_of_b", "-DB"]);
-    let trace = Host::c("plugs.c").arg(&first).arg(&second).arg("50").trace();
+    let trace = host.arg(&first).arg(&second).arg("50").trace();
     trace.assert_host_unharmed();
     assert!(trace.traced.stdout.contains("addresses were reused"), "{trace:?}");
     trace.assert_counts(&[(10_001, 50, 0), (10_003, 50, 0)]);

@@ -77,6 +77,7 @@ const KNOWN: u8 = 2;
 static STAGE: AtomicU8 = AtomicU8::new(UNKNOWN);
 static LOADER_START: AtomicUsize = AtomicUsize::new(0);
 static FIND_OBJECT: AtomicUsize = AtomicUsize::new(0);
+static LOADER_DEBUG: AtomicUsize = AtomicUsize::new(0);
 static MALLINFO2: AtomicUsize = AtomicUsize::new(0);
 
 /// Looks everything up once. False while a look-up is under way: `dlsym` itself may allocate.
@@ -91,6 +92,9 @@ pub(crate) fn look_up() -> bool {
             // SAFETY: a constant name.
             let find = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr()) };
             FIND_OBJECT.store(find as usize, Ordering::Relaxed); // As above.
+            // SAFETY: a constant name.
+            let debug = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_r_debug".as_ptr()) };
+            LOADER_DEBUG.store(debug as usize, Ordering::Relaxed); // As above.
             MALLINFO2.store(glibc_mallinfo2(), Ordering::Relaxed); // As above.
             // Release: pairs with the acquire above.
             STAGE.store(KNOWN, Ordering::Release);
@@ -138,7 +142,13 @@ pub(crate) struct FoundObject {
     reserved: [u64; 7],
 }
 
-/// The loaded object at an address. Lock-free and safe in signal handlers, says glibc's manual.
+impl FoundObject {
+    pub(crate) fn new(start: u64, end: u64, link_map: u64, eh_frame_hdr: u64) -> Self {
+        Self { flags: 0, start, end, link_map, eh_frame_hdr, reserved: [0; 7] }
+    }
+}
+
+/// The loaded object at an address, says glibc, if it does. Lock-free and safe in signal handlers, says glibc's manual.
 pub(crate) fn find_object(address: u64) -> Option<FoundObject> {
     type FindObject = unsafe extern "C" fn(u64, *mut FoundObject) -> c_int;
     let find = match FIND_OBJECT.load(Ordering::Relaxed) {
@@ -146,15 +156,24 @@ pub(crate) fn find_object(address: u64) -> Option<FoundObject> {
         // SAFETY: the loader gave this address for the C function of this name and type.
         found => unsafe { transmute::<usize, FindObject>(found) },
     };
-    let mut found =
-        FoundObject { flags: 0, start: 0, end: 0, link_map: 0, eh_frame_hdr: 0, reserved: [0; 7] };
+    let mut found = FoundObject::new(0, 0, 0, 0);
     // SAFETY: `found` is writable and has the size that glibc documents.
     (unsafe { find(address, &raw mut found) } == 0).then_some(found)
 }
 
 /// Whether glibc is new enough to tell which object holds an address.
-pub(crate) fn can_find_objects() -> bool {
+pub(crate) fn glibc_finds_objects() -> bool {
     FIND_OBJECT.load(Ordering::Relaxed) != 0
+}
+
+/// Does as if glibc did not tell.
+pub(crate) fn ignore_glibc() {
+    FIND_OBJECT.store(0, Ordering::Relaxed);
+}
+
+/// Where the loader's `_r_debug` is; 0 if unknown.
+pub(crate) fn loader_debug() -> u64 {
+    LOADER_DEBUG.load(Ordering::Relaxed) as u64
 }
 
 /// Where the dynamic loader begins; 0 if unknown.

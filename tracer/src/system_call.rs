@@ -271,6 +271,17 @@ pub(crate) fn restore_signals(mask: u64) {
     set_mask(&raw const mask, core::ptr::null_mut());
 }
 
+/// Copies memory of this process. `None` if not all of it can be read: it may be gone at any time.
+pub(crate) fn read_memory(address: u64, room: &mut [u8]) -> Option<()> {
+    let to = [room.as_mut_ptr() as usize, room.len()];
+    let from = [address as usize, room.len()];
+    let own = process_id() as usize;
+    let (to_place, from_place) = ((&raw const to) as usize, (&raw const from) as usize);
+    // SAFETY: `room` is writable for its whole length, and the kernel checks what it reads.
+    let copied = unsafe { call(libc::SYS_process_vm_readv, [own, to_place, 1, from_place, 1, 0]) };
+    (copied == Ok(room.len())).then_some(())
+}
+
 fn set_mask(new: *const u64, old: *mut u64) {
     let arguments =
         [libc::SIG_SETMASK as usize, new as usize, old as usize, size_of::<u64>(), 0, 0];

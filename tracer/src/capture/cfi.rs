@@ -6,11 +6,11 @@ use gimli::{
 };
 
 use super::elf_image::ElfImage;
+use super::loader_list::find_object;
 use super::objects::NO_MAPPING;
 use super::rule::{Rule, Step};
 use crate::arch::registers;
 use crate::process::Process;
-use crate::real;
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -21,7 +21,7 @@ pub(super) fn evaluate(process: &Process, address: u64, interrupted: bool) -> Ru
     let unknown = |mapping| Rule { step: Step::Unknown, mapping };
     // A call may be a function's last instruction: its return address is behind the function.
     let place = if interrupted { address } else { address.wrapping_sub(1) };
-    let Some(found) = real::find_object(place) else { return unknown(NO_MAPPING) };
+    let Some(found) = find_object(place) else { return unknown(NO_MAPPING) };
     // SAFETY: see above: the object is on this thread's stack.
     let Some(image) = (unsafe { ElfImage::read(&found) }) else { return unknown(NO_MAPPING) };
     let mapping = process.objects.number_of(process, &found, &image);

@@ -7,6 +7,7 @@ mod cfi;
 pub(crate) mod elf_image;
 pub(crate) mod elf_symbols;
 pub(crate) mod kept_stack;
+pub(crate) mod loader_list;
 pub(crate) mod objects;
 pub(crate) mod rule;
 pub(crate) mod rule_table;
@@ -22,7 +23,6 @@ use tftrace_format::{Frame, StackId, Ticks};
 use crate::arch::EntryRegisters;
 use crate::process::Process;
 use crate::python;
-use crate::real;
 use crate::stack_table::{hash, stack_id};
 use crate::thread::guard::HookEntry;
 use crate::thread::lane::Lane;
@@ -33,7 +33,7 @@ use objects::NO_MAPPING;
 #[inline(always)]
 pub(crate) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Option<StackId> {
     let process = entry.process;
-    if process.settings.slow_unwinder || !real::can_find_objects() {
+    if process.settings.slow_unwinder {
         return slow_unwinder::call_stack(entry, registers);
     }
     let ended_well = unwind::update(entry, registers);

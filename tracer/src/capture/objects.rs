@@ -1,6 +1,7 @@
 //! The loaded objects that were on a stack: numbered at first sight, dead once the loader drops them.
 //!
-//! glibc's `_dl_find_object` says which object an address belongs to, without a lock. An object
+//! glibc's `_dl_find_object` says which object an address belongs to, without a lock; before it
+//! had that, the loader's list does. An object
 //! that is unloaded is noticed when the loader frees its link map, which it does through the
 //! interposed `free`, before anything else can be loaded in its place.
 
@@ -10,6 +11,7 @@ use tftrace_format::record::{Mapping, Record};
 use tftrace_format::{MappingId, Ticks};
 
 use super::elf_image::ElfImage;
+use super::loader_list;
 use crate::arch::EntryRegisters;
 use crate::process::Process;
 use crate::python;
@@ -47,7 +49,7 @@ impl ObjectTable {
     pub(crate) fn new() -> Option<Self> {
         let words = || system_call::map_private(MOST_OBJECTS as usize * size_of::<AtomicU64>());
         let range = |address: u64| {
-            real::find_object(address).map_or((0, 0), |found| (found.start, found.end))
+            loader_list::find_object(address).map_or((0, 0), |found| (found.start, found.end))
         };
         Some(Self {
             link_maps: words().ok()?.cast(),
@@ -178,6 +180,7 @@ pub(crate) fn note_free(entry: &HookEntry, registers: EntryRegisters, address: u
 #[cold]
 fn from_loader(entry: &HookEntry, address: u64) {
     let process = entry.process;
+    loader_list::forget(address);
     if process.objects.find(address).is_some() {
         let now = process.clock.now();
         let unload = || process.objects.unloaded(process, now, address);

@@ -1,4 +1,4 @@
-//! The `backtrace` crate as the unwinder: where glibc is older than 2.35, or where it is asked for.
+//! The `backtrace` crate as the unwinder: the oracle of the self-check, or where it is asked for.
 //!
 //! It takes the loader's lock and some microseconds a frame; the incremental unwinder does neither.
 
@@ -8,7 +8,6 @@ use super::cfi;
 use super::objects::NO_MAPPING;
 use crate::arch::EntryRegisters;
 use crate::process::Process;
-use crate::real;
 use crate::stack_table::stack_id;
 use crate::thread::guard::HookEntry;
 
@@ -60,8 +59,8 @@ pub(super) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Op
 
 fn frame_of(entry: &HookEntry, process: &Process, address: u64) -> Frame {
     let rule = process.rules.find(address).unwrap_or_else(|| {
-        // Only the object is of interest; without glibc's help there is none, and an address is kept.
-        if entry.nested || !real::can_find_objects() {
+        // Only the object is of interest.
+        if entry.nested {
             return super::rule::Rule { step: super::rule::Step::Unknown, mapping: NO_MAPPING };
         }
         let rule = entry.slot.on_own_stack(|| cfi::evaluate(process, address, false));

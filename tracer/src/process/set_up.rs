@@ -18,6 +18,7 @@ use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
 use crate::clock::Clock;
 use crate::python;
+use crate::real;
 use crate::record::foreign::ForeignFrees;
 use crate::spool::Spool;
 use crate::spool::chunk_log::ChunkLog;
@@ -70,6 +71,9 @@ fn begin() -> Option<&'static Process> {
             // The first program said it already.
             if let Some(complaint) = complaint.filter(|_| !own_name) {
                 complaint.say();
+            }
+            if settings.object_list {
+                real::ignore_glibc();
             }
             *kept = Some((settings, own_name));
             (settings, own_name, false)

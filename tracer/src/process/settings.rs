@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) python_blocks: bool,
     /// `TFTRACE_CHECK_UNWIND`: check every so-manyth stack; 0 = none.
     pub(crate) check_unwind: u32,
+    /// `TFTRACE_OBJECTS=list`: find loaded objects as where glibc does not tell.
+    pub(crate) object_list: bool,
     /// `TFTRACE_UNWINDER=backtrace`: use the `backtrace` crate for every stack.
     pub(crate) slow_unwinder: bool,
 }
@@ -55,6 +57,7 @@ pub(crate) fn read() -> Option<Parsed> {
         follow_exec: false,
         python_blocks: true,
         check_unwind: 0,
+        object_list: false,
         slow_unwinder: false,
     };
     let mut complaint = None;
@@ -110,6 +113,8 @@ impl Settings {
                 self.check_unwind =
                     every.ok_or(b" must be a number; no stack is checked".as_slice())?;
             }
+            b"OBJECTS" if value == b"list" => self.object_list = true,
+            b"OBJECTS" => return Err(b" can only be 'list'; it is ignored"),
             b"UNWINDER" if value == b"backtrace" => self.slow_unwinder = true,
             b"UNWINDER" => return Err(b" can only be 'backtrace'; it is ignored"),
             _ => return Err(b" is not a setting of this version; it is ignored"),

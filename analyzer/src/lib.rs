@@ -9,6 +9,7 @@ pub mod commands;
 pub mod error;
 pub mod heap;
 pub mod input;
+pub mod model;
 pub mod progress;
 pub mod python;
 pub mod reconcile;

@@ -1,0 +1,59 @@
+//! The traced process: what it is, where its memory is, what the trace lacks.
+
+use serde::Serialize;
+
+/// What was traced.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its arguments.
+    pub command: Vec<String>,
+    /// The program file.
+    pub executable: String,
+    /// When the trace began, in seconds since 1970.
+    pub started: f64,
+    /// How long was traced.
+    pub seconds: f64,
+    /// The trace file.
+    pub trace: String,
+    /// Its size in bytes.
+    pub trace_bytes: u64,
+    /// Events in it, temporaries that are only counted included.
+    pub events: u64,
+    /// Names and versions known from the trace: Python, TensorFlow, the tracer.
+    pub versions: Vec<(String, String)>,
+}
+
+/// Where the process's anonymous memory is, at the last reading.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Reconciliation {
+    /// When it was read, in seconds since the trace began; `null` if never.
+    pub seconds: Option<f64>,
+    /// What the kernel counts: the whole that is explained.
+    pub rss_anonymous: Option<u64>,
+    /// The part of it that `owners` explain, 0 to 1.
+    pub explained: Option<f64>,
+    /// Largest first. What is not resident can make their sum larger than the whole.
+    pub owners: Vec<Owner>,
+}
+
+/// One owner of memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct Owner {
+    /// In plain words: live blocks of a domain, what an allocator keeps, stacks, the tracer.
+    pub name: String,
+    /// How much.
+    pub bytes: u64,
+}
+
+/// What the trace lacks. Empty lists and zeros: nothing.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Lost {
+    /// Whether anything is missing.
+    pub anything: bool,
+    /// Events that could not be recorded.
+    pub events: u64,
+    /// One plain sentence for each kind of loss or damage.
+    pub notes: Vec<String>,
+}

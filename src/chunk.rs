@@ -7,7 +7,7 @@
 //! The magic is stored last, so a chunk that was being written when the process died does not exist.
 //! Chunks begin at multiples of 8 bytes: after damage the next one is found by its magic and CRC.
 
-use crate::page::{u32_at, u64_at};
+use crate::page::{put, u32_at, u64_at};
 
 /// The first four bytes of a chunk: "TFck".
 pub const CHUNK_MAGIC: u32 = u32::from_le_bytes(*b"TFck");
@@ -64,14 +64,11 @@ impl ChunkHeader {
             (16, &self.serial.to_le_bytes()),
         ];
         for (at, value) in parts {
-            if let Some(target) = bytes.get_mut(at..at.saturating_add(value.len())) {
-                target.copy_from_slice(value);
-            }
+            // They all fit.
+            let _ = put(&mut bytes, at, value);
         }
         let crc = checksum(&bytes, payload).to_le_bytes();
-        if let Some(target) = bytes.get_mut(24..28) {
-            target.copy_from_slice(&crc);
-        }
+        let _ = put(&mut bytes, 24, &crc);
         bytes
     }
 }

@@ -6,7 +6,7 @@
 //! 64 clock kind  65 architecture  66 depth  68 zero  72 command line, executable: length and bytes each
 //! ```
 
-use crate::page::{u32_at, u64_at};
+use crate::page::{put, u32_at, u64_at};
 use crate::varint::{Reader, Writer};
 
 /// The first eight bytes of a trace.
@@ -89,10 +89,10 @@ impl<'a> Header<'a> {
             (66, &self.depth.to_le_bytes()),
         ];
         for (at, value) in parts {
-            fixed.get_mut(at..at.checked_add(value.len())?)?.copy_from_slice(value);
+            put(fixed, at, value)?;
         }
         let crc = crc32fast::hash(room.get(20..len)?).to_le_bytes();
-        room.get_mut(16..20)?.copy_from_slice(&crc);
+        put(room, 16, &crc)?;
         Some(len)
     }
 

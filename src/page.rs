@@ -111,10 +111,15 @@ pub enum PageFault {
     Damaged,
 }
 
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    if let Some(target) = at.checked_add(value.len()).and_then(|end| bytes.get_mut(at..end)) {
-        target.copy_from_slice(value);
+/// Copies a value to its place; `None`, and nothing copied, if it does not fit.
+///
+/// Not `copy_from_slice`, which would bring the tracer's hooks a panic that can never happen.
+pub fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
+    let target = bytes.get_mut(at..at.checked_add(value.len())?)?;
+    for (to, from) in target.iter_mut().zip(value) {
+        *to = *from;
     }
+    Some(())
 }
 
 /// The little-endian number at `at`; zero past the end.

@@ -170,7 +170,7 @@ pub fn compress(plain: &[u8], room: &mut [u8]) -> Option<(Codec, usize)> {
     {
         return Some((Codec::Lz4, len));
     }
-    room.get_mut(..plain.len())?.copy_from_slice(plain);
+    crate::page::put(room, 0, plain)?;
     Some((Codec::Plain, plain.len()))
 }
 

@@ -43,12 +43,8 @@ impl<'a> Writer<'a> {
     /// Appends a length and these bytes.
     pub fn bytes(&mut self, value: &[u8]) {
         self.number(value.len() as u64);
-        let end = self.len.saturating_add(value.len());
-        match self.bytes.get_mut(self.len..end) {
-            Some(target) => {
-                target.copy_from_slice(value);
-                self.len = end;
-            }
+        match crate::page::put(self.bytes, self.len, value) {
+            Some(()) => self.len = self.len.saturating_add(value.len()),
             None => self.overflowed = true,
         }
     }

@@ -113,6 +113,48 @@ unsafe impl GlobalAlloc for OwnMemory {
     }
 }
 
+/// Puts a value into a block of its own; `None` if there is no memory.
+pub(crate) fn place<T>(value: T) -> Option<*mut T> {
+    const { assert!(size_of::<T>() != 0) };
+    // SAFETY: the layout is not empty.
+    let block = unsafe { OwnMemory.alloc(Layout::new::<T>()) }.cast::<T>();
+    if block.is_null() {
+        return None;
+    }
+    // SAFETY: a new block of this layout.
+    unsafe { block.write(value) };
+    Some(block)
+}
+
+/// Takes a value out of its block, and frees that.
+///
+/// # Safety
+/// The block is from [`place`], and nobody uses it any more.
+pub(crate) unsafe fn take<T>(block: *mut T) -> T {
+    // SAFETY: our caller promises it.
+    let value = unsafe { block.read() };
+    // SAFETY: as above; the layout is the one it was made with.
+    unsafe { OwnMemory.dealloc(block.cast(), Layout::new::<T>()) };
+    value
+}
+
+/// Makes sure that a few blocks of every size up to 64 KiB are at hand; false: there is no memory.
+///
+/// For the tracer's own threads, before they call what cannot fail in good order.
+pub(crate) fn make_ready() -> bool {
+    const EACH: usize = 4;
+    (SMALLEST_SHIFT..=LARGEST_SHIFT).all(|shift| {
+        let Ok(layout) = Layout::from_size_align(1 << shift, 16) else { return false };
+        // SAFETY: the layout is not empty.
+        let blocks = [(); EACH].map(|()| unsafe { OwnMemory.alloc(layout) });
+        for block in blocks.into_iter().filter(|block| !block.is_null()) {
+            // SAFETY: allocated just above with this layout.
+            unsafe { OwnMemory.dealloc(block, layout) };
+        }
+        blocks.iter().all(|block| !block.is_null())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

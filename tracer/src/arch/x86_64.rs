@@ -313,11 +313,9 @@ pub(crate) unsafe extern "C" fn call_on_stack(
 
 /// The CFI register numbers of this architecture.
 pub(crate) mod registers {
-    use gimli::{Register, X86_64};
-
-    pub(crate) const SP: Register = X86_64::RSP;
-    pub(crate) const BP: Register = X86_64::RBP;
-    pub(crate) const RETURN_ADDRESS: Register = X86_64::RA;
+    pub(crate) const BP: u64 = 6;
+    pub(crate) const SP: u64 = 7;
+    pub(crate) const RETURN_ADDRESS: u64 = 16;
 }
 
 /// Where the kernel saved registers in a signal frame, in bytes above the frame's stack pointer

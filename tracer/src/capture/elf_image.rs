@@ -146,13 +146,8 @@ impl ElfImage {
         if name.is_empty() {
             return system_call::read_link(c"/proc/self/exe", room).unwrap_or_default();
         }
-        let len = name.len().min(room.len());
-        match (room.get_mut(..len), name.get(..len)) {
-            (Some(target), Some(name)) => {
-                target.copy_from_slice(name);
-                target
-            }
-            _ => &[],
-        }
+        let name = name.get(..room.len()).unwrap_or(name);
+        let _ = tftrace_format::page::put(room, 0, name); // Cut to what fits.
+        room.get(..name.len()).unwrap_or_default()
     }
 }

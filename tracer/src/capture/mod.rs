@@ -4,6 +4,9 @@
 //! from the leaf only until it meets it. The rules come from `.eh_frame`, once per address.
 
 mod cfi;
+#[cfg(test)]
+mod cfi_comparison;
+mod eh_frame;
 pub(crate) mod elf_image;
 pub(crate) mod elf_symbols;
 pub(crate) mod kept_stack;

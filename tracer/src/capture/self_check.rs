@@ -18,8 +18,8 @@ static SEEN: AtomicU32 = AtomicU32::new(0);
 #[cold]
 pub(super) fn every_so_often(entry: &mut HookEntry, registers: EntryRegisters) {
     let process = entry.process;
-    let turn = SEEN.fetch_add(1, Ordering::Relaxed) % process.settings.check_unwind;
-    if turn != 0 || entry.nested {
+    let turn = SEEN.fetch_add(1, Ordering::Relaxed).checked_rem(process.settings.check_unwind);
+    if turn != Some(0) || entry.nested {
         return;
     }
     process.spool.count(Counter::UnwindChecked, 1);

@@ -1,31 +1,57 @@
 //! The thread that rewrites full pages as compressed chunks and gives the pages back.
 
 use crossbeam_channel::Receiver;
-use tftrace_format::Ticks;
 use tftrace_format::chunk::ChunkKind;
+use tftrace_format::event::EVENT_BYTES;
 use tftrace_format::page::{PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind, u64_at};
 use tftrace_format::page_codec::{
     PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, compress, raw_events, write_events, write_totals,
 };
 use tftrace_format::totals::{TOTALS_BYTES, Temporaries};
+use tftrace_format::{Event, Ticks};
 
+use crate::own_memory;
 use crate::process::Process;
 use crate::spool::PageIndex;
 
-/// Runs until the collector is gone, which is never.
-pub(super) fn run(process: &'static Process, pages: &Receiver<PageIndex>) {
-    let mut plain = vec![0; PLAIN_LIMIT];
-    let mut packed = vec![0; PAYLOAD_LIMIT];
+/// Where a page is rewritten: made once, because there may be no memory later.
+struct Room {
+    /// Each with its place in the page, which says who was first where all else is equal.
+    events: Vec<(usize, Event)>,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Room {
+    /// `None` if there is no memory.
+    fn new() -> Option<Self> {
+        let mut room = Self { events: Vec::new(), plain: Vec::new(), packed: Vec::new() };
+        room.events.try_reserve_exact(PAGE_BYTES / EVENT_BYTES).ok()?;
+        for (bytes, len) in [(&mut room.plain, PLAIN_LIMIT), (&mut room.packed, PAYLOAD_LIMIT)] {
+            bytes.try_reserve_exact(len).ok()?;
+            bytes.resize(len, 0);
+        }
+        Some(room)
+    }
+}
+
+/// Runs until the collector is gone, which is never; false if there is no memory to begin with.
+pub(super) fn run(process: &'static Process, pages: &Receiver<PageIndex>) -> bool {
+    let Some(mut room) = Room::new() else { return false };
     for page in pages {
-        if rewrite(process, page, &mut plain, &mut packed).is_some() {
+        // The compression takes a block of this size and aborts where there is none.
+        let ready = own_memory::make_ready();
+        if ready && rewrite(process, page, &mut room).is_some() {
             // SAFETY: the page was handed over, and its entries stand in a chunk now.
             unsafe { process.spool.give_back(page) };
         }
         // What cannot be rewritten stays as it is: it is a part of the trace already.
     }
+    true
 }
 
-fn rewrite(process: &Process, page: PageIndex, plain: &mut [u8], packed: &mut [u8]) -> Option<()> {
+fn rewrite(process: &Process, page: PageIndex, room: &mut Room) -> Option<()> {
+    let Room { events, plain, packed } = room;
     // SAFETY: the page was handed over, so nobody writes to it, and it stays mapped.
     let bytes = unsafe { core::slice::from_raw_parts(process.spool.page(page), PAGE_BYTES) };
     let header = PageHeader::from_wire(bytes).ok()?;
@@ -33,9 +59,11 @@ fn rewrite(process: &Process, page: PageIndex, plain: &mut [u8], packed: &mut [u
     let thread = PageThread { number: header.number, tid: header.tid };
     let (kind, len) = match header.kind {
         PageKind::Events => {
-            let mut events: Vec<_> = raw_events(body).flatten().collect();
-            events.sort_by_key(tftrace_format::Event::order);
-            (ChunkKind::Events, write_events(thread, events.into_iter(), plain)?)
+            events.clear();
+            events.extend(raw_events(body).flatten().enumerate());
+            events.sort_unstable_by_key(|(place, event)| (event.order(), *place));
+            let sorted = events.iter().map(|(_, event)| *event);
+            (ChunkKind::Events, write_events(thread, sorted, plain)?)
         }
         PageKind::Totals => {
             let entries = body.chunks_exact(TOTALS_BYTES);

@@ -11,12 +11,14 @@ use core::ffi::{CStr, c_void};
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
 
+use crossbeam_channel::Receiver;
 use tftrace_format::Ticks;
 use tftrace_format::record::Record;
 
 use crate::process::Process;
+use crate::spool::PageIndex;
 use crate::thread::guard::{self, HookEntry};
-use crate::{real, system_call};
+use crate::{own_memory, real, system_call};
 
 const NOT_STARTED: u8 = 0;
 const STARTED: u8 = 1;
@@ -84,36 +86,24 @@ pub(crate) fn host_has_threads(entry: &mut HookEntry) {
     // SAFETY: as above.
     let before = unsafe { errno.read() };
     // The new threads inherit the blocked signals: none of the host's is ever delivered to them.
-    let started = guard::as_own_thread(|| entry.slot.on_own_stack(|| spawn(process)));
+    let argument = core::ptr::from_ref(process).cast_mut().cast();
+    let started =
+        guard::as_own_thread(|| entry.slot.on_own_stack(|| own_thread(run_collector, argument)));
     // SAFETY: as above.
     unsafe { errno.write(before) };
     if !started {
-        process.drain.store(FAILED, Ordering::Relaxed);
-        process.note(&[b"no thread could be started: the trace will not be compressed"]);
+        failed(process);
     }
 }
 
-fn spawn(process: &'static Process) -> bool {
-    let (sender, receiver) = crossbeam_channel::bounded(64);
-    let compressor =
-        own_thread(process, c"tftrace-write", move || compressor::run(process, &receiver));
-    compressor && own_thread(process, c"tftrace-drain", move || collector::run(process, &sender))
-}
-
-/// What a thread of the tracer's is given to do.
-struct Work {
-    process: &'static Process,
-    name: &'static CStr,
-    work: Box<dyn FnOnce() + Send>,
+fn failed(process: &Process) {
+    process.drain.store(FAILED, Ordering::Relaxed);
+    process.note(&[b"no thread could be started: the trace will not be compressed"]);
 }
 
 /// Starts a thread of the tracer's own. Not by std: what a thread of std's does first would still
 /// be taken for the host's.
-fn own_thread(
-    process: &'static Process,
-    name: &'static CStr,
-    work: impl FnOnce() + Send + 'static,
-) -> bool {
+fn own_thread(run: extern "C" fn(*mut c_void) -> *mut c_void, argument: *mut c_void) -> bool {
     const STACK_BYTES: usize = 256 * 1024;
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: room for attributes.
@@ -125,28 +115,54 @@ fn own_thread(
     let detached = libc::PTHREAD_CREATE_DETACHED;
     // SAFETY: as above.
     unsafe { libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), detached) };
-    let work = Box::into_raw(Box::new(Work { process, name, work: Box::new(work) }));
     let mut thread = 0;
-    // SAFETY: `begin` takes what is passed, and the attributes are initialized.
+    // SAFETY: `run` takes what is passed, and the attributes are initialized.
     let error =
-        unsafe { real::pthread_create()(&raw mut thread, attributes.as_ptr(), begin, work.cast()) };
+        unsafe { real::pthread_create()(&raw mut thread, attributes.as_ptr(), run, argument) };
     // SAFETY: as above.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    if error != 0 {
-        // SAFETY: made just above, and no thread has it.
-        drop(unsafe { Box::from_raw(work) });
-    }
     error == 0
 }
 
-extern "C" fn begin(argument: *mut c_void) -> *mut c_void {
+/// What every thread of the tracer's does first and last.
+fn as_own(process: &Process, name: &CStr, work: impl FnOnce() -> bool) {
     guard::mark_own_thread();
-    // SAFETY: `own_thread` passes its work to this call alone.
-    let work = unsafe { Box::from_raw(argument.cast::<Work>()) };
-    system_call::name_thread(work.name);
-    work.process.own_threads.fetch_add(1, Ordering::Relaxed);
-    (work.work)();
-    work.process.own_threads.fetch_sub(1, Ordering::Relaxed);
+    system_call::name_thread(name);
+    process.own_threads.fetch_add(1, Ordering::Relaxed);
+    // std and the channel allocate a little at their first use, and abort where they cannot.
+    if !own_memory::make_ready() || !work() {
+        failed(process);
+    }
+    process.own_threads.fetch_sub(1, Ordering::Relaxed);
+}
+
+extern "C" fn run_collector(process: *mut c_void) -> *mut c_void {
+    // SAFETY: `host_has_threads` passes the process, which lives for ever.
+    let process: &'static Process = unsafe { &*process.cast_const().cast() };
+    as_own(process, c"tftrace-drain", || {
+        let (sender, pages) = crossbeam_channel::bounded(64);
+        let Some(work) = own_memory::place(Compressing { process, pages }) else { return false };
+        if !own_thread(run_compressor, work.cast()) {
+            // SAFETY: made just above, and no thread has it.
+            drop(unsafe { own_memory::take(work) });
+            return false;
+        }
+        collector::run(process, &sender);
+        true
+    });
+    core::ptr::null_mut()
+}
+
+/// What the compressing thread is given.
+struct Compressing {
+    process: &'static Process,
+    pages: Receiver<PageIndex>,
+}
+
+extern "C" fn run_compressor(work: *mut c_void) -> *mut c_void {
+    // SAFETY: `run_collector` passes this to one thread.
+    let Compressing { process, pages } = unsafe { own_memory::take(work.cast()) };
+    as_own(process, c"tftrace-write", || compressor::run(process, &pages));
     core::ptr::null_mut()
 }
 

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use tftrace_format::LabelId;
+use tftrace_format::page::put;
 
 use crate::system_call;
 
@@ -56,7 +57,7 @@ impl Labels {
                 Ok(_) => {
                     // SAFETY: this thread alone moved the entry to WRITING.
                     let target = unsafe { &mut (*entry).text };
-                    target.get_mut(..text.len())?.copy_from_slice(text);
+                    put(target, 0, text)?;
                     // SAFETY: as above.
                     unsafe { (*entry).len = text.len() as u8 };
                     stage.store(READY, Ordering::Release);

@@ -2,6 +2,8 @@
 
 use core::ffi::CStr;
 
+use tftrace_format::page::put;
+
 const CAPACITY: usize = 4096;
 
 /// A path of at most 4,095 bytes, followed by zeros.
@@ -29,7 +31,7 @@ impl PathBuffer {
         if end >= CAPACITY || part.contains(&0) {
             return None;
         }
-        self.bytes.get_mut(self.len..end)?.copy_from_slice(part);
+        put(&mut self.bytes, self.len, part)?;
         self.len = end;
         Some(())
     }

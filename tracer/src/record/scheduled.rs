@@ -9,9 +9,11 @@
 
 use core::arch::naked_asm;
 use core::ffi::c_void;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::arch::EntryRegisters;
 use crate::capture;
+use crate::own_memory;
 use crate::process::Process;
 use crate::thread::guard;
 
@@ -31,6 +33,8 @@ struct Wrapped {
     original: Function,
     /// The stack that scheduled it, and above it the process that numbered the stack.
     stack: u64,
+    /// How many functions refer to this: one, but for copies for which there was no memory.
+    owners: AtomicUsize,
 }
 
 const GET_TYPE: u32 = 0;
@@ -57,7 +61,9 @@ pub(crate) unsafe fn wrap(function: *mut Function, registers: EntryRegisters) {
         return;
     }
     let stack = (u64::from(entry.process.pid) << 32) | u64::from(stack);
-    let wrapped = Box::into_raw(Box::new(Wrapped { original, stack }));
+    // Without memory it is scheduled as it is.
+    let wrapped = Wrapped { original, stack, owners: AtomicUsize::new(1) };
+    let Some(wrapped) = own_memory::place(wrapped) else { return };
     let wrapping = Function {
         captures: [wrapped as usize, 0],
         manager: Some(manage),
@@ -108,35 +114,43 @@ unsafe extern "C" fn manage(to: *mut usize, from: *const usize, operation: u32) 
     // SAFETY: libstdc++ passes the captures of a function that `wrap` made.
     let wrapped = unsafe { place.read() } as *mut Wrapped;
     // SAFETY: they refer to a value that lives until the function is destroyed.
-    let original = unsafe { (*wrapped).original };
+    let Wrapped { original, stack, owners } = unsafe { &*wrapped };
     let Some(manager) = original.manager else { return false };
     match operation {
         CLONE => {
-            // SAFETY: as above.
-            let stack = unsafe { (*wrapped).stack };
-            let mut copy = Wrapped { original, stack };
-            // SAFETY: the original's own manager copies its captures into the copy's.
-            unsafe {
-                manager(copy.original.captures.as_mut_ptr(), original.captures.as_ptr(), CLONE)
+            let copy = Wrapped { original: *original, stack: *stack, owners: AtomicUsize::new(1) };
+            let copy = match own_memory::place(copy) {
+                Some(copy) => {
+                    // SAFETY: nobody else knows the copy yet.
+                    let captures = unsafe { (*copy).original.captures.as_mut_ptr() };
+                    // SAFETY: the original's own manager copies its captures into the copy's.
+                    unsafe { manager(captures, original.captures.as_ptr(), CLONE) };
+                    copy
+                }
+                None => {
+                    owners.fetch_add(1, Ordering::Relaxed); // Whoever copies keeps it alive.
+                    wrapped
+                }
             };
-            let copy = Box::into_raw(Box::new(copy));
             // SAFETY: two words for captures, says libstdc++.
             unsafe { to.write(copy as usize) };
             false
         }
         DESTROY => {
-            // SAFETY: made by `wrap` or by a clone, and destroyed once.
-            let mut wrapped = unsafe { Box::from_raw(wrapped) };
-            let captures = wrapped.original.captures.as_mut_ptr();
+            // Acquire and release: the last one sees what the others did with it.
+            if owners.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return false;
+            }
+            // SAFETY: made by `wrap` or by a clone, and this was the last that refers to it.
+            let mut original = unsafe { own_memory::take(wrapped) }.original;
+            let captures = original.captures.as_mut_ptr();
             // SAFETY: the original's own manager destroys its captures.
             unsafe { manager(captures, captures, DESTROY) }
         }
         // The type, or a pointer to the captured object: what the original says.
         GET_TYPE.. => {
-            // SAFETY: as above.
-            let captures = unsafe { &raw const (*wrapped).original.captures };
-            // SAFETY: as above.
-            unsafe { manager(to, captures.cast(), operation) }
+            // SAFETY: the original's own manager looks at its captures.
+            unsafe { manager(to, original.captures.as_ptr(), operation) }
         }
     }
 }

@@ -9,6 +9,7 @@ mod launcher;
 mod library;
 mod malformed;
 mod mappings;
+mod panics;
 mod process;
 mod python;
 mod stacks;

@@ -151,6 +151,11 @@ impl TraceBuilder {
         self.record(&Record::ShutDown { time, begins })
     }
 
+    /// Adds that recording was switched on or off.
+    pub fn recording(&mut self, time: Ticks, on: bool) -> &mut Self {
+        self.record(&Record::Recording { time, on })
+    }
+
     /// Sets a counter. [`Counter::PagesTaken`] is counted by [`TraceBuilder::build`].
     pub fn counter(&mut self, counter: Counter, value: u64) -> &mut Self {
         self.counters.insert(counter, value);

@@ -13,6 +13,7 @@
 pub mod builder;
 pub mod check;
 pub mod chunk;
+pub mod control;
 pub mod counters;
 #[cfg(all(test, feature = "reader"))]
 mod doc_examples;

@@ -136,6 +136,13 @@ pub enum Record<'a> {
         /// Whether it shuts down.
         begins: bool,
     },
+    /// Recording began or ended by request. Without any, everything was recorded.
+    Recording {
+        /// When.
+        time: Ticks,
+        /// Whether it began: what was live before may have been freed unseen. Else it ended.
+        on: bool,
+    },
     /// The tracer's own notes: what it could not do.
     Note {
         /// One line.
@@ -194,6 +201,11 @@ impl<'a> Record<'a> {
                 out.number(time.0);
                 out.byte(u8::from(*begins));
             }
+            Record::Recording { time, on } => {
+                out.byte(9);
+                out.number(time.0);
+                out.byte(u8::from(*on));
+            }
             Record::Note { text } => {
                 out.byte(5);
                 out.bytes(text);
@@ -240,6 +252,7 @@ impl<'a> Record<'a> {
                 data_type: u32::try_from(input.number()?).ok()?,
             },
             8 => Record::ShutDown { time: Ticks(input.number()?), begins: input.byte()? != 0 },
+            9 => Record::Recording { time: Ticks(input.number()?), on: input.byte()? != 0 },
             _ => return None,
         })
     }
@@ -311,6 +324,7 @@ mod tests {
             Record::Label { id: LabelId(1), text: b"request" },
             Record::Note { text: b"hello" },
             Record::ShutDown { time: Ticks(1 << 40), begins: true },
+            Record::Recording { time: Ticks(1 << 41), on: true },
             Record::Op { id: OpId(3), name: b"mm", region: b"output", data_type: 1 },
             Record::Code(Code {
                 id: CodeId(7),

@@ -96,6 +96,7 @@ pub struct Trace<'a> {
     labels: HashMap<LabelId, String>,
     readings: Vec<MemoryReading>,
     shut_downs: Vec<(Ticks, bool)>,
+    recordings: Vec<(Ticks, bool)>,
     notes: Vec<String>,
     counters: Counters,
     damage: Vec<Damage>,
@@ -185,6 +186,11 @@ impl<'a> Trace<'a> {
     pub fn shut_down(&self) -> Option<Ticks> {
         let last = self.shut_downs.iter().max();
         last.filter(|(_, begins)| *begins).map(|(time, _)| *time)
+    }
+
+    /// When recording was switched on (true) or off, by time. Empty: it was never off.
+    pub fn recordings(&self) -> &[(Ticks, bool)] {
+        &self.recordings
     }
 
     /// What the tracer said about itself.

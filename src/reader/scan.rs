@@ -106,6 +106,7 @@ impl<'a> Scan<'a> {
             labels: HashMap::new(),
             readings: Vec::new(),
             shut_downs: Vec::new(),
+            recordings: Vec::new(),
             notes: Vec::new(),
             counters: Counters::default(),
             damage: Vec::new(),
@@ -314,6 +315,7 @@ impl<'a> Scan<'a> {
                 self.trace.ops.insert(id, op);
             }
             Some(Record::ShutDown { time, begins }) => self.trace.shut_downs.push((time, begins)),
+            Some(Record::Recording { time, on }) => self.trace.recordings.push((time, on)),
             Some(Record::Note { text: note }) => self.trace.notes.push(text(note)),
             None => return false,
         }
@@ -321,6 +323,7 @@ impl<'a> Scan<'a> {
     }
 
     fn finish(mut self) -> Trace<'a> {
+        self.trace.recordings.sort_unstable();
         for (header, offset) in std::mem::take(&mut self.raw) {
             if self.drained.contains(&header.serial) {
                 continue;

@@ -5,6 +5,7 @@ mod support;
 
 mod boot;
 mod calls;
+mod control;
 mod launcher;
 mod library;
 mod malformed;

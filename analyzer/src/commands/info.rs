@@ -13,7 +13,7 @@ use crate::cli::Metric;
 use crate::heap::{HOST, Replay, measure};
 use crate::report::numbers::{bytes, count, counted, duration, plain, share};
 use crate::report::text::{events, reconciled, seconds};
-use crate::report::wholeness;
+use crate::report::{recording, wholeness};
 
 /// Writes one line per fact: `NAME: VALUE`. The file says of itself that it has `version`.
 pub fn write(trace: &Trace<'_>, version: u32, out: &mut dyn Write) -> Result<(), Error> {
@@ -43,6 +43,9 @@ pub fn write(trace: &Trace<'_>, version: u32, out: &mut dyn Write) -> Result<(),
     for (label, times) in &replay.marks {
         let name = trace.label(*label).map_or_else(|| format!("[mark {}]", label.0), plain);
         writeln!(out, "mark: {name}: {}", counted(*times, "time"))?;
+    }
+    if let Some(line) = recording::line(trace) {
+        writeln!(out, "{line}")?;
     }
     readings(trace, out)?;
     writeln!(out, "{}", reconciled(replay.at_reading.as_ref()))?;

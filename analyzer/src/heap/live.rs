@@ -53,12 +53,26 @@ pub struct LiveHeap {
     malloc: Level,
     malloc_chunk_bytes: u64,
     anomalies: Anomalies,
+    /// Whether blocks may be live that are not known.
+    is_partial: bool,
 }
 
 impl LiveHeap {
     /// An empty heap, of a trace with these purposes.
     pub fn new(purposes: Purposes) -> Self {
         Self { purposes, ..Self::default() }
+    }
+
+    /// Forgets what is live: recording begins, and what happened before was not seen to its end.
+    pub fn begin_anew(&mut self) {
+        let old = std::mem::take(self);
+        *self = Self {
+            purposes: old.purposes,
+            peaks: old.peaks,
+            anomalies: old.anomalies,
+            is_partial: true,
+            ..Self::default()
+        };
     }
 
     /// Applies the next event.
@@ -118,7 +132,8 @@ impl LiveHeap {
     fn freed(&mut self, domain: Domain, address: u64) -> Change {
         let Some(block) = self.blocks[domain as usize].remove(&address) else {
             // Python's blocks are seen from the moment on that the interpreter is.
-            self.anomalies.unmatched_frees += u64::from(domain != Domain::Python);
+            let is_known = domain != Domain::Python && !self.is_partial;
+            self.anomalies.unmatched_frees += u64::from(is_known);
             return Change::Nothing;
         };
         self.forget(domain, block);
@@ -139,7 +154,7 @@ impl LiveHeap {
 
     fn range_freed(&mut self, start: u64, end: u64) -> Change {
         if self.ranges.remove(start, end) == 0 {
-            self.anomalies.unmatched_frees += 1;
+            self.anomalies.unmatched_frees += u64::from(!self.is_partial);
         }
         self.levels[Domain::Mmap as usize] = self.ranges.anonymous();
         Change::Nothing

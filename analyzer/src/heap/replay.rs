@@ -112,7 +112,10 @@ pub fn replay(
 ) -> Replay {
     let reading = trace.readings().iter().rfind(|reading| reading.malloc_known);
     let mut pending = reading.map(|reading| (Ticks(reading.time), reading.malloc_in_use));
+    // Blocks that were not recorded are in the allocator's figure.
+    pending.take_if(|_| !trace.recordings().is_empty());
     let mut shut_down = trace.shut_down();
+    let mut beginnings = trace.recordings().iter().filter(|(_, on)| *on).peekable();
     let mut events = trace.events();
     let pages = events.pages_left() as u64;
     let progress = Progress::begin("reading events", pages);
@@ -122,6 +125,9 @@ pub fn replay(
         let Some((_, event)) = events.next() else { break };
         if let Some((_, in_use)) = pending.take_if(|(time, _)| event.time() > *time) {
             replay.look_at(in_use);
+        }
+        while beginnings.next_if(|(time, _)| event.time() > *time).is_some() {
+            replay.heap.begin_anew();
         }
         if shut_down.take_if(|time| event.time() > *time).is_some() {
             replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
@@ -197,6 +203,21 @@ mod tests {
         let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
         let expected = AtReading { bytes: 100, chunk_bytes: 112, malloc_in_use: 112 };
         assert_eq!(end.at_reading, Some(expected));
+    }
+
+    #[test]
+    fn what_was_live_before_recording_began_again_is_not_counted() {
+        let mut builder = TraceBuilder::new();
+        builder.event(0, allocated(10, 16, 100)).event(0, allocated(30, 256, 1000));
+        builder.event(0, freed(31, 16));
+        builder.recording(Ticks(15), false).recording(Ticks(20), true);
+        builder.reading(MemoryReading { time: 40, malloc_known: true, ..Default::default() });
+        let bytes = builder.build(Packing::Raw);
+        let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+        assert_eq!(end.heap.level(Domain::Malloc).bytes, 1000);
+        assert_eq!(end.heap.anomalies(), Default::default());
+        assert_eq!(end.peak.bytes, 1000);
+        assert_eq!(end.at_reading, None);
     }
 
     #[test]

@@ -5,5 +5,6 @@ pub mod call_stack;
 mod entries;
 pub mod flame_graph;
 pub mod numbers;
+pub mod recording;
 pub mod text;
 pub mod wholeness;

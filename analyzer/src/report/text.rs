@@ -94,7 +94,11 @@ impl Report<'_> {
         writeln!(out, "process:    {BOLD}{}{BOLD:#}", plain(&trace.command_line()))?;
         writeln!(out, "            pid {}, executable {}", header.pid, plain(&executable))?;
         writeln!(out, "duration:   {}", duration(seconds(trace, &self.measured.replay)))?;
-        writeln!(out, "events:     {}", events(self.measured))
+        writeln!(out, "events:     {}", events(self.measured))?;
+        match super::recording::line(trace) {
+            Some(line) => writeln!(out, "{line}"),
+            None => Ok(()),
+        }
     }
 
     fn memory(&self, out: &mut dyn Write) -> io::Result<()> {

@@ -1,8 +1,9 @@
-//! `tftrace`: starts a program under the tracer.
+//! `tftrace`: starts a program under the tracer, and switches recording on and off while it runs.
 //!
 //! Says in one line why a program cannot be traced. Never reads a trace: `tftrace-analyze` does.
 #![forbid(unsafe_code)]
 
+mod control;
 mod elf_check;
 mod library;
 mod options;
@@ -28,10 +29,11 @@ fn main() -> ExitCode {
 }
 
 fn start(options: Options) -> Result<u8, run::LaunchError> {
-    let library = library::beside_this_program()?;
     match options.action {
-        Some(Action::Run(options)) => run::run(&library, &options),
+        Some(Action::Run(options)) => run::run(&library::beside_this_program()?, &options),
+        Some(Action::Ctl { pid, action }) => Ok(control::run(pid, action)?),
         None => {
+            let library = library::beside_this_program()?;
             let line = [library.as_os_str().as_bytes(), b"\n"].concat();
             // A reader that has gone away has got what it wanted.
             let _ = std::io::stdout().write_all(&line);

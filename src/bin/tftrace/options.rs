@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Starts a program under the tftrace allocation tracer.
+/// Starts a program under the tftrace allocation tracer, and controls one that runs.
 #[derive(Debug, Parser)]
 #[command(name = "tftrace", version, arg_required_else_help = true)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -24,6 +24,45 @@ pub(crate) enum Action {
     /// Ends with the program's exit status, or with 128 + n if signal n ended it. 127: there is no such
     /// program; 126: it cannot be run, or cannot be traced; 125: tftrace itself is not set up.
     Run(RunOptions),
+    /// Switch the recording of a running process on or off, or look at its trace.
+    ///
+    /// The process must run under the tracer, and its trace file must be yours to write. It is sent no
+    /// signal. A process that is started with `TFTRACE_START=off`, or `tftrace run --start off`, records
+    /// nothing, at next to no cost, until it is told to.
+    #[command(after_help = "\
+Examples:
+  tftrace run --start off -- python serve.py &
+  tftrace ctl $! start     # once the service is warm
+  tftrace ctl $! stop      # some thousand requests later
+  tftrace-analyze trace.bin")]
+    Ctl {
+        /// The process id.
+        pid: u32,
+        /// What to do.
+        action: ControlAction,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ControlAction {
+    /// Record from now on. What is live already is not known and not counted.
+    Start,
+    /// Record nothing from now on.
+    Stop,
+    /// Wait until the trace is on the disk. Not needed to analyze it, nor against the end of the
+    /// process: only against a crash of the machine.
+    Flush,
+    /// Say whether it records, into which file, and what was lost.
+    Status,
+}
+
+/// Whether to record from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Start {
+    /// Record at once.
+    On,
+    /// Wait for `tftrace ctl PID start`.
+    Off,
 }
 
 /// What `tftrace run` can be told.
@@ -45,6 +84,9 @@ pub(crate) struct RunOptions {
     /// is then arenas that nobody can be named for.
     #[arg(long)]
     pub(crate) no_python_blocks: bool,
+    /// Whether to record from the beginning; off: wait for `tftrace ctl PID start` [default: on].
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) start: Option<Start>,
     /// The program, then its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     #[arg(value_name = "PROGRAM")]

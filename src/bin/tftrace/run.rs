@@ -11,9 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use crate::control::ControlError;
 use crate::elf_check::{self, Untraceable};
 use crate::library::LibraryError;
-use crate::options::{Children, RunOptions};
+use crate::options::{Children, RunOptions, Start};
 use crate::program::{self, NoProgram};
 
 /// What stands in for PATH where there is none, as in the C library.
@@ -44,6 +45,9 @@ pub(crate) enum LaunchError {
         /// What the kernel says.
         error: io::Error,
     },
+    /// Another process cannot be controlled.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Signals or the end of the program cannot be waited for.
     #[error("cannot wait for the program: {0}")]
     Wait(io::Error),
@@ -58,6 +62,7 @@ impl LaunchError {
             | LaunchError::Untraceable { .. }
             | LaunchError::Refused { .. } => 126,
             LaunchError::Library(_) | LaunchError::Wait(_) => 125,
+            LaunchError::Control(_) => 1,
         }
     }
 }
@@ -106,6 +111,11 @@ fn environment(library: &Path, options: &RunOptions) -> Vec<(&'static str, OsStr
     let children = options.children.map(|Children::Exec| OsStr::new("exec"));
     set("TFTRACE_CHILDREN", children);
     set("TFTRACE_PYTHON", options.no_python_blocks.then_some(OsStr::new("0")));
+    let start = options.start.map(|start| match start {
+        Start::On => OsStr::new("on"),
+        Start::Off => OsStr::new("off"),
+    });
+    set("TFTRACE_START", start);
     environment
 }
 
@@ -172,6 +182,7 @@ mod tests {
             log: None,
             children: Some(Children::Exec),
             no_python_blocks: true,
+            start: None,
             command: vec!["x".into()],
         };
         let set = environment(Path::new("/l/libtftrace.so"), &options);

@@ -7,6 +7,7 @@ pub(crate) mod path;
 pub(crate) mod proc_file;
 mod set_up;
 pub(crate) mod settings;
+pub(crate) mod switch;
 
 use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
@@ -33,6 +34,7 @@ pub(crate) struct Process {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) spool: Spool,
+    pub(crate) switch: switch::Switch,
     pub(crate) log: ChunkLog,
     pub(crate) stacks: StackTable,
     pub(crate) rules: RuleTable,

@@ -12,6 +12,7 @@ use tftrace_format::page::PAGE_BYTES;
 use super::path::{PathBuffer, output_path};
 use super::proc_file::{ProcFile, lines, map_range};
 use super::settings::{self, Parsed, Settings};
+use super::switch::{self, Switch};
 use super::{Process, descent, notice};
 use crate::arch;
 use crate::capture::objects::ObjectTable;
@@ -72,6 +73,9 @@ fn begin() -> Option<&'static Process> {
             if let Some(complaint) = complaint.filter(|_| !own_name) {
                 complaint.say();
             }
+            if settings.start_paused {
+                switch::begin_paused();
+            }
             if settings.object_list {
                 real::ignore_glibc();
             }
@@ -127,6 +131,7 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             pid,
             settings,
             clock,
+            switch: Switch::new(&file),
             spool: Spool::new(file, 2)?,
             log: ChunkLog::default(),
             stacks: StackTable::new()?,
@@ -152,7 +157,9 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
     // SAFETY: a private mapping that is large and aligned enough, and stays for ever.
     unsafe { place.write(process) };
     // SAFETY: written just above.
-    Ok(unsafe { &*place })
+    let process = unsafe { &*place };
+    switch::note_pause(process);
+    Ok(process)
 }
 
 fn write_header(

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) follow_exec: bool,
     /// `TFTRACE_PYTHON`: record Python's own blocks.
     pub(crate) python_blocks: bool,
+    /// `TFTRACE_START=off`: record nothing before `tftrace ctl` says so.
+    pub(crate) start_paused: bool,
     /// `TFTRACE_CHECK_UNWIND`: check every so-manyth stack; 0 = none.
     pub(crate) check_unwind: u32,
     /// `TFTRACE_OBJECTS=list`: find loaded objects as where glibc does not tell.
@@ -56,6 +58,7 @@ pub(crate) fn read() -> Option<Parsed> {
         depth: 1024,
         follow_exec: false,
         python_blocks: true,
+        start_paused: false,
         check_unwind: 0,
         object_list: false,
         slow_unwinder: false,
@@ -108,6 +111,9 @@ impl Settings {
             b"PYTHON" if value == b"0" => self.python_blocks = false,
             b"PYTHON" if value == b"1" => self.python_blocks = true,
             b"PYTHON" => return Err(b" can only be 0 or 1; it is ignored"),
+            b"START" if value == b"off" => self.start_paused = true,
+            b"START" if value == b"on" => self.start_paused = false,
+            b"START" => return Err(b" can only be on or off; it is ignored"),
             b"CHECK_UNWIND" => {
                 let every = number(value).and_then(|every| u32::try_from(every).ok());
                 self.check_unwind =

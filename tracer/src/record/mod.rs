@@ -11,6 +11,7 @@ use tftrace_format::{Domain, Event, Frame, LabelId, Ticks};
 use crate::arch::EntryRegisters;
 use crate::capture;
 use crate::drain;
+use crate::process::switch::Switch;
 use crate::tensorflow::{Annotation, op_table};
 use crate::thread::guard::{self, HookEntry};
 
@@ -19,6 +20,13 @@ use crate::thread::guard::{self, HookEntry};
 fn thread(entry: &HookEntry) -> (u32, u32) {
     let number = entry.slot.number.load(Ordering::Relaxed); // This thread's own.
     (number, entry.slot.tid.load(Ordering::Relaxed))
+}
+
+/// Enters the tracer, if events are recorded just now.
+#[inline(always)]
+fn enter_recording(sp: u64) -> Option<HookEntry> {
+    let mut entry = guard::enter(sp)?;
+    Switch::is_on(&mut entry).then_some(entry)
 }
 
 #[inline(always)]
@@ -30,7 +38,7 @@ fn append(entry: &mut HookEntry, event: &Event) {
 /// A block came to life. To be called after the real call.
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, domain: Domain, address: u64, size: u64) {
-    if let Some(mut entry) = guard::enter(registers.sp) {
+    if let Some(mut entry) = enter_recording(registers.sp) {
         let time = append_allocated(&mut entry, registers, domain, address, size, false);
         drain::after_allocation(&mut entry, time);
     }
@@ -86,7 +94,7 @@ pub(crate) fn tensor_allocated(
     size: u64,
     op: Option<&Annotation>,
 ) {
-    let Some(mut entry) = guard::enter(registers.sp) else { return };
+    let Some(mut entry) = enter_recording(registers.sp) else { return };
     let stack = capture::call_stack(&mut entry, registers);
     let time = entry.process.clock.now();
     let inside = entry.slot.inside.load(Ordering::Relaxed); // This thread's own.
@@ -114,7 +122,11 @@ pub(crate) fn tensor_allocated(
 #[inline(always)]
 pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
     if let Some(mut entry) = guard::enter(registers.sp) {
+        // Objects are unloaded while nothing is recorded, too.
         capture::objects::note_free(&entry, registers, address);
+        if !Switch::is_on(&mut entry) {
+            return;
+        }
         python_blocks::note_freed(entry.slot, address);
         let time = entry.process.clock.now();
         let (process, thread) = (entry.process, thread(&entry));
@@ -129,7 +141,7 @@ pub(crate) struct Begun(Option<Ticks>);
 /// A block may be about to die (`realloc`). To be called before the real call.
 #[inline(always)]
 pub(crate) fn reallocating(registers: EntryRegisters, domain: Domain, address: u64) -> Begun {
-    Begun(guard::enter(registers.sp).map(|mut entry| {
+    Begun(enter_recording(registers.sp).map(|mut entry| {
         let (process, time) = (entry.process, entry.process.clock.now());
         entry.lane().announce_free(process, domain, address, time);
         time
@@ -145,7 +157,7 @@ pub(crate) fn reallocated(
     old: u64,
     new: Option<(u64, u64)>,
 ) {
-    let Some(mut entry) = guard::enter(registers.sp) else { return };
+    let Some(mut entry) = enter_recording(registers.sp) else { return };
     if let Begun(Some(time)) = begun {
         let (process, thread) = (entry.process, thread(&entry));
         python_blocks::note_freed(entry.slot, old);
@@ -159,14 +171,14 @@ pub(crate) fn reallocated(
 /// A call on a range may be about to succeed (`munmap`, `mremap`). To be called before it.
 #[inline(always)]
 pub(crate) fn range_call(registers: EntryRegisters) -> Begun {
-    Begun(guard::enter(registers.sp).map(|entry| entry.process.clock.now()))
+    Begun(enter_recording(registers.sp).map(|entry| entry.process.clock.now()))
 }
 
 /// A range died when the call was begun.
 #[inline(always)]
 pub(crate) fn range_freed(registers: EntryRegisters, begun: Begun, address: u64, size: u64) {
     if let Begun(Some(time)) = begun
-        && let Some(mut entry) = guard::enter(registers.sp)
+        && let Some(mut entry) = enter_recording(registers.sp)
     {
         append(&mut entry, &Event::RangeFreed { time, domain: Domain::Mmap, address, size });
     }
@@ -175,13 +187,16 @@ pub(crate) fn range_freed(registers: EntryRegisters, begun: Begun, address: u64,
 /// A range came to life. To be called after the real call.
 #[inline(always)]
 pub(crate) fn range_mapped(registers: EntryRegisters, address: u64, size: u64, file_backed: bool) {
-    if let Some(mut entry) = guard::enter(registers.sp) {
+    if let Some(mut entry) = enter_recording(registers.sp) {
         append_allocated(&mut entry, registers, Domain::Mmap, address, size, file_backed);
     }
 }
 
 /// The program marked a point in time.
 pub(crate) fn marked(entry: &mut HookEntry, label: LabelId) {
+    if !Switch::is_on(entry) {
+        return;
+    }
     let time = entry.process.clock.now();
     append(entry, &Event::Marked { time, label });
 }

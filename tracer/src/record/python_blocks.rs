@@ -10,6 +10,7 @@ use tftrace_format::{Domain, Event, Ticks};
 use super::{append, thread};
 use crate::arch::EntryRegisters;
 use crate::capture;
+use crate::process::switch::Switch;
 use crate::python;
 use crate::thread::guard::{self, HookEntry};
 use crate::thread::slot::ThreadSlot;
@@ -58,6 +59,7 @@ pub(crate) fn end(sp: u64, call: Call) {
 pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, size: u64) {
     if let Some((mut entry, _)) = enter(registers.sp, call)
         && address != 0
+        && Switch::is_on(&mut entry)
     {
         append_allocated(&mut entry, registers, address, size);
     }
@@ -68,6 +70,7 @@ pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, siz
 pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
     if let Some((mut entry, begun)) = enter(registers.sp, call)
         && address != 0
+        && Switch::is_on(&mut entry)
     {
         python::watch(&mut entry, begun);
         append_freed(&mut entry, begun, address);
@@ -77,7 +80,9 @@ pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
 /// A block took the place of another, if there was one.
 #[inline(always)]
 pub(crate) fn reallocated(registers: EntryRegisters, call: Call, old: u64, new: u64, size: u64) {
-    if let Some((mut entry, begun)) = enter(registers.sp, call) {
+    if let Some((mut entry, begun)) = enter(registers.sp, call)
+        && Switch::is_on(&mut entry)
+    {
         if old != 0 {
             append_freed(&mut entry, begun, old);
         }

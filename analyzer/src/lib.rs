@@ -16,5 +16,7 @@ pub mod reconcile;
 pub mod report;
 pub mod stack;
 pub mod symbol;
+pub mod time_line;
+pub mod verdict;
 
 pub use error::Error;

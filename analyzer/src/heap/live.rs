@@ -1,11 +1,11 @@
 //! What is live: applies events, one after the other, to the blocks and ranges of every domain.
 
 use rustc_hash::FxHashMap;
-use tftrace_format::{Domain, Event, StackId, range_end};
+use tftrace_format::{Domain, Event, StackId, Ticks, range_end};
 
 use super::purpose::{Purpose, Purposes};
 use super::ranges::{Range, RangeKind, RangeMap};
-use super::totals::{Level, StackTotals};
+use super::totals::{Level, StackTotals, TotalsKey};
 use crate::reconcile::chunk_bytes;
 
 /// A live block, without its address.
@@ -15,6 +15,8 @@ pub struct Block {
     pub size: u64,
     /// Who asked.
     pub stack: Option<StackId>,
+    /// When.
+    pub born: Ticks,
 }
 
 /// What an event did.
@@ -38,7 +40,7 @@ pub struct Anomalies {
 }
 
 /// The live blocks and ranges of all domains.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LiveHeap {
     purposes: Purposes,
     /// By the domain whose functions allocated them.
@@ -78,21 +80,19 @@ impl LiveHeap {
     /// Applies the next event.
     pub fn apply(&mut self, event: &Event) -> Change {
         match *event {
-            Event::Allocated {
-                domain: Domain::Mmap, address, size, stack, file_backed, ..
-            } => {
+            Event::Allocated { domain: Domain::Mmap, address, size, stack, file_backed, time } => {
                 let end = range_end(address, size);
                 let kind = match self.purposes.get(Domain::Mmap, stack) {
                     _ if file_backed => RangeKind::File,
                     Purpose::Pool(domain) => RangeKind::Pool(domain),
                     Purpose::Use(_) => RangeKind::Anonymous,
                 };
-                self.ranges.insert(address, Range { end, stack, kind });
+                self.ranges.insert(address, Range { end, stack, kind, born: time });
                 self.set_level(Domain::Mmap, self.ranges.anonymous());
                 Change::Allocated
             }
-            Event::Allocated { domain, address, size, stack, .. } => {
-                self.allocated(domain, address, Block { size, stack });
+            Event::Allocated { domain, address, size, stack, time, .. } => {
+                self.allocated(domain, address, Block { size, stack, born: time });
                 Change::Allocated
             }
             Event::Freed { domain: Domain::Mmap, address, .. } => {
@@ -212,27 +212,41 @@ impl LiveHeap {
         self.anomalies
     }
 
+    /// Shows every live block, and every range of memory, pools and files left out: whose it is, its
+    /// stack, its bytes, and when it was allocated.
+    pub fn each_live(&self, mut show: impl FnMut(TotalsKey, u64, Ticks)) {
+        for domain in Domain::ALL {
+            for block in self.blocks[domain as usize].values() {
+                if let Purpose::Use(of) = self.purposes.get(domain, block.stack) {
+                    show((of, block.stack), block.size, block.born);
+                }
+            }
+        }
+        for (start, range) in self.memory_ranges() {
+            show((Domain::Mmap, range.stack), range.end - start, range.born);
+        }
+    }
+
+    /// Shows every range of memory, pools and files left out: its stack and its bytes.
+    pub fn each_mapping(&self, mut show: impl FnMut(TotalsKey, u64)) {
+        for (start, range) in self.memory_ranges() {
+            show((Domain::Mmap, range.stack), range.end - start);
+        }
+    }
+
+    fn memory_ranges(&self) -> impl Iterator<Item = (u64, &Range)> {
+        self.ranges.iter().filter(|(_, range)| range.kind == RangeKind::Anonymous)
+    }
+
     /// The live memory of every call stack for these domains. Pools are left out: what was cut out
     /// of them is there. So are mappings of files.
     pub fn totals(&self, domains: &[Domain]) -> StackTotals {
         let mut totals = StackTotals::default();
-        for domain in Domain::ALL {
-            for block in self.blocks[domain as usize].values() {
-                let purpose = self.purposes.get(domain, block.stack);
-                if let Purpose::Use(of) = purpose
-                    && domains.contains(&of)
-                {
-                    totals.add((of, block.stack), Level { bytes: block.size, blocks: 1 });
-                }
+        self.each_live(|(of, stack), bytes, _| {
+            if domains.contains(&of) {
+                totals.add((of, stack), Level { bytes, blocks: 1 });
             }
-        }
-        if domains.contains(&Domain::Mmap) {
-            let is_memory = |range: &Range| range.kind == RangeKind::Anonymous;
-            for (start, range) in self.ranges.iter().filter(|(_, range)| is_memory(range)) {
-                let level = Level { bytes: range.end - start, blocks: 1 };
-                totals.add((Domain::Mmap, range.stack), level);
-            }
-        }
+        });
         totals
     }
 }
@@ -240,7 +254,6 @@ impl LiveHeap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tftrace_format::Ticks;
 
     const TIME: Ticks = Ticks(1);
 
@@ -258,7 +271,7 @@ mod tests {
         let mut heap = LiveHeap::default();
         heap.apply(&allocated(Domain::Malloc, 16, 10_001));
         heap.apply(&allocated(Domain::Python, 16, 20_001));
-        let block = Block { size: 10_001, stack: StackId::new(1) };
+        let block = Block { size: 10_001, stack: StackId::new(1), born: TIME };
         assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), Change::Freed(block));
         assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), Change::Nothing);
         assert_eq!(heap.level(Domain::Python), Level { bytes: 20_001, blocks: 1 });

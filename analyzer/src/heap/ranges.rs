@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tftrace_format::{Domain, StackId};
+use tftrace_format::{Domain, StackId, Ticks};
 
 use super::totals::Level;
 
@@ -15,6 +15,8 @@ pub struct Range {
     pub stack: Option<StackId>,
     /// What it holds.
     pub kind: RangeKind,
+    /// When it was mapped.
+    pub born: Ticks,
 }
 
 /// What a range holds.
@@ -111,7 +113,10 @@ mod tests {
     fn mapped(ranges: &[(u64, u64)]) -> RangeMap {
         let mut map = RangeMap::default();
         for &(start, end) in ranges {
-            map.insert(start, Range { end, stack: StackId::new(1), kind: RangeKind::Anonymous });
+            map.insert(
+                start,
+                Range { end, stack: StackId::new(1), kind: RangeKind::Anonymous, born: Ticks(1) },
+            );
         }
         map
     }
@@ -138,7 +143,10 @@ mod tests {
     #[test]
     fn a_fixed_mapping_replaces_what_it_covers() {
         let mut map = mapped(&[(10, 50)]);
-        map.insert(20, Range { end: 30, stack: StackId::new(2), kind: RangeKind::File });
+        map.insert(
+            20,
+            Range { end: 30, stack: StackId::new(2), kind: RangeKind::File, born: Ticks(1) },
+        );
         assert_eq!(map.anonymous(), Level { bytes: 30, blocks: 2 });
         assert_eq!(map.file_backed(), Level { bytes: 10, blocks: 1 });
         assert_eq!(map.get(20).unwrap().stack, StackId::new(2));

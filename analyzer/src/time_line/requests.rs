@@ -1,0 +1,75 @@
+//! What counts as time: requests where the program marks them, else seconds.
+
+use std::collections::BTreeMap;
+
+use tftrace_format::LabelId;
+use tftrace_format::reader::Trace;
+
+/// The mark that means a request, whatever other marks there are.
+const REQUEST: &str = "request";
+
+/// Requests over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requests {
+    /// How many before each window's end; empty if none were counted.
+    pub until: Vec<f64>,
+    /// What was counted, in plain words.
+    pub source: String,
+}
+
+impl Requests {
+    /// How many in all; `None` if time is in seconds.
+    pub fn count(&self) -> Option<u64> {
+        self.until.last().map(|&count| count as u64)
+    }
+}
+
+/// Marks, by label and window.
+#[derive(Debug)]
+pub(super) struct Counted {
+    marks: BTreeMap<LabelId, Vec<u64>>,
+    names: BTreeMap<LabelId, String>,
+}
+
+impl Counted {
+    pub(super) fn new(trace: &Trace<'_>) -> Self {
+        let names = (0..1024).map(LabelId);
+        let names = names.filter_map(|id| Some((id, trace.label(id)?.to_owned()))).collect();
+        Self { marks: BTreeMap::new(), names }
+    }
+
+    pub(super) fn mark(&mut self, label: LabelId, window: usize) {
+        let windows = self.marks.entry(label).or_default();
+        if windows.len() <= window {
+            windows.resize(window + 1, 0);
+        }
+        windows[window] += 1;
+    }
+
+    /// Makes every two windows one.
+    pub(super) fn halve(&mut self) {
+        for windows in self.marks.values_mut() {
+            *windows = windows.chunks(2).map(|pair| pair.iter().sum()).collect();
+        }
+    }
+
+    /// Requests in so many windows: the mark of that name, or else the most frequent one.
+    pub(super) fn until(&self, windows: usize) -> Requests {
+        let is_named = |label: &LabelId| self.names.get(label).is_some_and(|name| name == REQUEST);
+        let most = || self.marks.iter().max_by_key(|(_, counts)| counts.iter().sum::<u64>());
+        let chosen = self.marks.iter().find(|(label, _)| is_named(label)).or_else(most);
+        let Some((label, counts)) = chosen else {
+            return Requests {
+                until: Vec::new(),
+                source: "seconds; no request was counted".into(),
+            };
+        };
+        let mut sum = 0;
+        let until = (0..windows).map(|window| {
+            sum += counts.get(window).copied().unwrap_or(0);
+            sum as f64
+        });
+        let name = self.names.get(label).map_or("without a name", String::as_str);
+        Requests { until: until.collect(), source: format!("marks: {name}") }
+    }
+}

@@ -1,0 +1,9 @@
+//! Says of memory over time whether it leaks, and how fast. `docs/verdict.md` has the method.
+
+mod drift;
+mod shape;
+#[cfg(test)]
+mod validation;
+
+pub use drift::drift;
+pub use shape::{Axis, Judgement, LEAST_BYTES, judge};

@@ -1,0 +1,316 @@
+//! What memory does over time: the verdict on one series.
+//!
+//! Two views of the same memory. `live` is what was live when a window ended; `kept` is what was
+//! allocated in a window and is live at the end. Memory that comes and goes moves `live` up and down,
+//! and is not in `kept` but for what came last; what leaks stands in `kept`, window after window.
+
+use super::drift::drift;
+use crate::model::{Estimate, Verdict};
+use crate::time_line::Series;
+
+/// Less growth than this is not worth a line of a report, in bytes.
+pub const LEAST_BYTES: f64 = 16_384.0;
+/// Into so many parts the time after warm-up is cut.
+const PARTS: usize = 24;
+/// In so many of them something must have been kept: steps are no trend.
+const LEAST_PARTS: usize = 10;
+/// So many blocks must have been kept.
+const LEAST_BLOCKS: f64 = 12.0;
+/// Warm-up takes at most this share of the time; what is left must show the trend.
+const LONGEST_WARM_UP: f64 = 0.6;
+/// The last share of the time, in which what is kept may just not have been freed yet.
+const YOUNG: [f64; 3] = [0.05, 0.1, 0.2];
+/// A rate that falls by this share from begin to end is slowing down, if that is significant.
+const SLOWING: f64 = 0.3;
+const SIGNIFICANT: f64 = 2.6;
+/// A slope of the rate that is smaller than this many of its standard errors is none.
+const STEADY: f64 = 1.5;
+/// The quarter with the least growth has at least this share of that with the most.
+const EVEN: f64 = 0.15;
+/// Start-up ends where growth falls to one part in so many.
+const ABRUPT: f64 = 4.0;
+/// What is live strays from its mean by at most as many times its typical change.
+const NOISE: f64 = 10.0;
+
+/// A verdict and what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// What the series does.
+    pub verdict: Verdict,
+    /// Bytes per unit of time; for leaks.
+    pub rate: Option<Estimate>,
+    /// The first window after warm-up.
+    pub warm_up: usize,
+    /// How many windows the rate rests on.
+    pub windows: usize,
+}
+
+/// Time, as the windows see it.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// What passed in each window: requests or seconds. Rates are per this.
+    pub units: Vec<f64>,
+    /// Another measure of what passed: allocations and frees. A service that slows down, or pauses,
+    /// does not leak less for each request.
+    pub work: Vec<f64>,
+}
+
+/// Judges one series.
+pub fn judge(series: &Series, axis: &Axis) -> Judgement {
+    let windows = series.kept.len();
+    let not_leaking = |verdict, warm_up| Judgement { verdict, rate: None, warm_up, windows: 0 };
+    if series.held() < LEAST_BYTES && peak(&series.live) < LEAST_BYTES {
+        return not_leaking(Verdict::Steady, 0);
+    }
+    // A list that grows is one block, always the youngest: only its size tells.
+    let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS;
+    let steps = if one_block {
+        let first = series.live.first().copied();
+        first.into_iter().chain(differences(&series.live)).collect()
+    } else {
+        series.kept.clone()
+    };
+    // What is young is left out, as little as possible. The earliest begin from which on the rate is
+    // steady; if there is none, one from which on it rises.
+    let views = YOUNG.map(|young| {
+        let young = ((windows as f64 * young) as usize).clamp(1, windows.max(1));
+        View { series, axis, steps: &steps, end: windows - young, one_block }
+    });
+    for allow_rising in [false, true] {
+        for view in &views {
+            for start in warm_ups(windows) {
+                if let Some(rate) = view.leaks_from(start, allow_rising) {
+                    return Judgement {
+                        verdict: Verdict::Leak,
+                        rate: Some(rate),
+                        warm_up: start,
+                        windows: view.end - start,
+                    };
+                }
+            }
+        }
+    }
+    let [view, ..] = views;
+    let slowing = warm_ups(windows).any(|start| view.slows_down_from(start));
+    not_leaking(without_leak(series, view.end, slowing), 0)
+}
+
+/// A series while it is judged.
+struct View<'a> {
+    series: &'a Series,
+    axis: &'a Axis,
+    /// Growth in each window.
+    steps: &'a [f64],
+    /// The first window that is too young to count.
+    end: usize,
+    one_block: bool,
+}
+
+impl View<'_> {
+    fn trends(&self, start: usize) -> [Trend; 2] {
+        let range = start..self.end;
+        [&self.axis.units, &self.axis.work]
+            .map(|units| Trend::of(&self.steps[range.clone()], &units[range.clone()]))
+    }
+
+    fn slows_down_from(&self, start: usize) -> bool {
+        self.trends(start).iter().all(|trend| trend.is_spread && trend.slows_down())
+    }
+
+    /// As above, with less certainty: what slowed down so far is no trend to go on.
+    fn slowed_down_since(&self, start: usize) -> bool {
+        let slows = |trend: &Trend| trend.slope < -STEADY && trend.falls_by > SLOWING;
+        self.trends(start).iter().all(slows)
+    }
+
+    /// The rate at which it leaks, if it does so from a window on.
+    fn leaks_from(&self, start: usize, allow_rising: bool) -> Option<Estimate> {
+        let part = self.steps.get(start..self.end)?;
+        let is_steady = |trend: &Trend| {
+            trend.is_spread
+                && match allow_rising {
+                    true => !trend.slows_down(),
+                    false => trend.is_steady(),
+                }
+        };
+        if !self.trends(start).iter().any(is_steady)
+            || part.iter().sum::<f64>() < LEAST_BYTES
+            || (!self.ends_abruptly_at(start)
+                && self.slowed_down_since(start - start.min(self.steps.len() / 3)))
+            || self.falls_back(start)
+        {
+            return None;
+        }
+        rate(part, &self.axis.units[start..self.end]).filter(|rate| rate.low > 0.0)
+    }
+
+    /// Whether what is live does not grow although things are kept: a cache that turns over, or teeth of
+    /// a saw of which the last is long.
+    fn falls_back(&self, start: usize) -> bool {
+        let series = self.series;
+        let live = &series.live[start..];
+        let kept: f64 = series.kept[start..self.end].iter().sum();
+        let first = if start == 0 { 0.0 } else { series.live[start - 1] };
+        let grown = live.last().copied().unwrap_or(0.0) - first;
+        if !self.one_block && grown < 0.5 * kept {
+            // Unless that is within what comes and goes.
+            if kept - grown > NOISE * typical_change(live) {
+                return true;
+            }
+        }
+        // Teeth: what was released shortly before the growth began may well be released again.
+        let mut so_far = 0.0;
+        let begins = series.kept[start..].iter().take_while(|kept| {
+            so_far += *kept;
+            so_far < 0.05 * series.held()
+        });
+        let begin = start + begins.count();
+        let earlier = &series.live[..(begin + live.len() / 10).min(series.live.len())];
+        let (fall, at) = deepest_fall(earlier);
+        fall > 0.5 * kept + NOISE * typical_change(live) && series.live.len() - at < 2 * at
+    }
+
+    /// Whether growth was much faster just before: a start-up, and not a cache that fills slower and
+    /// slower.
+    fn ends_abruptly_at(&self, start: usize) -> bool {
+        let before = (start - start.min((self.steps.len() / 20).max(1)))..start;
+        let speed = |range: std::ops::Range<usize>| {
+            let passed: f64 = self.axis.units[range.clone()].iter().sum();
+            self.steps[range].iter().sum::<f64>() / passed.max(f64::MIN_POSITIVE)
+        };
+        let after = start..(start + self.steps.len() / 10).min(self.end);
+        !before.is_empty() && speed(before) > ABRUPT * speed(after)
+    }
+}
+
+/// Where warm-up may end: at the first of these from which on the trend is steady.
+fn warm_ups(windows: usize) -> impl Iterator<Item = usize> {
+    let last = (windows as f64 * LONGEST_WARM_UP) as usize;
+    (0..=last).step_by((windows / 40).max(1))
+}
+
+/// Bytes per unit.
+fn rate(steps: &[f64], units: &[f64]) -> Option<Estimate> {
+    let passed: f64 = units.iter().sum();
+    if passed <= 0.0 {
+        return None;
+    }
+    let per_window = passed / units.len() as f64;
+    let drift = drift(steps)?;
+    let [estimate, low, high] =
+        [drift.estimate, drift.low, drift.high].map(|bytes| bytes / per_window);
+    Some(Estimate { estimate, low, high })
+}
+
+/// How what is kept develops, part by part.
+struct Trend {
+    /// In enough parts something was kept, in the first and the last ones too.
+    is_spread: bool,
+    /// The slope of the rate, in its standard errors.
+    slope: f64,
+    /// By which share of its first value the rate falls.
+    falls_by: f64,
+}
+
+impl Trend {
+    fn of(steps: &[f64], units: &[f64]) -> Self {
+        let none = Self { is_spread: false, slope: 0.0, falls_by: 0.0 };
+        let count = PARTS.min(steps.len() / 2);
+        if count < LEAST_PARTS {
+            return none;
+        }
+        let cut = |part: usize| part * steps.len() / count;
+        let parts = (0..count).map(|part| cut(part)..cut(part + 1));
+        let rates: Vec<f64> = parts
+            .filter_map(|part| {
+                let passed: f64 = units[part.clone()].iter().sum();
+                (passed > 0.0).then(|| steps[part].iter().sum::<f64>() / passed)
+            })
+            .collect();
+        if rates.len() < LEAST_PARTS {
+            return none;
+        }
+        let grows = |rates: &[f64]| rates.iter().filter(|rate| **rate > 0.0).count();
+        let third = rates.len() / 3;
+        let quarter = |at: usize| {
+            let part = at * rates.len() / 4..(at + 1) * rates.len() / 4;
+            rates[part.clone()].iter().sum::<f64>() / part.len() as f64
+        };
+        let quarters = [0, 1, 2, 3].map(quarter);
+        let (least, most) = (quarters.into_iter().fold(f64::INFINITY, f64::min), peak(&quarters));
+        let is_spread = grows(&rates) >= LEAST_PARTS
+            && grows(&rates[..third]) >= 2
+            && grows(&rates[rates.len() - third..]) >= 2
+            && least > EVEN * most;
+        let (slope, falls_by) = slope(&rates);
+        Self { is_spread, slope, falls_by }
+    }
+
+    fn slows_down(&self) -> bool {
+        self.slope < -SIGNIFICANT && self.falls_by > SLOWING
+    }
+
+    fn is_steady(&self) -> bool {
+        self.slope.abs() < STEADY
+    }
+}
+
+/// Of a straight line through the rates: its slope in standard errors, and by which share it falls.
+fn slope(rates: &[f64]) -> (f64, f64) {
+    let count = rates.len() as f64;
+    let middle = (count - 1.0) / 2.0;
+    let mean = rates.iter().sum::<f64>() / count;
+    let places = || (0..rates.len()).map(|at| at as f64 - middle);
+    let spread: f64 = places().map(|at| at * at).sum();
+    let slope = places().zip(rates).map(|(at, rate)| at * (rate - mean)).sum::<f64>() / spread;
+    let rest = places().zip(rates).map(|(at, rate)| (rate - mean - slope * at).powi(2));
+    let error = (rest.sum::<f64>() / (count - 2.0) / spread).sqrt();
+    let first = mean - slope * middle;
+    let falls_by = if first > 0.0 { -slope * (count - 1.0) / first } else { 0.0 };
+    (if error > 0.0 { slope / error } else { 0.0 }, falls_by)
+}
+
+fn without_leak(series: &Series, end: usize, slowing: bool) -> Verdict {
+    let live = &series.live;
+    let (highest, held) = (peak(live), series.held());
+    if deepest_fall(live).0 > (0.3 * highest).max(LEAST_BYTES) {
+        return Verdict::Sawtooth;
+    }
+    let since =
+        |share: f64| series.kept[(live.len() as f64 * share) as usize..end].iter().sum::<f64>();
+    if slowing && since(0.5) > (0.05 * held).max(LEAST_BYTES) {
+        return Verdict::CacheFilling;
+    }
+    let grew_lately = highest - peak(&live[..live.len() * 2 / 3]);
+    if since(0.66) > (0.2 * held).max(8.0 * LEAST_BYTES) && grew_lately > 0.1 * held {
+        return Verdict::Undecided;
+    }
+    if held > LEAST_BYTES { Verdict::WarmUp } else { Verdict::Steady }
+}
+
+fn peak(live: &[f64]) -> f64 {
+    live.iter().copied().fold(0.0, f64::max)
+}
+
+/// How much live memory changes from window to window, up or down: the median.
+fn typical_change(live: &[f64]) -> f64 {
+    let mut changes: Vec<f64> = differences(live).iter().map(|change| change.abs()).collect();
+    changes.sort_by(f64::total_cmp);
+    changes.get(changes.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// The most that was given back after a peak, and the window in which the least was left.
+fn deepest_fall(live: &[f64]) -> (f64, usize) {
+    let (mut highest, mut deepest) = (0.0f64, (0.0, 0));
+    for (window, &level) in live.iter().enumerate() {
+        highest = highest.max(level);
+        if highest - level > deepest.0 {
+            deepest = (highest - level, window);
+        }
+    }
+    deepest
+}
+
+fn differences(live: &[f64]) -> Vec<f64> {
+    live.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}

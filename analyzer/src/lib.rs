@@ -10,6 +10,7 @@ pub mod error;
 pub mod heap;
 pub mod input;
 pub mod model;
+pub mod page;
 pub mod progress;
 pub mod python;
 pub mod reconcile;

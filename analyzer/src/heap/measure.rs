@@ -1,11 +1,11 @@
 //! The bytes of every call stack for a metric.
 
 use tftrace_format::reader::Trace;
-use tftrace_format::{Domain, Event};
+use tftrace_format::{Domain, Event, StackId};
 
 use super::purpose::{Purpose, Purposes};
 use super::replay::{Replay, replay};
-use super::totals::{Level, StackTotals};
+use super::totals::{Level, StackTotals, TotalsKey};
 use super::unfreed::Unfreed;
 use crate::cli::Metric;
 
@@ -30,10 +30,8 @@ pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measure
     let mut requested = StackTotals::default();
     let purposes = Purposes::of(trace);
     let mut request = |domain, stack, level| {
-        if let Purpose::Use(of) = purposes.get(domain, stack)
-            && domains.contains(&of)
-        {
-            requested.add((of, stack), level);
+        if let Some(key) = blocks_requested(&purposes, domains, domain, stack) {
+            requested.add(key, level);
         }
     };
     let replay_all = replay(trace, None, |event, _| {
@@ -62,6 +60,20 @@ pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measure
         Metric::Peak => replay(trace, Some(replay_all.peak.events), |_, _| ()).heap.totals(domains),
     };
     Measured { replay: replay_all, unfreed, totals, temporaries }
+}
+
+/// Where a requested block counts: with what it is for, if that is one of `domains`. A pool counts
+/// nowhere, what is cut out of it does.
+pub(super) fn blocks_requested(
+    purposes: &Purposes,
+    domains: &[Domain],
+    domain: Domain,
+    stack: Option<StackId>,
+) -> Option<TotalsKey> {
+    match purposes.get(domain, stack) {
+        Purpose::Use(of) if domains.contains(&of) => Some((of, stack)),
+        Purpose::Use(_) | Purpose::Pool(_) => None,
+    }
 }
 
 #[cfg(test)]

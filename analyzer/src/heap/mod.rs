@@ -7,6 +7,7 @@ mod ranges;
 mod replay;
 mod totals;
 mod unfreed;
+mod weights;
 
 pub use live::{Anomalies, Block, Change, LiveHeap};
 pub use measure::{HOST, Measured, measure};
@@ -15,3 +16,4 @@ pub use ranges::{Range, RangeKind, RangeMap};
 pub use replay::{AtReading, EventCounts, Peak, Replay, replay};
 pub use totals::{Level, StackTotals, TotalsKey};
 pub use unfreed::Unfreed;
+pub use weights::{Weights, weigh};

@@ -1,0 +1,97 @@
+//! Every weight of every call stack at once: for what shows them beside one another.
+
+use tftrace_format::reader::Trace;
+use tftrace_format::{Domain, Event};
+
+use super::measure::blocks_requested;
+use super::purpose::Purposes;
+use super::replay::{Replay, replay};
+use super::totals::StackTotals;
+
+/// What each call stack weighs, by domain.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    /// By how much it grew after warm-up; `None` if that was not judged.
+    pub growth: Option<StackTotals>,
+    /// Live when the trace ends, or when Python begins to shut down.
+    pub unfreed: StackTotals,
+    /// Live when the memory of the host was largest.
+    pub peak: StackTotals,
+    /// Freed so soon that the trace holds a count only.
+    pub temporary: StackTotals,
+    /// Ever requested, temporaries included.
+    pub allocated: StackTotals,
+}
+
+/// Weighs these domains, but for the growth. Reads the events twice.
+pub fn weigh(trace: &Trace<'_>, domains: &[Domain]) -> (Replay, Weights) {
+    let purposes = Purposes::of(trace);
+    let mut weights = Weights::default();
+    let used_for = |domain, stack| blocks_requested(&purposes, domains, domain, stack);
+    let replayed = replay(trace, None, |event, _| {
+        if let Event::Allocated { domain, size, stack, file_backed: false, .. } = *event
+            && let Some(key) = used_for(domain, stack)
+        {
+            weights.allocated.add(key, super::Level { bytes: size, blocks: 1 });
+        }
+    });
+    for entry in trace.totals().flat_map(|page| page.entries) {
+        let bytes = entry.key.size.saturating_mul(entry.count);
+        let level = super::Level { bytes, blocks: entry.count };
+        if let Some(key) = used_for(entry.key.domain, entry.key.stack) {
+            weights.allocated.add(key, level);
+            weights.temporary.add(key, level);
+        }
+    }
+    weights.unfreed = replayed.unfreed(trace).totals(domains);
+    weights.peak = replay(trace, Some(replayed.peak.events), |_, _| ()).heap.totals(domains);
+    (replayed, weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Metric;
+    use crate::heap::measure;
+    use tftrace_format::builder::{Packing, TraceBuilder};
+    use tftrace_format::totals::{Temporaries, TemporaryKey};
+    use tftrace_format::{Frame, OpId, Ticks};
+
+    #[test]
+    fn each_weight_is_what_its_metric_measures() {
+        let mut builder = TraceBuilder::new();
+        let root = Frame::Raw { address: 1 };
+        let plain = Some(builder.stack(&[root]));
+        let tensor = Some(builder.stack(&[root, Frame::Op(OpId(3))]));
+        let pool = Some(builder.stack(&[root, Frame::Pool(Domain::TensorFlow)]));
+        let domain = Domain::Malloc;
+        for (time, address, size, stack) in
+            [(10, 16, 10_001, plain), (20, 1 << 20, 20_001, tensor), (30, 1 << 30, 1 << 20, pool)]
+        {
+            let time = Ticks(time);
+            let event = Event::Allocated { time, domain, address, size, stack, file_backed: false };
+            builder.event(0, event);
+        }
+        builder.event(0, Event::Freed { time: Ticks(40), domain, address: 16 });
+        let key = TemporaryKey { stack: plain, size: 100, domain };
+        builder.temporaries(0, Temporaries { key, count: 5 });
+        let bytes = builder.build(Packing::Chunked);
+        let trace = Trace::open(&bytes).unwrap();
+        let (_, weights) = weigh(&trace, &Domain::ALL);
+        for (metric, totals) in [
+            (Metric::Unfreed, &weights.unfreed),
+            (Metric::Peak, &weights.peak),
+            (Metric::Temporary, &weights.temporary),
+            (Metric::Allocated, &weights.allocated),
+        ] {
+            let sorted = |totals: &StackTotals| {
+                let mut all: Vec<_> = totals.iter().collect();
+                all.sort_unstable();
+                all
+            };
+            let measured = measure(&trace, metric, &Domain::ALL).totals;
+            assert_eq!(sorted(totals), sorted(&measured), "{metric:?}");
+            assert!(totals.sum().bytes > 0, "{metric:?}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+// What was traced, where its memory is, and what the trace lacks.
+
+function facts(title, rows) {
+  const shown = rows.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return make("div", { class: "panel prose" }, make("h2", {}, title),
+    make("dl", { class: "terms" }, shown.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])));
+}
+
+function showRun(report) {
+  const { process, requests, lost, reconciliation, time_line: line } = report;
+  const counted = requests.count === null ? requests.source : `${countText(requests.count)}, counted by ${requests.source}`;
+  const warmUp = line.warm_up_seconds === null ? null
+    : durationText(line.warm_up_seconds) + (line.warm_up_requests === null ? "" : `, ${countedText(line.warm_up_requests, "request")}`);
+  const lossWords = lost.anything
+    ? [lost.events ? make("li", {}, `${countedText(lost.events, "event")} could not be recorded`) : null, ...lost.notes.map((note) => make("li", {}, note))].filter(Boolean)
+    : [make("li", {}, "Nothing is missing: every event is in the trace.")];
+  byId("run-columns").replaceChildren(
+    make("div", {},
+      facts("The run", [
+        ["Command", make("code", {}, process.command.join(" "))], ["Executable", make("code", {}, process.executable)],
+        ["Process id", String(process.pid)],
+        ["Started", process.started ? new Date(process.started * 1000).toISOString().replace("T", " ").replace(/\.\d+Z/, " UTC") : null],
+        ["Traced for", durationText(process.seconds)], ["Requests", counted], ["Warm-up", warmUp],
+      ]),
+      facts("The trace", [["File", make("code", {}, process.trace)], ["Size", bytesText(process.trace_bytes)], ["Events", countText(process.events)],
+        ...process.versions]),
+      make("div", { class: `panel prose ${lost.anything ? "lacking" : ""}` }, make("h2", {}, "What is missing"), make("ul", {}, lossWords))),
+    make("div", {}, whereMemoryIs(reconciliation)));
+}
+
+/** The owners of the process's memory, as bars. */
+function whereMemoryIs(reconciliation) {
+  const panel = make("div", { class: "panel prose" }, make("h2", {}, "Where the memory of the process is"));
+  const { owners, rss_anonymous: whole, explained, seconds } = reconciliation;
+  if (!owners.length) {
+    panel.append(make("p", { class: "nothing" }, "The kernel's own figure is not in the trace."));
+    return panel;
+  }
+  if (whole !== null) {
+    panel.append(make("p", {}, `The kernel counted ${bytesText(whole)} of anonymous memory`
+      + (seconds === null ? "" : ` after ${durationText(seconds)}`) + (explained === null ? "." : `; ${shareText(explained)} of it is explained:`)));
+  }
+  const largest = Math.max(1, ...owners.map((owner) => owner.bytes));
+  panel.append(make("table", { class: "owners" }, make("caption", { class: "unseen" }, "Owners of memory"), make("tbody", {}, owners.map((owner) =>
+    make("tr", {}, make("th", { scope: "row" }, owner.name),
+      make("td", { class: "bar-cell" }, make("i", { class: "bar-fill", style: `width: ${((owner.bytes / largest) * 100).toFixed(1)}%` })),
+      make("td", { class: "number" }, bytesText(owner.bytes)))))));
+  return panel;
+}

@@ -1,0 +1,82 @@
+// The banner and the table of suspects: the first look.
+
+function showBanner(report) {
+  const { tone } = VERDICTS[report.verdict];
+  byId("banner").classList.add(tone);
+  byId("banner-verdict").replaceChildren(verdictLabel(report.verdict));
+  const growth = growthText(report.growth);
+  byId("banner-growth").replaceChildren(...(growth
+    ? [make("span", { class: "figure-number" }, growth.number, make("span", { class: "figure-unit" }, ` ${growth.unit}`)),
+      make("span", { class: "figure-words" }, `95 %: ${growth.interval}`)]
+    : [make("span", { class: "figure-number" }, "–"), make("span", { class: "figure-words" }, "growth not measured")]));
+  const { limit, seconds_to_limit: seconds } = report.growth;
+  const words = limit === null ? ["–", "no memory limit known"]
+    : seconds === null ? [bytesText(limit), "memory limit, not approached"]
+    : [durationText(seconds), `until the memory limit of ${bytesText(limit)}`];
+  byId("banner-limit").replaceChildren(make("span", { class: "figure-number" }, words[0]), make("span", { class: "figure-words" }, words[1]));
+}
+
+/** A growth curve as small as a word. */
+function sparkline(suspect) {
+  const held = suspect.curve.held;
+  if (held.length < 2) return make("span", { class: "weak" }, "–");
+  const width = 112, height = 26;
+  const top = Math.max(1, ...held);
+  const point = (bytes, at) => `${((at / (held.length - 1)) * width).toFixed(1)} ${(height - 1 - (bytes / top) * (height - 3)).toFixed(1)}`;
+  // More points than pixels say nothing.
+  const step = Math.ceil(held.length / width);
+  const points = held.map((bytes, at) => [bytes, at]).filter(([, at]) => at % step === 0 || at === held.length - 1).map(([bytes, at]) => point(bytes, at));
+  return make("svg", { class: "sparkline", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+    make("path", { d: `M${points.join("L")}L${width} ${height}L0 ${height}Z`, class: "sparkline-area" }),
+    make("path", { d: `M${points.join("L")}`, class: "sparkline-line" }));
+}
+
+const SUSPECT_COLUMNS = [["#", "rank"], ["Verdict", ""], ["Your line", ""], ["Op", ""], ["Growth", "number"], ["95 % interval", "number"], ["Held", "number"], ["Over time", "curve"]];
+
+function suspectRow(suspect, open) {
+  const growth = growthText(suspect);
+  const line = suspect.your_line;
+  const row = make("tr", { tabindex: "0", "aria-expanded": "false", "data-rank": suspect.rank, class: suspect.suppressed_by ? "suppressed" : "",
+    onclick: () => open(suspect, row),
+    onkeydown: (event) => {
+      if (event.key === "Enter" || event.key === " ") open(suspect, row);
+      else if (event.key === "ArrowDown") row.nextElementSibling?.focus();
+      else if (event.key === "ArrowUp") row.previousElementSibling?.focus();
+      else return;
+      event.preventDefault();
+    } },
+    make("td", { class: "rank" }, String(suspect.rank)),
+    make("td", {}, verdictLabel(suspect.verdict)),
+    make("td", { class: "line" },
+      make("span", { class: "function", title: suspect.name }, line?.function ?? suspect.name),
+      make("span", { class: "place", title: line?.file }, line ? shortLocation(line.file, line.line) : suspect.thread ? `thread ${suspect.thread}` : "no line of yours"),
+      suspect.suppressed_by ? make("span", { class: "tag" }, "suppressed") : null),
+    make("td", { class: "op", title: suspect.op }, suspect.op ?? make("span", { class: "weak" }, suspect.domain)),
+    make("td", { class: "number strong" }, growth ? `${growth.number} ${growth.unit}` : "–"),
+    make("td", { class: "number weak" }, growth ? growth.interval : "–"),
+    make("td", { class: "number" }, bytesText(suspect.held_bytes)),
+    make("td", { class: "curve" }, sparkline(suspect)));
+  return row;
+}
+
+function showSuspects(report, left) {
+  const element = byId("suspects");
+  if (!report.suspects.length) {
+    element.replaceChildren(make("p", { class: "nothing" }, "No suspects: nothing was found that grows."));
+    return;
+  }
+  const open = (suspect, row) => {
+    for (const other of element.querySelectorAll("tbody tr")) other.setAttribute("aria-expanded", String(other === row));
+    drawer.show(suspect, report, row);
+    byId("drawer-close").focus();
+  };
+  const rows = report.suspects.map((suspect) => suspectRow(suspect, open));
+  element.replaceChildren(make("table", { class: "suspects" },
+    make("caption", { class: "unseen" }, "Suspects, in the order of their growth. Enter opens a row."),
+    make("thead", {}, make("tr", {}, SUSPECT_COLUMNS.map(([name, kind]) => make("th", { scope: "col", class: kind }, name)))),
+    make("tbody", {}, rows)));
+  if (left.suspects) element.append(make("p", { class: "note" }, `${countedText(left.suspects, "smaller suspect")} left out of this page; --json has all.`));
+  const rank = Number(permalink.get("suspect", 0));
+  const linked = report.suspects.find((suspect) => suspect.rank === rank);
+  if (linked) open(linked, rows[report.suspects.indexOf(linked)]);
+}

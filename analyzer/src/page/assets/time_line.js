@@ -1,0 +1,109 @@
+// Memory over time: what each domain holds, on top what each suspect holds, and the kernel's own figures as lines.
+
+/** How many suspects have a layer of their own; more colours nobody can tell apart. */
+const SUSPECT_LAYERS = 3;
+
+/** The layers from the bottom to the top. A suspect's memory is taken out of its domain's. */
+function timeLineLayers(report) {
+  const { time_line: line, suspects } = report;
+  const windows = line.seconds.length;
+  const growing = suspects
+    .filter((suspect) => !["steady", "warm-up"].includes(suspect.verdict) && suspect.curve.held.length === windows)
+    .slice(0, SUSPECT_LAYERS);
+  const order = (name) => (DOMAINS.includes(name) ? DOMAINS.indexOf(name) : DOMAINS.length);
+  const domains = [...line.domains].sort((a, b) => order(a.name) - order(b.name));
+  const layers = domains.filter((series) => series.bytes.some((bytes) => bytes > 0)).map((series) => {
+    const inside = growing.filter((suspect) => suspect.domain === series.name);
+    const bytes = series.bytes.map((all, at) =>
+      Math.max(0, all - inside.reduce((sum, suspect) => sum + suspect.curve.held[at], 0)));
+    return { name: inside.length ? `other ${series.name}` : series.name, bytes, domain: series.name };
+  });
+  for (const suspect of growing.reverse()) {
+    layers.push({ name: `${suspect.rank} ${suspect.name}`, bytes: suspect.curve.held, suspect: suspect.rank });
+  }
+  return layers;
+}
+
+/** The fill of a layer, as a colour and as the chart draws it. */
+function layerFill(layer, suspectAt) {
+  if (layer.domain) return { css: domainColour(layer.domain), fill: domainColour(layer.domain) };
+  const base = colour(`suspect-${suspectAt + 1}`);
+  const fill = hatched(base, colour("hatch"), [7, 7, 4][suspectAt], suspectAt !== 1);
+  const turn = suspectAt === 1 ? 45 : 135;
+  const css = `repeating-linear-gradient(${turn}deg, ${base} 0 3px, ${colour("hatch")} 3px 4px)`;
+  return { css, fill };
+}
+
+function showTimeLine(report) {
+  const element = byId("time-line");
+  const legend = byId("time-line-legend");
+  const line = report.time_line;
+  if (line.seconds.length < 2) {
+    nothingToDraw(element, "The trace has no time line: it is too short to be cut into windows.");
+    legend.replaceChildren();
+    return;
+  }
+  const hasRequests = line.requests.length === line.seconds.length;
+  let isRequests = hasRequests;
+  if (hasRequests) {
+    choice(byId("time-line-axis"), [["requests", "Requests"], ["time", "Time"]], "requests", (value) => {
+      isRequests = value === "requests";
+      chart.draw();
+    });
+  }
+  const layers = timeLineLayers(report);
+  const sums = layers.map(() => []);
+  line.seconds.forEach((_, at) => {
+    let sum = 0;
+    layers.forEach((layer, index) => sums[index].push((sum += layer.bytes[at] ?? 0)));
+  });
+  const lines = [
+    { name: "RSS", values: line.rss, stroke: "ink", dash: [] },
+    { name: "RSS, anonymous", values: line.rss_anonymous, stroke: "ink-weak", dash: [2, 3] },
+  ].filter((kernel) => kernel.values.length === line.seconds.length && kernel.values.some((value) => value !== null));
+
+  const suspectIndex = (layer) => layers.filter((other) => other.suspect && other.suspect < layer.suspect).length;
+  const values = new Map();
+  const entry = (name, css, kind) => {
+    const value = make("span", { class: "legend-value" });
+    values.set(name, value);
+    return make("span", { class: "legend-entry" }, make("i", { class: `swatch ${kind}`, style: css }), make("span", { class: "legend-name" }, name), value);
+  };
+  const showValues = (at) => {
+    for (const layer of layers) values.get(layer.name).textContent = bytesText(layer.bytes[at]);
+    for (const kernel of lines) values.get(kernel.name).textContent = bytesText(kernel.values[at]);
+  };
+  const drawLegend = () => {
+    legend.replaceChildren(
+      ...[...layers].reverse().map((layer) => entry(layer.name, `background: ${layerFill(layer, suspectIndex(layer)).css}`, "area")),
+      ...lines.map((kernel) => entry(kernel.name, `border-top: 2px ${kernel.dash.length ? "dotted" : "solid"} var(--${kernel.stroke})`, "line")));
+    showValues(line.seconds.length - 1);
+  };
+
+  const build = () => {
+    drawLegend();
+    const x = isRequests ? line.requests : line.seconds;
+    // From the top layer down: each lower one covers the foot of those above it.
+    const areas = layers.map((layer, index) => ({ layer, values: sums[index] })).reverse();
+    const fills = areas.map(({ layer }) => layerFill(layer, suspectIndex(layer)).fill);
+    const largest = Math.max(1, ...(sums.at(-1) ?? []), ...lines.flatMap((kernel) => kernel.values.filter((v) => v !== null)));
+    const top = line.limit && line.limit < largest * 2 ? Math.max(largest, line.limit) : largest;
+    const options = {
+      ...chartBase,
+      scales: { x: { time: false }, y: { range: [0, top * 1.06] } },
+      axes: axes(isRequests),
+      series: [{},
+        ...areas.map((_, index) => ({ stroke: colour("paper"), width: 1, fill: () => fills[index], points: { show: false } })),
+        ...lines.map((kernel) => ({ stroke: colour(kernel.stroke), width: 2, dash: kernel.dash, spanGaps: true, points: { show: false } }))],
+      hooks: {
+        drawClear: [(chart) => shadeWarmUp(chart, isRequests ? line.warm_up_requests : line.warm_up_seconds)],
+        draw: [(chart) => line.limit && drawLevel(chart, line.limit, `memory limit ${bytesText(line.limit)}`)],
+        setCursor: [(chart) => showValues(chart.cursor.idx ?? line.seconds.length - 1)],
+      },
+    };
+    return { options, data: [x, ...areas.map((area) => area.values), ...lines.map((kernel) => kernel.values)] };
+  };
+  const words = [...layers].reverse().map((layer) => `${layer.name}: ${bytesText(layer.bytes.at(-1))}`);
+  element.setAttribute("aria-label", `Memory at the end: ${words.join(", ")}`);
+  const chart = chartIn(element, build);
+}

@@ -1,0 +1,244 @@
+//! The call stacks of a trace as the page draws them: three trees, one for each way to see a stack.
+
+use rustc_hash::FxHashMap;
+use tftrace_format::reader::Trace;
+use tftrace_format::{Domain, StackId};
+
+use super::frame_table::{FrameTable, GraphFrame};
+use super::sites::{Site, sites};
+use super::stack_tree::{NodeWeights, StackTree, Step, WEIGHTS, add, largest_part};
+use crate::cli::{Frames, ViewArgs};
+use crate::heap::{StackTotals, Weights};
+use crate::stack::{Row, rows};
+use crate::symbol::{Place, Symbols};
+
+/// The names of a node's weights, as the page's script and its permalinks know them.
+pub const WEIGHT_NAMES: [&str; WEIGHTS] = ["growth", "unfreed", "peak", "temporary", "count"];
+
+/// A stack is cut where less than one part in this many of every weight goes through it: a tenth
+/// of a pixel, zoomed out. Naming the frames of all stacks would take as long as all the rest.
+const CUT_PARTS: f64 = 20_000.0;
+
+/// Which frames of a stack are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Python functions, ops and native code, frameworks folded.
+    Mixed,
+    /// Every native frame.
+    Native,
+    /// Python functions and ops.
+    Python,
+}
+
+impl View {
+    /// In the order in which the page offers them.
+    pub const ALL: [View; 3] = [View::Mixed, View::Native, View::Python];
+
+    /// As the page's script and its permalinks know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            View::Mixed => "mixed",
+            View::Native => "native",
+            View::Python => "python",
+        }
+    }
+
+    fn arguments(self) -> ViewArgs {
+        let frames = match self {
+            View::Mixed => Frames::Mixed,
+            View::Native => Frames::Native,
+            View::Python => Frames::Python,
+        };
+        ViewArgs { frames, show_all: false }
+    }
+}
+
+/// What the page's flame graph and its list of sites are made of.
+#[derive(Clone, Debug, Default)]
+pub struct FlameGraph {
+    /// All frames.
+    pub frames: FrameTable,
+    /// A tree for each of [`View::ALL`].
+    pub trees: [StackTree; View::ALL.len()],
+    /// Whether growth was judged; without it the page does not offer it.
+    pub has_growth: bool,
+    /// The places that asked for memory, heaviest first.
+    pub sites: Vec<Site>,
+}
+
+/// A call stack to draw, or what was cut below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Cut {
+    domain: Domain,
+    stack: Option<StackId>,
+    smaller: bool,
+}
+
+impl FlameGraph {
+    /// Draws every stack that has any weight. Its frames are named by `symbols`.
+    pub fn build(trace: &Trace<'_>, symbols: &Symbols, weights: &Weights) -> Self {
+        let mut graph = Self { has_growth: weights.growth.is_some(), ..Self::default() };
+        let stacks = by_stack(weights);
+        graph.sites = sites(trace, symbols, &stacks);
+        // A function stands on thousands of stacks: look it up once.
+        let mut ids: FxHashMap<*const Place, u32> = FxHashMap::default();
+        let mut steps = Vec::new();
+        for (cut, weights) in without_slivers(trace, &stacks) {
+            let frames = cut.stack.into_iter().flat_map(|stack| trace.frames(stack));
+            let places: Vec<&Place> = frames.flat_map(|frame| symbols.places(frame)).collect();
+            for (view, tree) in View::ALL.into_iter().zip(&mut graph.trees) {
+                steps.clear();
+                steps.push(Step::Domain(cut.domain));
+                steps.extend(rows(&places, view.arguments()).into_iter().rev().map(
+                    |row| {
+                        match row {
+                            Row::Run(name, frames) => Step::Run(name, frames as u32),
+                            Row::Shown(place) => Step::Frame(
+                                *ids.entry(place)
+                                    .or_insert_with(|| graph.frames.id(GraphFrame::of(place))),
+                            ),
+                        }
+                    },
+                ));
+                match cut.stack {
+                    _ if cut.smaller => steps.push(Step::Smaller),
+                    None => steps.push(Step::NoStack),
+                    Some(_) => {}
+                }
+                tree.add(steps.iter().copied(), weights);
+            }
+        }
+        graph
+    }
+}
+
+/// All weights of each stack, in the order of [`WEIGHT_NAMES`]; sorted.
+fn by_stack(weights: &Weights) -> Vec<(Domain, Option<StackId>, NodeWeights)> {
+    let mut stacks: FxHashMap<(Domain, Option<StackId>), NodeWeights> = FxHashMap::default();
+    let mut fill = |at: usize, totals: &StackTotals, is_count: bool| {
+        for (key, level) in totals.iter() {
+            stacks.entry(key).or_default()[at] = if is_count { level.blocks } else { level.bytes };
+        }
+    };
+    if let Some(growth) = &weights.growth {
+        fill(0, growth, false);
+    }
+    fill(1, &weights.unfreed, false);
+    fill(2, &weights.peak, false);
+    fill(3, &weights.temporary, false);
+    fill(4, &weights.allocated, true);
+    let mut stacks: Vec<_> =
+        stacks.into_iter().map(|((domain, stack), weights)| (domain, stack, weights)).collect();
+    stacks.sort_unstable();
+    stacks
+}
+
+/// Cuts each stack where it is too narrow to be seen by any weight; sorted.
+fn without_slivers(
+    trace: &Trace<'_>,
+    stacks: &[(Domain, Option<StackId>, NodeWeights)],
+) -> Vec<(Cut, NodeWeights)> {
+    let caller = |stack: StackId| {
+        let parent = trace.node(stack).and_then(|node| node.parent);
+        // Parents have smaller ids; a damaged one that has not must not loop.
+        parent.filter(|parent| *parent < stack)
+    };
+    let mut whole = [0; WEIGHTS];
+    let mut through: Vec<NodeWeights> = Vec::new();
+    for (_, stack, weights) in stacks {
+        add(&mut whole, weights);
+        // The number of a stack whose node is lost may be any number: no room is made for it.
+        if let Some(stack) = stack.filter(|stack| trace.node(*stack).is_some()) {
+            let at = stack.get() as usize;
+            through.resize(through.len().max(at + 1), [0; WEIGHTS]);
+            add(&mut through[at], weights);
+        }
+    }
+    // A caller has the smaller number: from behind, each stack is complete before its caller.
+    for at in (1..through.len()).rev() {
+        let below = through[at];
+        if below != [0; WEIGHTS]
+            && let Some(caller) = StackId::new(at as u32).and_then(caller)
+        {
+            add(&mut through[caller.get() as usize], &below);
+        }
+    }
+    let is_wide = |stack: StackId, own: &NodeWeights| {
+        let weights = through.get(stack.get() as usize).unwrap_or(own);
+        largest_part(weights, &whole) * CUT_PARTS >= 1.0
+    };
+    let mut cuts: FxHashMap<Cut, NodeWeights> = FxHashMap::default();
+    for &(domain, stack, weights) in stacks {
+        let mut wide = stack;
+        while let Some(narrow) = wide.filter(|stack| !is_wide(*stack, &weights)) {
+            wide = caller(narrow);
+        }
+        let cut = Cut { domain, stack: wide, smaller: wide != stack };
+        add(cuts.entry(cut).or_default(), &weights);
+    }
+    let mut cuts: Vec<_> = cuts.into_iter().collect();
+    cuts.sort_unstable();
+    cuts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::weigh;
+    use crate::stack::frames_of;
+    use crate::symbol::resolve;
+    use tftrace_format::builder::{Packing, TraceBuilder};
+    use tftrace_format::totals::{Temporaries, TemporaryKey};
+    use tftrace_format::{Event, Frame, Ticks};
+
+    #[test]
+    fn every_tree_weighs_what_the_trace_weighs() {
+        let mut builder = TraceBuilder::new();
+        let frames = |range: std::ops::Range<u64>| -> Vec<Frame> {
+            range.map(|address| Frame::Raw { address }).collect()
+        };
+        let domain = Domain::Malloc;
+        for at in 1..200_u64 {
+            // Most stacks are too narrow to be drawn.
+            let stack = Some(builder.stack(&[frames(1..4), frames(at..at + 3)].concat()));
+            let size = if at % 50 == 0 { 10_000_001 } else { at };
+            let (time, address) = (Ticks(at), at * 0x1000_0000);
+            let event = Event::Allocated { time, domain, address, size, stack, file_backed: false };
+            builder.event(0, event);
+            builder.event(
+                0,
+                Event::Freed { time: Ticks(200 + at), domain, address: at * 0x1000_0000 },
+            );
+        }
+        let time = Ticks(500);
+        let event = Event::Allocated {
+            time,
+            domain,
+            address: 16,
+            size: 7,
+            stack: None,
+            file_backed: false,
+        };
+        builder.event(0, event);
+        let stack = Some(builder.stack(&frames(1..3)));
+        let key = TemporaryKey { stack, size: 1000, domain };
+        builder.temporaries(0, Temporaries { key, count: 10_000_000 });
+        let bytes = builder.build(Packing::Chunked);
+        let trace = Trace::open(&bytes).unwrap();
+        let (_, weights) = weigh(&trace, &Domain::ALL);
+        let stacks = weights.allocated.iter().map(|((_, stack), _)| stack);
+        let symbols = resolve(&trace, &frames_of(&trace, stacks));
+        let mut graph = FlameGraph::build(&trace, &symbols, &weights);
+        assert!(!graph.has_growth);
+        for tree in &graph.trees {
+            let kept = tree.kept(usize::MAX, &mut graph.frames);
+            let mut sum = [0; WEIGHTS];
+            kept.own.iter().for_each(|own| add(&mut sum, own));
+            let expected = [0, 7, weights.peak.sum().bytes, 10_000_000_000, 10_000_200];
+            assert_eq!(sum, expected);
+        }
+        let of_sites: u64 = graph.sites.iter().map(|site| site.weights[4]).sum();
+        assert_eq!(of_sites, 10_000_200);
+        assert!(graph.trees[0].len() < 100, "{}", graph.trees[0].len());
+    }
+}

@@ -1,0 +1,94 @@
+//! `trace.html`: what was found, as one file for the browser.
+//!
+//! Self-contained, at most [`MOST_BYTES`], and it asks nobody for anything: its content security
+//! policy allows one script, the page's own, and no connection. Never decides what is a leak, never
+//! rounds: it shows what [`crate::model`] holds.
+
+mod assets;
+mod flame_graph;
+mod frame_table;
+mod limits;
+mod safe_text;
+mod sites;
+mod stack_tree;
+
+use askama::Template;
+use serde::Serialize;
+
+pub use flame_graph::{FlameGraph, View, WEIGHT_NAMES};
+pub use frame_table::{FrameClass, FrameId, FrameTable, GraphFrame};
+pub use sites::Site;
+pub use stack_tree::{NodeWeights, StackTree, Step};
+
+use crate::model::Report;
+use limits::Left;
+use safe_text::{in_script, visible};
+
+/// A page is never larger, whatever was traced.
+pub const MOST_BYTES: usize = 5_000_000;
+/// What the report may take of it: suspects, their stacks and curves.
+const REPORT_BYTES: usize = 1_200_000;
+/// What the list of sites may take.
+const SITE_BYTES: usize = 600_000;
+/// What the flame graphs may take.
+const GRAPH_BYTES: usize = 2_900_000;
+
+const _: () = assert!(
+    REPORT_BYTES + SITE_BYTES + GRAPH_BYTES + 300_000 <= MOST_BYTES,
+    "the frame, the style and the scripts need the rest; a test measures them"
+);
+
+/// The frame of the page: `templates/page.html`.
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Frame<'a> {
+    title: &'a str,
+    sentence: &'a str,
+    action: &'a str,
+    policy: &'a str,
+    style: &'a str,
+    data: &'a str,
+    script: &'a str,
+    licence: &'a str,
+}
+
+/// What the page's script reads.
+#[derive(Serialize)]
+struct Data<'a> {
+    report: &'a serde_json::Value,
+    left: Left,
+    graph: &'a serde_json::Value,
+    sites: &'a serde_json::Value,
+}
+
+/// Makes the page. What does not fit is left out, smallest first, and the page says how much.
+pub fn render(report: &Report, graph: &FlameGraph) -> Vec<u8> {
+    let mut left = Left::default();
+    let limited = limits::report_within(report, REPORT_BYTES, &mut left);
+    let sites = limits::sites_within(&graph.sites, SITE_BYTES, &mut left);
+    let graph = limits::graph_within(graph, GRAPH_BYTES, &mut left);
+    let data = Data { report: &limited, left, graph: &graph, sites: &sites };
+    let text = |text: &str| visible(text, limits::TEXT_CHARACTERS);
+    let script = assets::script();
+    let frame = Frame {
+        title: &text(&title(report)),
+        sentence: &text(&report.sentence),
+        action: &text(&report.action),
+        policy: &assets::policy(&script),
+        style: &assets::style(),
+        data: &in_script(&data),
+        script: &script,
+        licence: assets::LICENCE,
+    };
+    frame.to_string().into_bytes()
+}
+
+/// What the browser's tab says: the file that the program was started with.
+fn title(report: &Report) -> String {
+    let words = report.process.command.iter().map(|word| word.rsplit('/').next().unwrap_or(word));
+    let words: Vec<&str> = words.take(2).collect();
+    match words.is_empty() {
+        true => "tftrace".to_owned(),
+        false => format!("tftrace: {}", words.join(" ")),
+    }
+}

@@ -7,8 +7,10 @@ function foldedStack(stack) {
   const entries = [];
   for (const frame of [...stack].reverse()) {
     const last = entries.at(-1);
-    if (frame.framework && last?.run) last.run.push(frame);
-    else if (frame.framework) entries.push({ run: [frame] });
+    // What is no function says something that no run of functions says.
+    const folds = frame.framework && ["python", "native"].includes(frame.kind);
+    if (folds && last?.run) last.run.push(frame);
+    else if (folds) entries.push({ run: [frame] });
     else entries.push({ frame });
   }
   // The function that allocated says what the memory is; a run of one takes no more room than its line.

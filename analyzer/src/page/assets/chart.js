@@ -29,11 +29,11 @@ function bytesTick(bytes) {
   return `${+(bytes / factor).toFixed(2)} ${name}`;
 }
 
-function timeTick(seconds) {
-  if (seconds === 0) return "0";
-  if (seconds < 120) return `${+seconds.toFixed(2)} s`;
-  if (seconds < 7200) return `${+(seconds / 60).toFixed(1)} min`;
-  return `${+(seconds / 3600).toFixed(1)} h`;
+/** Times along one axis, all in the unit of the last. */
+function timeTicks(seconds) {
+  const last = seconds.at(-1) ?? 0;
+  const [name, length] = last < 300 ? ["s", 1] : last < 10800 ? ["min", 60] : last < 259200 ? ["h", 3600] : ["d", 86400];
+  return seconds.map((at) => (at === 0 ? "0" : `${+(at / length).toFixed(2)} ${name}`));
 }
 
 function axes(isRequests) {
@@ -43,7 +43,7 @@ function axes(isRequests) {
   const font = "11px system-ui, sans-serif";
   return [
     { stroke, grid: { show: false }, ticks: { stroke: colour("grid"), size: 4, width: 1 }, font, size: 26, space: 70, gap: 2,
-      values: (_, values) => values.map(isRequests ? countText : timeTick),
+      values: (_, values) => (isRequests ? values.map(countText) : timeTicks(values)),
       incrs: isRequests ? BYTE_STEPS : [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600,
         7200, 14400, 28800, 86400, 172800, 604800] },
     { stroke, grid, ticks, font, size: 62, space: 34, gap: 6, incrs: BYTE_STEPS,
@@ -70,7 +70,7 @@ function shadeWarmUp(chart, end) {
   ctx.stroke();
   ctx.fillStyle = colour("ink-weak");
   ctx.font = `${11 * ratio}px system-ui, sans-serif`;
-  if (width > 60 * ratio) ctx.fillText("warm-up", bbox.left + 6 * ratio, bbox.top + 14 * ratio);
+  if (width > 60 * ratio) ctx.fillText("warm-up", bbox.left + 6 * ratio, bbox.top + 30 * ratio);
   ctx.restore();
 }
 
@@ -131,11 +131,12 @@ function chartIn(element, build) {
 /** The options that every chart has. */
 const chartBase = {
   legend: { show: false },
-  padding: [8, 12, 0, 0],
+  padding: [8, 26, 0, 0],
   cursor: { y: false, points: { size: 6 }, drag: { x: true, y: false } },
 };
 
 /** Something in place of a chart that has no data. */
 function nothingToDraw(element, words) {
+  element.classList.add("empty");
   element.replaceChildren(make("p", { class: "nothing" }, words));
 }

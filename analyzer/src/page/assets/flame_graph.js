@@ -1,6 +1,8 @@
 // The flame graph on a canvas: draws what is wide enough to be seen and inside the window, and nothing else.
 
 const ROW = 19;
+/** In pixels. */
+const NARROWEST = 0.8;
 const FLAME_CLASSES = ["your-python", "python", "your-native", "native", "op", "note"];
 const FLAME_CLASS_WORDS = ["your Python", "other Python", "your native code", "other native code", "TensorFlow op", "not a function"];
 
@@ -168,11 +170,24 @@ const flame = {
       this.box(draw, node, x, w, scrolled, height, false);
       for (let at = tree.firstChild[node]; at < tree.firstChild[node + 1]; at++) {
         const child = tree.children[at];
-        // Heaviest first: those behind are narrower still.
-        if (tree.total[child] * scale < 0.3) break;
+        if (tree.total[child] * scale < NARROWEST) {
+          // Heaviest first: those behind are narrower still. Together they are one box.
+          const last = tree.children[tree.firstChild[node + 1] - 1];
+          const end = tree.start[last] + tree.total[last];
+          this.rest(draw, tree.depth[child], (tree.start[child] - begin) * scale, (end - tree.start[child]) * scale, scrolled, height);
+          break;
+        }
         stack.push(child);
       }
     }
+  },
+
+  /** What is too narrow to be told apart, as one box. */
+  rest(draw, depth, x, width, scrolled, height) {
+    const y = this.top(depth) - scrolled;
+    if (width < 0.3 || y > height || y + ROW < 0) return;
+    draw.fillStyle = this.colours[5];
+    draw.fillRect(x, y, width, ROW - 1);
   },
 
   box(draw, node, x, w, scrolled, height, isAbove) {

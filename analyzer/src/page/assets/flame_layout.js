@@ -36,7 +36,7 @@ class FlameTree {
   domains() {
     const domains = [];
     for (let node = 1; node < this.count; node++) if (this.depth[node] === 1) domains.push([node, this.name(node)]);
-    return domains;
+    return domains.sort((a, b) => DOMAINS.indexOf(a[1]) - DOMAINS.indexOf(b[1]));
   }
 
   /** Weighs every node, without the domains that are `hidden`, and puts the heaviest child first. */

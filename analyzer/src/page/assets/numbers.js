@@ -54,7 +54,7 @@ function estimateText(estimate, per) {
   const unit = unitOf(Math.max(Math.abs(estimate.estimate), Math.abs(estimate.low), Math.abs(estimate.high)));
   const signed = (bytes) => (bytes < 0 ? "−" : "") + inUnit(Math.abs(bytes), unit);
   return {
-    number: (estimate.estimate < 0 ? "−" : "+") + inUnit(Math.abs(estimate.estimate), unit),
+    number: (estimate.estimate < 0 ? "−" : estimate.estimate > 0 ? "+" : "") + inUnit(Math.abs(estimate.estimate), unit),
     unit: `${unit[0]}/${per}`,
     interval: `${signed(estimate.low)} to ${signed(estimate.high)}`,
   };

@@ -16,6 +16,7 @@ Examples:
   tftrace-analyze trace.bin --show-all        every frame of the call stacks
   tftrace-analyze info trace.bin              is the trace whole? what was lost?
   tftrace-analyze folded trace.bin | grep Conv2D
+  tftrace-analyze pprof trace.bin && pprof -http=: trace.pb.gz
   tftrace-analyze ./info                      a trace that is called like a command
 
 A trace can be read while its program still runs: the report shows it up to that moment.
@@ -81,6 +82,29 @@ pub enum Command {
         #[command(flatten)]
         view: ViewArgs,
     },
+    /// A profile for pprof, with every weight as a sample type; the file's path is printed
+    ///
+    /// Sample types: unfreed, peak, temporary and alloc, each as _space (bytes) and _objects
+    /// (blocks). Each sample has its domain as a tag.
+    Pprof(ExportArgs),
+    /// A file for speedscope, with a profile for every weight; the file's path is printed
+    Speedscope(ExportArgs),
+}
+
+/// What a file for another tool is made of.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The trace file
+    pub trace: PathBuf,
+    /// Where to write [default: beside the trace, with .pb.gz or .speedscope.json]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Count this memory only; may be repeated [default: malloc, mmap, python, tensorflow]
+    #[arg(long = "domain", value_name = "NAME", value_parser = domain_parser())]
+    pub domains: Vec<Domain>,
+    /// What of a call stack is shown.
+    #[command(flatten)]
+    pub view: ViewArgs,
 }
 
 /// Names of domains, as the report writes them.

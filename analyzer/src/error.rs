@@ -52,6 +52,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A file for another tool cannot be written.
+    #[error("{}: write: {source}: give another place with --output", path.display())]
+    WriteFile {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Standard output does not take the report.
     #[error("stdout: write: {0}: check where the output goes")]
     Output(#[from] io::Error),

@@ -1,5 +1,6 @@
 //! The commands: each reads one trace and writes one thing.
 
+pub mod export;
 pub mod folded;
 pub mod info;
 pub mod report;
@@ -11,9 +12,10 @@ use std::path::Path;
 use tftrace_format::reader::Trace;
 
 use crate::Error;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ExportArgs};
 use crate::input::{format_version, open_trace};
 use crate::report::numbers::plain;
+use export::Format;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> Result<(), Error> {
@@ -28,18 +30,32 @@ pub fn run(cli: &Cli) -> Result<(), Error> {
         Some(Command::Folded { trace, metric, domains, view }) => {
             with_trace(trace, |opened, _, out| {
                 crate::report::wholeness::warn(trace, opened);
-                for warning in folded::write(opened, *metric, domains, *view, out)? {
-                    // A closed stderr is no reason to fail.
-                    let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", plain(&warning));
-                }
+                warn(&folded::write(opened, *metric, domains, *view, out)?);
                 Ok(())
             })
         }
+        Some(Command::Pprof(asked)) => export(asked, Format::Pprof),
+        Some(Command::Speedscope(asked)) => export(asked, Format::Speedscope),
         None => {
             // Without a command clap insists on a trace.
             let path = cli.report.trace.as_deref().unwrap_or(Path::new("trace.bin"));
             with_trace(path, |opened, _, out| report::write(opened, path, &cli.report, out))
         }
+    }
+}
+
+fn export(asked: &ExportArgs, format: Format) -> Result<(), Error> {
+    with_trace(&asked.trace, |opened, _, out| {
+        crate::report::wholeness::warn(&asked.trace, opened);
+        warn(&export::write(opened, asked, format, out)?);
+        Ok(())
+    })
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        // A closed stderr is no reason to fail.
+        let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", plain(warning));
     }
 }
 

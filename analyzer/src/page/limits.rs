@@ -152,11 +152,13 @@ pub(super) fn graph_within(graph: &FlameGraph, most_bytes: usize, left: &mut Lef
         let left_out = kept.iter().map(|kept| kept.left_out).max();
         left.nodes = left_out.unwrap_or_default();
         let value = columns(graph, &kept, |frame| frames.get(frame));
+        let bytes = bytes_of(&value);
         // One node stands for all.
-        if most == 0 || bytes_of(&value) <= most_bytes {
+        if most == 0 || bytes <= most_bytes {
             return value;
         }
-        most = most * 3 / 4;
+        // Nodes differ in size: what would fit by the average may have to shrink again.
+        most = (most * 3 / 4).min(most * most_bytes / bytes);
     }
 }
 

@@ -60,7 +60,7 @@ fn curve(held: Vec<f64>, warm_up: usize) -> Curve {
     let (first, last) = (held[warm_up], held[held.len() - 1]);
     let line = |at: usize, shift: f64| {
         let part = (at as f64 - warm_up as f64) / (held.len() - 1 - warm_up) as f64;
-        (at >= warm_up).then(|| first + (last - first) * part + shift * (0.3 + part))
+        (at >= warm_up).then_some(first + (last - first) * part + shift * (0.3 + part))
     };
     let band = (last - first).abs() * 0.05 + last * 0.01;
     let list = |shift: f64| (0..held.len()).map(|at| line(at, shift)).collect();

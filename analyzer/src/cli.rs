@@ -87,8 +87,15 @@ pub enum Command {
     /// Sample types: unfreed, peak, temporary and alloc, each as _space (bytes) and _objects
     /// (blocks). Each sample has its domain as a tag.
     Pprof(ExportArgs),
-    /// A file for speedscope, with a profile for every weight; the file's path is printed
-    Speedscope(ExportArgs),
+    /// A file for speedscope, with a profile in bytes and one in blocks; the file's path is printed
+    Speedscope {
+        /// Which blocks to count
+        #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
+        metric: Metric,
+        /// What else is asked for.
+        #[command(flatten)]
+        export: ExportArgs,
+    },
 }
 
 /// What a file for another tool is made of.

@@ -1,4 +1,4 @@
-//! `pprof` and `speedscope`: every call stack with every weight, in a file for another tool.
+//! `pprof` and `speedscope`: every call stack, in a file for another tool.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use tftrace_format::reader::Trace;
 
 use crate::Error;
-use crate::cli::{ExportArgs, ViewArgs};
+use crate::cli::{ExportArgs, Metric, ViewArgs};
 use crate::export::{ExportedStacks, pprof, speedscope};
 use crate::heap::{HOST, Replay, Weights, weigh};
-use crate::report::numbers::{bytes, plain};
+use crate::report::numbers::plain;
 use crate::report::text::seconds;
 use crate::stack::frames_of;
 use crate::symbol::resolve;
@@ -21,8 +21,8 @@ use crate::symbol::resolve;
 pub enum Format {
     /// Gzip of pprof's protocol buffer.
     Pprof,
-    /// Speedscope's JSON.
-    Speedscope,
+    /// Speedscope's JSON, of one metric: it has no room for stacks that several profiles share.
+    Speedscope(Metric),
 }
 
 impl Format {
@@ -30,12 +30,12 @@ impl Format {
     fn extension(self) -> &'static str {
         match self {
             Format::Pprof => "pb.gz",
-            Format::Speedscope => "speedscope.json",
+            Format::Speedscope(_) => "speedscope.json",
         }
     }
 }
 
-/// Writes the file, and one line on standard output that says where it is.
+/// Writes the file, and its path on standard output.
 ///
 /// Gives a line for each object file without names.
 pub fn write(
@@ -52,8 +52,7 @@ pub fn write(
     let warnings = write_to(trace, &replay, &weights, asked.view, format, &mut file)
         .and_then(|warnings| file.flush().map(|()| warnings))
         .map_err(failed)?;
-    let unfreed = bytes(weights.unfreed.sum().bytes);
-    writeln!(out, "{}: {unfreed} unfreed", plain(&path.display().to_string()))?;
+    writeln!(out, "{}", plain(&path.display().to_string()))?;
     Ok(warnings)
 }
 
@@ -76,7 +75,7 @@ fn write_to(
             let started = trace.header().wall_clock_ns;
             pprof(&stacks, &program, started, seconds(trace, replay), file)?;
         }
-        Format::Speedscope => speedscope(&stacks, &program, file)?,
+        Format::Speedscope(metric) => speedscope(&stacks, metric, &program, file)?,
     }
     Ok(symbols.warnings().to_vec())
 }

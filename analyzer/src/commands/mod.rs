@@ -35,7 +35,9 @@ pub fn run(cli: &Cli) -> Result<(), Error> {
             })
         }
         Some(Command::Pprof(asked)) => export(asked, Format::Pprof),
-        Some(Command::Speedscope(asked)) => export(asked, Format::Speedscope),
+        Some(Command::Speedscope { metric, export: asked }) => {
+            export(asked, Format::Speedscope(*metric))
+        }
         None => {
             // Without a command clap insists on a trace.
             let path = cli.report.trace.as_deref().unwrap_or(Path::new("trace.bin"));

@@ -1,10 +1,11 @@
-//! A file for speedscope, as its published JSON schema describes it: one profile for each weight.
+//! A file for speedscope, as its published JSON schema describes it: a profile in bytes, one in blocks.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
 use super::stacks::{ExportedFrame, ExportedStacks, Measure};
+use crate::cli::Metric;
 
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
 
@@ -47,8 +48,13 @@ struct Profile {
     weights: Vec<u64>,
 }
 
-/// Writes the stacks of a program. The first frame of each stack is its domain.
-pub fn speedscope(stacks: &ExportedStacks, program: &str, out: &mut dyn Write) -> io::Result<()> {
+/// Writes the stacks of a program that count for a metric. The first frame of each stack is its domain.
+pub fn speedscope(
+    stacks: &ExportedStacks,
+    metric: Metric,
+    program: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut frames: Vec<Frame<'_>> = stacks.frames.iter().map(frame).collect();
     let functions = frames.len() as u32;
     frames.extend(tftrace_format::Domain::ALL.iter().map(|domain| Frame {
@@ -56,9 +62,14 @@ pub fn speedscope(stacks: &ExportedStacks, program: &str, out: &mut dyn Write) -
         file: "",
         line: None,
     }));
-    let profiles = stacks.measures().iter().enumerate();
-    let profiles: Vec<Profile> =
-        profiles.map(|(at, measure)| profile(stacks, at, measure, functions)).collect();
+    let bytes = 2 * match metric {
+        Metric::Unfreed => 0,
+        Metric::Peak => 1,
+        Metric::Temporary => 2,
+        Metric::Allocated => 3,
+    };
+    let profiles = [bytes, bytes + 1].into_iter().zip(&stacks.measures()[bytes..]);
+    let profiles = profiles.map(|(at, measure)| profile(stacks, at, measure, functions)).collect();
     let file = File {
         schema: SCHEMA,
         name: program,

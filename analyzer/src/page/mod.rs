@@ -12,6 +12,9 @@ mod safe_text;
 mod sites;
 mod stack_tree;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use askama::Template;
 use serde::Serialize;
 
@@ -20,6 +23,7 @@ pub use frame_table::{FrameClass, FrameId, FrameTable, GraphFrame};
 pub use sites::Site;
 pub use stack_tree::{NodeWeights, StackTree, Step};
 
+use crate::Error;
 use crate::model::Report;
 use limits::Left;
 use safe_text::{in_script, visible};
@@ -90,5 +94,36 @@ fn title(report: &Report) -> String {
     match words.is_empty() {
         true => "tftrace".to_owned(),
         false => format!("tftrace: {}", words.join(" ")),
+    }
+}
+
+/// Where the page goes: beside the trace, and never in its place.
+pub fn path_for(trace: &Path) -> PathBuf {
+    let beside = trace.with_extension("html");
+    if beside != trace {
+        return beside;
+    }
+    let mut name = trace.as_os_str().to_owned();
+    name.push(".html");
+    PathBuf::from(name)
+}
+
+/// Writes the page to a file.
+pub fn write(path: &Path, report: &Report, graph: &FlameGraph) -> Result<(), Error> {
+    let written = fs::write(path, render(report, graph));
+    written.map_err(|source| Error::WriteFile { path: path.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trace_is_never_overwritten() {
+        for (trace, page) in
+            [("a/trace.bin", "a/trace.html"), ("trace", "trace.html"), ("x.html", "x.html.html")]
+        {
+            assert_eq!(path_for(Path::new(trace)), Path::new(page));
+        }
     }
 }

@@ -6,6 +6,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::symbol::is_unseen;
+
 /// Text without characters that are not seen or that move others; each stands there as `⟨U+202E⟩`.
 /// Line breaks and tabs become spaces. What is longer ends in `…`.
 pub(super) fn visible(text: &str, most_characters: usize) -> String {
@@ -25,15 +27,6 @@ pub(super) fn visible(text: &str, most_characters: usize) -> String {
         shown.push_str(&piece);
     }
     shown
-}
-
-/// Control characters; those that change the direction of text, join or separate lines or letters.
-fn is_unseen(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A value with every text in it made visible.

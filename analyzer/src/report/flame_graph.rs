@@ -54,6 +54,13 @@ pub fn path_for(trace: &Path, output: Option<&Path>) -> Result<PathBuf, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::{HOST, measure};
+    use crate::stack::view_tests::MIXED;
+    use crate::stack::whole;
+    use crate::symbol::{Place, Symbols, is_unseen};
+    use tftrace_format::builder::{Packing, TraceBuilder};
+    use tftrace_format::reader::Trace;
+    use tftrace_format::{Domain, Event, Frame, Ticks};
 
     #[test]
     fn the_trace_is_never_overwritten() {
@@ -66,5 +73,34 @@ mod tests {
         fs::write(&trace, b"x").unwrap();
         let same = directory.path().join("./trace.bin");
         assert!(matches!(path_for(&trace, Some(&same)), Err(Error::OutputIsTrace { .. })));
+    }
+
+    /// An SVG file is markup too, and a browser runs the scripts in it.
+    #[test]
+    fn names_of_a_program_are_never_markup() {
+        const HOSTILE: &str =
+            "</script>]]></svg><script>x</script><!--\"'&\u{2028}\u{202e}\u{0}\u{ffff}";
+        let mut builder = TraceBuilder::new();
+        let frame = Frame::Raw { address: 1 };
+        let stack = Some(builder.stack(&[frame]));
+        let (time, domain) = (Ticks(1), Domain::Malloc);
+        let event =
+            Event::Allocated { time, domain, address: 16, size: 10_001, stack, file_backed: false };
+        builder.event(0, event);
+        let bytes = builder.build(Packing::Raw);
+        let trace = Trace::open(&bytes).unwrap();
+        let place = Place { location: Some(format!("/{HOSTILE}:3")), ..Place::unnamed(HOSTILE) };
+        let symbols = Symbols::of([(frame, vec![place])]);
+        let drawn = whole(&measure(&trace, Metric::Unfreed, &HOST).totals);
+        let stacks = FoldedStacks::new(&trace, &symbols, &drawn, MIXED);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.svg");
+        write(&path, &stacks, Metric::Unfreed, HOSTILE).unwrap();
+        let svg = fs::read_to_string(&path).unwrap();
+        assert!(svg.contains("&lt;/script&gt;]]&gt;&lt;/svg&gt;&lt;script&gt;x"), "{svg}");
+        assert!(!svg.contains("<script>x") && !svg.contains("]]></svg>"), "{svg}");
+        // One element for the script of inferno itself, and nothing that an XML reader refuses.
+        assert_eq!(svg.matches("<script").count(), 1, "{svg}");
+        assert_eq!(svg.chars().find(|&it| it != '\n' && it != '\t' && is_unseen(it)), None);
     }
 }

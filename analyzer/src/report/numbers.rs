@@ -82,11 +82,11 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Text from a trace without the characters that would command a terminal.
+/// Text from a trace without the characters that would command a terminal or are not seen in it.
 pub fn plain(text: &str) -> String {
     let replaced = text.chars().map(|character| match character {
         '\n' | '\t' => ' ',
-        character if character.is_control() => '?',
+        character if crate::symbol::is_unseen(character) => '?',
         character => character,
     });
     replaced.collect()
@@ -145,5 +145,6 @@ mod tests {
     #[test]
     fn a_trace_cannot_command_the_terminal() {
         assert_eq!(plain("a\x1b[31mb\n"), "a?[31mb ");
+        assert_eq!(plain("a\u{202e}b\u{2028}c"), "a?b?c");
     }
 }

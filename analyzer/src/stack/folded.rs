@@ -159,7 +159,7 @@ pub fn label(place: &Place) -> String {
         .chars()
         .map(|character| match character {
             ';' => ':',
-            character if character.is_control() => ' ',
+            character if crate::symbol::is_unseen(character) => ' ',
             character => character,
         })
         .collect();

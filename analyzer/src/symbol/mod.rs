@@ -6,7 +6,9 @@ mod object_file;
 mod place;
 mod resolver;
 mod source_lines;
+mod unseen;
 
 pub use demangle::{demangle, shorten};
 pub use place::{Kind, Owner, Place};
 pub use resolver::{Symbols, resolve};
+pub use unseen::is_unseen;

@@ -76,11 +76,11 @@ const NAMES: [&str; 8] = [
 ];
 
 /// Runs a command on the trace, and gives the file that it writes beside it.
-fn export(folder: &Path, command: &str, extension: &str) -> PathBuf {
+fn export(folder: &Path, command: &[&str], extension: &str) -> PathBuf {
     let path = folder.join("trace.bin");
     fs::write(&path, trace()).unwrap();
-    let cli = Cli::parse_from(["tftrace-analyze", command, path.to_str().unwrap()]);
-    commands::run(&cli).unwrap();
+    let arguments = ["tftrace-analyze"].iter().chain(command).copied();
+    commands::run(&Cli::parse_from(arguments.chain(path.to_str()))).unwrap();
     folder.join(format!("trace.{extension}"))
 }
 
@@ -101,7 +101,7 @@ fn integer(value: ReflectValueRef<'_>) -> i64 {
 #[test]
 fn pprof_files_are_what_the_published_schema_says_with_the_analyzers_sums() {
     let folder = tempfile::tempdir().unwrap();
-    let file = export(folder.path(), "pprof", "pb.gz");
+    let file = export(folder.path(), &["pprof"], "pb.gz");
     let mut bytes = Vec::new();
     GzDecoder::new(fs::File::open(file).unwrap()).read_to_end(&mut bytes).unwrap();
 
@@ -186,44 +186,42 @@ fn pprof_files_are_what_the_published_schema_says_with_the_analyzers_sums() {
 
 #[test]
 fn speedscope_files_are_what_the_published_schema_says_with_the_analyzers_sums() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = export(folder.path(), "speedscope", "speedscope.json");
-    let file: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     let schema: Value = serde_json::from_str(include_str!("speedscope.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
-    let faults: Vec<String> = schema.iter_errors(&file).map(|fault| fault.to_string()).collect();
-    assert!(faults.is_empty(), "{faults:?}");
-    assert!(
-        !schema.is_valid(&serde_json::json!({ "profiles": 3 })),
-        "the schema lets everything pass"
-    );
-
-    let frames = file["shared"]["frames"].as_array().unwrap();
-    let profiles = file["profiles"].as_array().unwrap();
-    let names: Vec<&str> =
-        profiles.iter().map(|profile| profile["name"].as_str().unwrap()).collect();
-    assert_eq!(names, NAMES);
-    let sum = |profile: &Value| -> u64 {
-        profile["weights"].as_array().unwrap().iter().map(|weight| weight.as_u64().unwrap()).sum()
-    };
-    assert_eq!(profiles.iter().map(sum).collect::<Vec<_>>(), sums(&trace()));
-    for profile in profiles {
-        assert_eq!(profile["endValue"].as_u64().unwrap(), sum(profile));
-        let samples = profile["samples"].as_array().unwrap();
-        assert_eq!(samples.len(), profile["weights"].as_array().unwrap().len());
-        for sample in samples {
-            let first = &frames[sample[0].as_u64().unwrap() as usize]["name"];
-            assert!(Domain::ALL.iter().any(|domain| first == domain.name()), "{first}");
+    let refused = serde_json::json!({ "profiles": 3 });
+    assert!(!schema.is_valid(&refused), "the schema lets everything pass");
+    let folder = tempfile::tempdir().unwrap();
+    for (at, metric) in ["unfreed", "peak", "temporary", "allocated"].into_iter().enumerate() {
+        let arguments = ["speedscope", "--metric", metric];
+        let file = export(folder.path(), &arguments, "speedscope.json");
+        let file: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let faults: Vec<String> =
+            schema.iter_errors(&file).map(|fault| fault.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:?}");
+        let profiles = file["profiles"].as_array().unwrap();
+        let names: Vec<&str> = profiles.iter().filter_map(|it| it["name"].as_str()).collect();
+        assert_eq!(names, NAMES[2 * at..2 * at + 2]);
+        let found: Vec<u64> = profiles.iter().map(weight).collect();
+        assert_eq!(found, sums(&trace())[2 * at..2 * at + 2], "{metric}");
+        for profile in profiles {
+            assert_eq!(profile["endValue"].as_u64().unwrap(), weight(profile));
+            let samples = profile["samples"].as_array().unwrap().len();
+            assert_eq!(samples, profile["weights"].as_array().unwrap().len());
+        }
+        // The root comes first: 0x1 is called by nobody.
+        if metric == "unfreed" {
+            let frames = &file["shared"]["frames"];
+            let name = |frame: &Value| frames[frame.as_u64().unwrap() as usize]["name"].clone();
+            let stack = profiles[0]["samples"][0].as_array().unwrap();
+            let stack: Vec<Value> = stack.iter().map(name).collect();
+            assert_eq!(stack, ["malloc", "0x1", "0x2", "0x3"]);
         }
     }
-    // The root comes first: 0x1 is called by nobody.
-    let stack: Vec<&str> = profiles[0]["samples"][0]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|frame| frames[frame.as_u64().unwrap() as usize]["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(stack, ["malloc", "0x1", "0x2", "0x3"]);
+}
+
+/// The sum of a profile's weights.
+fn weight(profile: &Value) -> u64 {
+    profile["weights"].as_array().unwrap().iter().map(|weight| weight.as_u64().unwrap()).sum()
 }
 
 #[test]

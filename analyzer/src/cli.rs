@@ -16,6 +16,7 @@ Examples:
   tftrace-analyze trace.bin --show-all        every frame of the call stacks
   tftrace-analyze info trace.bin              is the trace whole? what was lost?
   tftrace-analyze folded trace.bin | grep Conv2D
+  tftrace-analyze diff short.bin long.bin     what grew from one trace to the other
   tftrace-analyze pprof trace.bin && pprof -http=: trace.pb.gz
   tftrace-analyze ./info                      a trace that is called like a command
 
@@ -82,6 +83,8 @@ pub enum Command {
         #[command(flatten)]
         view: ViewArgs,
     },
+    /// What grew between two traces, by call stacks through the same functions
+    Diff(DiffArgs),
     /// A profile for pprof, with every weight as a sample type; the file's path is printed
     ///
     /// Sample types: unfreed, peak, temporary and alloc, each as _space (bytes) and _objects
@@ -96,6 +99,27 @@ pub enum Command {
         #[command(flatten)]
         export: ExportArgs,
     },
+}
+
+/// Which traces are compared, and how.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The older trace
+    pub before: PathBuf,
+    /// The newer trace, of the same program
+    pub after: PathBuf,
+    /// Which bytes to compare
+    #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
+    pub metric: Metric,
+    /// How many entries to print
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// How many frames of a call stack to print, beside the two at the thread's start
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub depth: usize,
+    /// What of a call stack is shown.
+    #[command(flatten)]
+    pub view: ViewArgs,
 }
 
 /// What a file for another tool is made of.

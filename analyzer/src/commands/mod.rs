@@ -1,5 +1,6 @@
 //! The commands: each reads one trace and writes one thing.
 
+pub mod diff;
 pub mod export;
 pub mod folded;
 pub mod info;
@@ -34,6 +35,14 @@ pub fn run(cli: &Cli) -> Result<(), Error> {
                 Ok(())
             })
         }
+        Some(Command::Diff(asked)) => with_trace(&asked.before, |before, _, _| {
+            crate::report::wholeness::warn(&asked.before, before);
+            with_trace(&asked.after, |after, _, out| {
+                crate::report::wholeness::warn(&asked.after, after);
+                warn(&diff::write((before, &asked.before), (after, &asked.after), asked, out)?);
+                Ok(())
+            })
+        }),
         Some(Command::Pprof(asked)) => export(asked, Format::Pprof),
         Some(Command::Speedscope { metric, export: asked }) => {
             export(asked, Format::Speedscope(*metric))

@@ -9,11 +9,12 @@ use tftrace_format::Domain;
 const EXAMPLES: &str = "\
 Examples:
   LD_PRELOAD=libtftrace.so python serve.py    record; writes trace.bin
-  tftrace-analyze trace.bin                   what is unfreed, and trace.svg
-  tftrace-analyze trace.bin --open            the same, and the flame graph in the browser
-  tftrace-analyze trace.bin --metric peak     what was live when memory was highest
-  tftrace-analyze trace.bin --frames python   Python functions and TensorFlow ops only
-  tftrace-analyze trace.bin --show-all        every frame of the call stacks
+  tftrace-analyze trace.bin                   does it leak, where, how fast; writes trace.html
+  tftrace-analyze trace.bin --open            the same, and the page in the browser
+  tftrace-analyze trace.bin --json            the same for programs
+  tftrace-analyze check trace.bin --max-growth 1kB/request && deploy
+  tftrace-analyze sites trace.bin --metric peak   what was live when memory was highest
+  tftrace-analyze sites trace.bin --show-all  every frame of the call stacks
   tftrace-analyze info trace.bin              is the trace whole? what was lost?
   tftrace-analyze folded trace.bin | grep Conv2D
   tftrace-analyze diff short.bin long.bin     what grew from one trace to the other
@@ -23,12 +24,13 @@ Examples:
 A trace can be read while its program still runs: the report shows it up to that moment.
 
 Exit codes: 0 the report is written, 1 it is not (one line on stderr says why), 2 wrong usage.
+check: 0 no leak, 3 a leak, 4 undecided (with --fail-on undecided).
 NO_COLOR=1 turns colour off.";
 
-/// Reads a trace of tftrace: which memory is unfreed, and which call stacks asked for it.
+/// Reads a trace of tftrace: does the process leak, how fast, at which line, and what to do.
 ///
-/// Without a command it prints the report and writes the flame graph beside the trace. The
-/// heaviest call stacks come first, each from the function that allocated to the thread's start.
+/// Without a command it prints the verdict and the suspects, and writes a page with memory over time
+/// and the flame graph beside the trace.
 #[derive(Debug, Parser)]
 #[command(
     name = "tftrace-analyze",
@@ -83,6 +85,10 @@ pub enum Command {
         #[command(flatten)]
         view: ViewArgs,
     },
+    /// Fails if the trace shows a leak, for CI: exit code 3, or 4 with --fail-on undecided
+    Check(CheckArgs),
+    /// The call stacks with the most memory, leaking or not, and trace.svg, a flame graph of them
+    Sites(SitesArgs),
     /// What grew between two traces, by call stacks through the same functions
     Diff(DiffArgs),
     /// A profile for pprof, with every weight as a sample type; the file's path is printed
@@ -152,6 +158,116 @@ pub struct ReportArgs {
     /// The trace file, as TFTRACE_OUTPUT named it (default trace.bin)
     #[arg(required = true)]
     pub trace: Option<PathBuf>,
+    /// How many suspects to print; the page has all of them
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub top: usize,
+    /// Print the report as JSON, for programs (schema: docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+    /// Growth that is known and does not count: a file with one leak:PATTERN on a line
+    ///
+    /// A pattern is a part of a function, file:line or module on the suspect's call stack; * stands
+    /// for anything, ^ and $ for begin and end, as LeakSanitizer has it. May be repeated
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Vec<PathBuf>,
+    /// Where to write the page [default: the trace's name with .html]
+    #[arg(long, value_name = "FILE.html")]
+    pub output: Option<PathBuf>,
+    /// Open the page in the browser
+    #[arg(long, conflicts_with = "no_page")]
+    pub open: bool,
+    /// Write no page
+    #[arg(long, conflicts_with = "output")]
+    pub no_page: bool,
+}
+
+/// What a check fails on.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The trace file
+    pub trace: PathBuf,
+    /// Growth up to this is allowed, such as 1kB/request or 64kB/s [default: none]
+    ///
+    /// The lower bound of the 95 % interval of all leaks together is compared with it
+    #[arg(long, value_name = "BYTES/UNIT", value_parser = parse_rate)]
+    pub max_growth: Option<Rate>,
+    /// Also fail on these
+    #[arg(long, value_enum, value_name = "VERDICT")]
+    pub fail_on: Option<FailOn>,
+    /// Growth that is known and does not count: a file with one leak:PATTERN on a line
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Vec<PathBuf>,
+    /// How to print the outcome
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
+
+/// Beside leaks, what a check fails on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// The trace does not say whether it leaks: exit code 4
+    Undecided,
+}
+
+/// How the outcome of a check is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// One line for the verdict, one for each leak
+    Text,
+    /// Annotations of GitHub Actions, at the lines that leak
+    Github,
+}
+
+/// Growth over requests or time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// How much.
+    pub bytes: f64,
+    /// For each of these.
+    pub per: Per,
+}
+
+/// What growth is counted over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// A request.
+    Request,
+    /// A second.
+    Second,
+}
+
+/// Reads a rate such as `1kB/request`.
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let expected = "give bytes and a unit, such as 1kB/request or 64kB/s";
+    let (amount, per) = text.split_once('/').ok_or(expected)?;
+    let per = match per.trim() {
+        "request" | "req" => Per::Request,
+        "s" | "second" => Per::Second,
+        _ => return Err(expected.into()),
+    };
+    let amount = amount.trim();
+    let digits = amount.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match amount[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        _ => return Err(expected.into()),
+    };
+    let number: f64 = digits.trim().parse().map_err(|_| expected)?;
+    if !number.is_finite() || number < 0.0 {
+        return Err(expected.into());
+    }
+    Ok(Rate { bytes: number * factor, per })
+}
+
+/// What the list of sites is asked for.
+#[derive(Args, Debug)]
+pub struct SitesArgs {
+    /// The trace file
+    pub trace: PathBuf,
     /// Which bytes to rank and draw
     #[arg(long, value_enum, default_value_t = Metric::Unfreed)]
     pub metric: Metric,
@@ -278,6 +394,17 @@ mod tests {
     }
 
     #[test]
+    fn rates_have_bytes_and_a_unit() {
+        let rate = |bytes, per| Ok(Rate { bytes, per });
+        assert_eq!(parse_rate("1kB/request"), rate(1e3, Per::Request));
+        assert_eq!(parse_rate("1.5 MiB/s"), rate(1.5 * 1024.0 * 1024.0, Per::Second));
+        assert_eq!(parse_rate("0/req"), rate(0.0, Per::Request));
+        for wrong in ["1kB", "kB/s", "1kB/day", "-1/s", "1xB/s", "nan/s", "inf/s"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn domains_are_named_as_in_the_report_and_may_be_repeated() {
         for domain in Domain::ALL {
             let arguments = ["tftrace-analyze", "sizes", "t", "--domain", domain.name()];
@@ -296,13 +423,15 @@ mod tests {
     }
 
     #[test]
-    fn the_report_and_the_folded_stacks_have_the_same_views() {
-        let default = Cli::parse_from(["tftrace-analyze", "t"]).report;
-        let seen = (default.view.frames, default.view.show_all, default.depth);
-        assert_eq!(seen, (Frames::Mixed, false, 8));
+    fn the_sites_and_the_folded_stacks_have_the_same_views() {
+        let sites = |asked: &[&str]| {
+            let parsed = Cli::parse_from(["tftrace-analyze", "sites", "t"].iter().chain(asked));
+            let Some(Command::Sites(sites)) = parsed.command else { panic!("not sites") };
+            (sites.view.frames, sites.view.show_all, sites.depth)
+        };
+        assert_eq!(sites(&[]), (Frames::Mixed, false, 8));
         let asked = ["--frames", "python", "--show-all"];
-        let report = Cli::parse_from(["tftrace-analyze", "t"].iter().chain(&asked)).report;
-        assert!(report.view.show_all && report.view.frames == Frames::Python);
+        assert_eq!(sites(&asked), (Frames::Python, true, 8));
         let folded = Cli::parse_from(["tftrace-analyze", "folded", "t"].iter().chain(&asked));
         assert!(matches!(
             folded.command,

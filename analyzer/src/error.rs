@@ -30,6 +30,22 @@ pub enum Error {
         /// What is wrong with it.
         source: OpenError,
     },
+    /// A file of suppressions cannot be read, or a line of it is no rule.
+    #[error("{}: {}{reason}: see --help for the syntax", path.display(), line_in_words(*line))]
+    Suppressions {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1; 0: the file as a whole.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Growth per request is limited, and the trace has no requests.
+    #[error("{}: --max-growth: no requests were counted: give BYTES/s, or mark requests with tftrace_mark", path.display())]
+    NoRequests {
+        /// The trace.
+        path: PathBuf,
+    },
     /// The flame graph would replace the trace.
     #[error("{}: --output: is the trace itself: give another file", path.display())]
     OutputIsTrace {
@@ -63,4 +79,8 @@ pub enum Error {
     /// Standard output does not take the report.
     #[error("stdout: write: {0}: check where the output goes")]
     Output(#[from] io::Error),
+}
+
+fn line_in_words(line: usize) -> String {
+    if line == 0 { String::new() } else { format!("line {line}: ") }
 }

@@ -8,7 +8,7 @@ use tftrace_analyzer::{Error, commands};
 
 fn main() -> ExitCode {
     match commands::run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(outcome) => ExitCode::from(outcome.code()),
         // Whoever read our output has seen enough, as `head` does.
         Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS

@@ -1,10 +1,12 @@
 //! The commands: each reads one trace and writes one thing.
 
+pub mod check;
 pub mod diff;
 pub mod export;
 pub mod folded;
 pub mod info;
 pub mod report;
+pub mod sites;
 pub mod sizes;
 
 use std::io::{self, Write};
@@ -19,8 +21,19 @@ use crate::report::numbers::plain;
 use export::Format;
 
 /// Does what the command line asks for.
-pub fn run(cli: &Cli) -> Result<(), Error> {
-    match &cli.command {
+pub fn run(cli: &Cli) -> Result<Outcome, Error> {
+    let done = match &cli.command {
+        Some(Command::Check(asked)) => {
+            let mut outcome = Outcome::Done;
+            with_trace(&asked.trace, |opened, _, out| {
+                outcome = check::write(opened, asked, out)?;
+                Ok(())
+            })?;
+            return Ok(outcome);
+        }
+        Some(Command::Sites(asked)) => with_trace(&asked.trace, |opened, _, out| {
+            sites::write(opened, &asked.trace, asked, out)
+        }),
         Some(Command::Info { trace }) => {
             with_trace(trace, |opened, version, out| info::write(opened, version, out))
         }
@@ -51,6 +64,29 @@ pub fn run(cli: &Cli) -> Result<(), Error> {
             // Without a command clap insists on a trace.
             let path = cli.report.trace.as_deref().unwrap_or(Path::new("trace.bin"));
             with_trace(path, |opened, _, out| report::write(opened, path, &cli.report, out))
+        }
+    };
+    done.map(|()| Outcome::Done)
+}
+
+/// What a command that ran to its end has to say by its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What was asked for is done; a check found no leak.
+    Done,
+    /// A check found a leak.
+    Leak,
+    /// A check that must decide could not.
+    Undecided,
+}
+
+impl Outcome {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::Leak => 3,
+            Outcome::Undecided => 4,
         }
     }
 }

@@ -1,20 +1,16 @@
-//! The report: the text on standard output, and the flame graph beside the trace.
+//! The report: the verdict on standard output, and the page beside the trace.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use tftrace_format::reader::Trace;
 
 use crate::Error;
 use crate::cli::ReportArgs;
-use crate::heap::{HOST, measure};
-use crate::report::text::Report;
-use crate::report::{browser, flame_graph, numbers};
-use crate::stack::{FoldedStacks, frames_of, group, heaviest, without_slivers};
-use crate::symbol::resolve;
-
-/// A frame narrower than one part of this many is not drawn: a quarter of a pixel, zoomed out.
-const DRAWN_PARTS: u64 = 5_000;
+use crate::findings::{Findings, examine};
+use crate::page::{self, FlameGraph};
+use crate::report::{browser, numbers, summary};
+use crate::suppression::Suppressions;
 
 /// Writes the report on the trace at `path`.
 pub fn write(
@@ -23,47 +19,70 @@ pub fn write(
     asked: &ReportArgs,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let svg = match asked.no_svg {
+    let mut suppressions = suppressions(&asked.suppressions)?;
+    let page = match asked.no_page {
         true => None,
-        false => Some(flame_graph::path_for(path, asked.output.as_deref())?),
+        false => Some(page_path(path, asked.output.as_deref())?),
     };
-    let metric = asked.metric;
-    let measured = measure(trace, metric, &HOST);
-    let drawn = match svg {
-        Some(_) => without_slivers(trace, &measured.totals, DRAWN_PARTS),
-        None => Vec::new(),
-    };
-    // Which stacks go through the same functions is known once all of them have names.
-    let stacks = measured.totals.iter().map(|((_, stack), _)| stack);
-    let symbols = resolve(trace, &frames_of(trace, stacks));
-    let ranked = heaviest(trace, group(trace, &symbols, &measured.totals, asked.view), asked.top);
-    let report = Report {
-        trace,
-        measured: &measured,
-        metric,
-        ranked: &ranked,
-        view: asked.view,
-        depth: asked.depth,
-        symbols: &symbols,
-    };
-    report.write(out)?;
-    let Some(svg) = svg else { return Ok(()) };
-    let stacks = FoldedStacks::new(trace, &symbols, &drawn, asked.view);
-    if stacks.is_empty() {
-        writeln!(out, "\nno flame graph: there are no {}", metric.bytes_in_words())?;
-        return Ok(());
+    let found = examine(trace, path, &mut suppressions);
+    if asked.json {
+        serde_json::to_writer_pretty(&mut *out, &found.report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        summary::write(&found.report, asked.top, out)?;
+        say_suppressed(&found, &suppressions, out)?;
     }
-    flame_graph::write(&svg, &stacks, metric, &trace.command_line())?;
-    let shown = svg.display().to_string();
-    writeln!(out, "\nflame graph: {}", numbers::plain(&shown))?;
+    for warning in found.symbols.warnings() {
+        let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(warning));
+    }
+    let Some(page) = page else { return Ok(()) };
+    let graph = FlameGraph::build(trace, &found.symbols, &found.weights);
+    page::write(&page, &found.report, &graph)?;
+    let shown = page.display().to_string();
+    if !asked.json {
+        writeln!(out, "report: {}", numbers::plain(&shown))?;
+    }
     if asked.open {
         // Who reads the report does not wait for a browser.
         out.flush()?;
-        if let Err(reasons) = browser::open(&svg) {
+        if let Err(reasons) = browser::open(&page) {
             // The report is written, which is what the exit code says.
             let line = format!("{shown}: --open: no browser: {reasons}: open the file by hand");
             let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(&line));
         }
     }
     Ok(())
+}
+
+/// The built-in suppressions and those of the user's.
+pub(super) fn suppressions(files: &[PathBuf]) -> Result<Suppressions, Error> {
+    let mut suppressions = Suppressions::built_in();
+    files.iter().try_for_each(|file| suppressions.read(file))?;
+    Ok(suppressions)
+}
+
+fn say_suppressed(
+    found: &Findings,
+    suppressions: &Suppressions,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    for suspect in &found.report.suspects {
+        if let Some(rule) = &suspect.suppressed_by {
+            let place = crate::findings::place(suspect);
+            writeln!(out, "suppressed by {}: {}", numbers::plain(rule), numbers::plain(&place))?;
+        }
+    }
+    for rule in suppressions.stale() {
+        writeln!(out, "suppression that fits nothing: {}", numbers::plain(&rule))?;
+    }
+    Ok(())
+}
+
+/// Where the page is written; never over the trace.
+fn page_path(trace: &Path, output: Option<&Path>) -> Result<PathBuf, Error> {
+    let Some(output) = output else { return Ok(page::path_for(trace)) };
+    let same = output
+        .canonicalize()
+        .is_ok_and(|output| trace.canonicalize().is_ok_and(|trace| trace == output));
+    if same { Err(Error::OutputIsTrace { path: output.to_path_buf() }) } else { Ok(output.into()) }
 }

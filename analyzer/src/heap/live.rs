@@ -184,6 +184,13 @@ impl LiveHeap {
         pools
     }
 
+    /// The part of a domain's pools in which no block is live.
+    pub fn slack(&self, domain: Domain) -> u64 {
+        let blocks = self.blocks[domain as usize].values();
+        let in_use = blocks.fold(0u64, |sum, block| sum.saturating_add(block.size));
+        self.pools(domain).bytes.saturating_sub(in_use)
+    }
+
     /// All live blocks of the C heap, whatever they are for.
     pub fn malloc(&self) -> Level {
         self.malloc

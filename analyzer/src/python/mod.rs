@@ -6,4 +6,4 @@ mod user_code;
 
 pub use interpreter::{are_arenas, is_calling, is_interpreter};
 pub use line_table::line_of;
-pub use user_code::user_place;
+pub use user_code::{is_user_function, is_user_native, user_place};

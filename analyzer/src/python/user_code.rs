@@ -15,11 +15,13 @@ pub fn user_place<'a>(places: &[&'a Place]) -> Option<&'a Place> {
     find(is_user_function).or_else(|| find(is_user_native))
 }
 
-fn is_user_function(place: &Place) -> bool {
+/// Whether it is a Python function of the user's own.
+pub fn is_user_function(place: &Place) -> bool {
     place.is_python() && place.location.as_deref().is_some_and(is_user_file)
 }
 
-fn is_user_native(place: &Place) -> bool {
+/// Whether it is machine code that is neither the system's, nor a framework's, nor Python's.
+pub fn is_user_native(place: &Place) -> bool {
     let is_named = !place.function.contains("+0x");
     place.kind == Kind::Native(Owner::User) && is_named && !is_interpreter(place)
 }

@@ -6,5 +6,6 @@ mod entries;
 pub mod flame_graph;
 pub mod numbers;
 pub mod recording;
+pub mod summary;
 pub mod text;
 pub mod wholeness;

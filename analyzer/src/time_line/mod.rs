@@ -38,6 +38,10 @@ pub struct TimeLine {
     pub levels: [Level; Domain::ALL.len()],
     /// Pools, by the domain whose blocks are cut out of them.
     pub pools: [Level; Domain::ALL.len()],
+    /// The part of these in which no block is live, in bytes.
+    pub slack: [u64; Domain::ALL.len()],
+    /// Live blocks of the C heap when the time line ends, as glibc counts them, in bytes.
+    pub malloc_chunk_bytes: u64,
     /// When the time line ends: with the trace, or when Python began to shut down.
     pub end: Ticks,
     /// Whether it ends because Python began to shut down.
@@ -61,13 +65,42 @@ pub struct Series {
     pub kept: Vec<f64>,
     /// Blocks of these.
     pub kept_blocks: Vec<f64>,
+    /// Of the bytes, those that Python's collection at exit freed, before it took anything apart:
+    /// nothing held them.
+    pub garbage: Vec<f64>,
+    /// Blocks of these.
+    pub garbage_blocks: Vec<f64>,
 }
 
 impl Series {
     /// Nothing, in so many windows.
     pub fn new(windows: usize) -> Self {
         let zeros = vec![0.0; windows];
-        Self { live: zeros.clone(), kept: zeros.clone(), kept_blocks: zeros }
+        Self {
+            live: zeros.clone(),
+            kept: zeros.clone(),
+            kept_blocks: zeros.clone(),
+            garbage: zeros.clone(),
+            garbage_blocks: zeros,
+        }
+    }
+
+    /// The same without what nothing held.
+    pub fn without_garbage(&self) -> Self {
+        let less = |all: &[f64], garbage: &[f64]| -> Vec<f64> {
+            all.iter().zip(garbage).map(|(all, garbage)| (all - garbage).max(0.0)).collect()
+        };
+        let mut so_far = 0.0;
+        let live = self.live.iter().zip(&self.garbage).map(|(live, garbage)| {
+            so_far += garbage;
+            (live - so_far).max(0.0)
+        });
+        Self {
+            live: live.collect(),
+            kept: less(&self.kept, &self.garbage),
+            kept_blocks: less(&self.kept_blocks, &self.garbage_blocks),
+            ..Self::new(self.live.len())
+        }
     }
 
     /// Bytes live at the end.
@@ -156,6 +189,15 @@ impl TimeLine {
         let kept = self.changes.get(&key).map_or(&[][..], |changes| &changes.kept);
         let since = kept.iter().filter(|(window, ..)| usize::from(*window) >= from);
         since.map(|(_, bytes, _)| *bytes as f64).sum()
+    }
+
+    /// What of one is live at the end.
+    pub fn held_by(&self, key: TotalsKey) -> Level {
+        let mut held = Level::default();
+        for &(_, bytes, blocks) in self.changes.get(&key).map_or(&[][..], |of| &of.kept) {
+            held.add_all(Level { bytes, blocks: u64::from(blocks) });
+        }
+        held
     }
 
     /// Adds the memory of one to a series.
@@ -298,6 +340,8 @@ impl Pass<'_, '_> {
             changes,
             levels: Domain::ALL.map(|domain| self.heap.level(domain)),
             pools: Domain::ALL.map(|domain| self.heap.pools(domain)),
+            slack: Domain::ALL.map(|domain| self.heap.slack(domain)),
+            malloc_chunk_bytes: self.heap.malloc_chunk_bytes(),
             end,
             ends_at_shut_down,
             activity,

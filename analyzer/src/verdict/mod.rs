@@ -6,4 +6,4 @@ mod shape;
 mod validation;
 
 pub use drift::drift;
-pub use shape::{Axis, Judgement, LEAST_BYTES, judge};
+pub use shape::{Axis, FEWEST_WINDOWS, Judgement, LEAST_BYTES, judge};

@@ -12,6 +12,8 @@ use crate::time_line::Series;
 pub const LEAST_BYTES: f64 = 16_384.0;
 /// Into so many parts the time after warm-up is cut.
 const PARTS: usize = 24;
+/// A trace with fewer windows than this says nothing: it has too few for the parts after warm-up.
+pub const FEWEST_WINDOWS: usize = 4 * LEAST_PARTS;
 /// In so many of them something must have been kept: steps are no trend.
 const LEAST_PARTS: usize = 10;
 /// So many blocks must have been kept.

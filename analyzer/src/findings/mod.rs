@@ -1,0 +1,224 @@
+//! Everything that a trace says, put together: [`crate::model::Report`].
+
+mod conclusion;
+mod reconciliation;
+mod retention;
+
+use std::path::Path;
+
+use tftrace_format::Domain;
+use tftrace_format::reader::Trace;
+
+use crate::heap::{Level, StackTotals, Weights, weigh};
+use crate::model::{
+    Lost, Process, Report, Requests, SCHEMA, Series as ModelSeries, Suspect, TimeLine as ModelLine,
+    Verdict,
+};
+use crate::pattern;
+use crate::report::wholeness;
+use crate::stack::frames_of;
+use crate::suppression::Suppressions;
+use crate::suspect::{Cause, Context, describe, find};
+use crate::symbol::{Symbols, resolve};
+use crate::time_line::TimeLine;
+use crate::verdict::Axis;
+use retention::resident;
+
+pub use conclusion::{place, rate_in_words, until_limit};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Findings {
+    /// For people and machines.
+    pub report: Report,
+    /// What each call stack weighs, growth included: for the flame graph.
+    pub weights: Weights,
+    /// Names of all frames.
+    pub symbols: Symbols,
+}
+
+/// Examines a trace, which is the file at `path`.
+pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) -> Findings {
+    let line = TimeLine::of(trace);
+    let (_, mut weights) = weigh(trace, &Domain::ALL);
+    let stacks = line.keys().map(|(_, stack)| stack);
+    let peak = weights.peak.iter().chain(weights.temporary.iter()).map(|((_, stack), _)| stack);
+    let symbols = resolve(trace, &frames_of(trace, stacks.chain(peak)));
+    let axis = axis(&line);
+    let causes = find(trace, &line, &symbols, &axis);
+    let context = Context { trace, symbols: &symbols, line: &line, axis: &axis };
+    let mut suspects = suspects(&causes, context, suppressions);
+    let live = retention::live(&line);
+    let kept = retention::retention(trace, &line, &axis, &live);
+    let growing = causes.iter().zip(&suspects).filter(|(_, suspect)| is_leak(suspect));
+    weights.growth = Some(growth(growing.map(|(cause, _)| cause), &line));
+    shares(&causes, &mut suspects);
+    let facts = conclusion::Facts { trace, line: &line, suspects: &suspects, retention: kept };
+    let conclusion = conclusion::conclude(&facts);
+    let report = Report {
+        schema: SCHEMA,
+        verdict: conclusion.verdict,
+        sentence: conclusion.sentence,
+        action: conclusion.action,
+        growth: conclusion.growth,
+        requests: Requests { count: line.requests.count(), source: line.requests.source.clone() },
+        time_line: time_line(trace, &line, &suspects, &causes),
+        suspects,
+        reconciliation: reconciliation::reconcile(trace, &line),
+        lost: lost(trace),
+        process: process(trace, path, &line, &weights),
+    };
+    Findings { report, weights, symbols }
+}
+
+/// What rates are per: requests if they were counted, else seconds.
+fn axis(line: &TimeLine) -> Axis {
+    let until = match line.requests.count() {
+        Some(_) => &line.requests.until,
+        None => &line.seconds,
+    };
+    let mut before = 0.0;
+    let units = until.iter().map(|&until| {
+        let passed = until - before;
+        before = until;
+        passed
+    });
+    Axis { units: units.collect(), work: line.activity.clone() }
+}
+
+fn is_leak(suspect: &Suspect) -> bool {
+    suspect.verdict == Verdict::Leak && suspect.suppressed_by.is_none()
+}
+
+fn suspects(
+    causes: &[Cause<'_>],
+    context: Context<'_>,
+    suppressions: &mut Suppressions,
+) -> Vec<Suspect> {
+    let described = causes.iter().enumerate().map(|(at, cause)| {
+        let mut suspect = describe(cause, context);
+        suspect.rank = at + 1;
+        suspect.patterns = pattern::of(cause, &suspect, context);
+        suspect.suppressed_by = suppressions.of(&suspect);
+        suspect
+    });
+    described.collect()
+}
+
+/// What each call stack of what leaks grew by after warm-up.
+fn growth<'c, 'a: 'c>(causes: impl Iterator<Item = &'c Cause<'a>>, line: &TimeLine) -> StackTotals {
+    let mut totals = StackTotals::default();
+    for cause in causes {
+        for &key in &cause.keys {
+            let bytes = line.kept_since(key, cause.judgement.warm_up) as u64;
+            if bytes > 0 {
+                totals.add(key, Level { bytes, blocks: line.held_by(key).blocks });
+            }
+        }
+    }
+    totals
+}
+
+/// Which part of the recent growth each suspect has.
+fn shares(causes: &[Cause<'_>], suspects: &mut [Suspect]) {
+    let grows = |suspect: &Suspect| {
+        matches!(suspect.verdict, Verdict::Leak | Verdict::CacheFilling | Verdict::Undecided)
+    };
+    let sum: f64 = causes
+        .iter()
+        .zip(suspects.iter())
+        .filter(|(_, suspect)| grows(suspect))
+        .map(|(cause, _)| cause.recent)
+        .sum();
+    for (cause, suspect) in causes.iter().zip(suspects) {
+        if sum > 0.0 && grows(suspect) {
+            suspect.share_of_growth = cause.recent / sum;
+        }
+    }
+}
+
+fn time_line(
+    trace: &Trace<'_>,
+    line: &TimeLine,
+    suspects: &[Suspect],
+    causes: &[Cause<'_>],
+) -> ModelLine {
+    let domains = Domain::ALL.into_iter().filter_map(|domain| {
+        let live = line.of_domain(domain).live;
+        let bytes: Vec<u64> = live.into_iter().map(|bytes| bytes as u64).collect();
+        bytes
+            .iter()
+            .any(|bytes| *bytes > 0)
+            .then(|| ModelSeries { name: domain.name().to_owned(), bytes })
+    });
+    let leading = suspects.iter().zip(causes).find(|(suspect, _)| is_leak(suspect));
+    let warm_up = leading.map(|(_, cause)| cause.judgement.warm_up);
+    let at = |values: &[f64]| {
+        warm_up
+            .and_then(|window| window.checked_sub(1))
+            .and_then(|window| values.get(window).copied())
+    };
+    ModelLine {
+        seconds: line.seconds.clone(),
+        requests: line.requests.until.clone(),
+        domains: domains.collect(),
+        rss_anonymous: resident(trace, line, |reading| reading.rss_anonymous),
+        rss: resident(trace, line, |reading| {
+            reading
+                .rss_anonymous
+                .saturating_add(reading.rss_file)
+                .saturating_add(reading.rss_shared)
+        }),
+        limit: conclusion::limit(trace),
+        warm_up_seconds: at(&line.seconds),
+        warm_up_requests: at(&line.requests.until),
+    }
+}
+
+fn lost(trace: &Trace<'_>) -> Lost {
+    let anything = !wholeness::is_whole(trace);
+    Lost {
+        anything,
+        events: trace.losses().iter().map(|(events, _)| events).sum(),
+        notes: if anything { wholeness::lines(trace) } else { Vec::new() },
+    }
+}
+
+fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -> Process {
+    let header = trace.header();
+    let arguments = header.command_line.split(|byte| *byte == 0);
+    let mut command: Vec<String> =
+        arguments.map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+    if command.last().is_some_and(String::is_empty) {
+        command.pop();
+    }
+    let temporaries: u64 = weights.temporary.sum().blocks;
+    Process {
+        pid: header.pid,
+        command,
+        executable: String::from_utf8_lossy(header.executable).into_owned(),
+        started: header.wall_clock_ns as f64 / 1e9,
+        seconds: trace.seconds(line.end),
+        trace: path.display().to_string(),
+        trace_bytes: trace.used_bytes(),
+        events: line.events.saturating_add(temporaries),
+        versions: versions(trace),
+    }
+}
+
+/// What the names of loaded files say of Python and TensorFlow.
+fn versions(trace: &Trace<'_>) -> Vec<(String, String)> {
+    let mut versions = vec![("tftrace".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
+    let paths = trace.objects().map(|object| String::from_utf8_lossy(&object.path).into_owned());
+    let python = paths.flat_map(|path| {
+        let name = path.rsplit('/').next().unwrap_or(&path).to_owned();
+        let name = name.strip_prefix("lib").unwrap_or(&name).to_owned();
+        let version = name.strip_prefix("python")?.to_owned();
+        let digits: String =
+            version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        let digits = digits.trim_end_matches('.').to_owned();
+        digits.contains('.').then_some(digits)
+    });
+    versions.extend(python.take(1).map(|version| ("Python".to_owned(), version)));
+    versions
+}

@@ -1,0 +1,293 @@
+//! Known causes of growth: what happens, what shows it, and what to do about it.
+//!
+//! A pattern is claimed only where most of a suspect's growth passes through the functions that are
+//! its evidence. `docs/verdict.md` lists them.
+
+use crate::model::{Pattern, Suspect, Verdict};
+use crate::report::numbers::bytes;
+use crate::suspect::{Cause, Context, is_tracing};
+use crate::symbol::{Kind, Owner, Place};
+use crate::verdict::LEAST_BYTES;
+
+/// A pattern is claimed if this share of the growth shows it.
+const MOST: f64 = 0.5;
+/// So many of the heaviest stacks are looked at: they have nearly all of the growth.
+const HEAVIEST: usize = 2_000;
+
+/// One known cause.
+struct Known {
+    id: &'static str,
+    /// Whether a frame of a stack is evidence of it.
+    shows: fn(&Place) -> bool,
+    /// What such frames are, in a sentence that begins with the share.
+    evidence: &'static str,
+    sentence: &'static str,
+    remedy: &'static str,
+}
+
+/// In the order in which they are looked for; the first that fits is the cause.
+const KNOWN: [Known; 9] = [
+    Known {
+        id: "predict-in-a-loop",
+        shows: |place| in_python(place, "/keras/", &["predict"]),
+        evidence: "passes through Keras' Model.predict",
+        sentence: "Model.predict is called for each request: it builds a dataset, an iterator and often a \
+                   new graph every time.",
+        remedy: "Call the model itself, model(x, training=False), or predict_on_batch; keep predict for \
+                 whole datasets.",
+    },
+    Known {
+        id: "tf-function-retracing",
+        shows: is_tracing,
+        evidence: "was allocated while a tf.function was traced",
+        sentence: "A tf.function is traced anew again and again, and keeps every graph it made.",
+        remedy: "Pass tensors instead of Python numbers, give the tf.function an input_signature or \
+                 reduce_retracing=True, and create it once, outside of the request.",
+    },
+    Known {
+        id: "model-loaded-repeatedly",
+        shows: |place| {
+            in_python(place, "/keras/", &["load_model", "clone_model", "model_from_json"])
+                || in_python(place, "/tensorflow/", &["load_internal", "load_partial"])
+        },
+        evidence: "passes through the loading of a model",
+        sentence: "A model is loaded again and again, and the earlier ones are kept.",
+        remedy: "Load the model once, at start-up. If it must be exchanged, drop every reference to the old \
+                 one and call tf.keras.backend.clear_session().",
+    },
+    Known {
+        id: "model-created-repeatedly",
+        shows: |place| {
+            in_python(
+                place,
+                "/keras/",
+                &["build", "Sequential.__init__", "Functional.__init__", "add_weight"],
+            )
+        },
+        evidence: "passes through the building of a Keras layer or model",
+        sentence: "Layers or models are created again and again, and the earlier ones are kept.",
+        remedy: "Create the model once, outside of the request.",
+    },
+    Known {
+        id: "dataset-created-repeatedly",
+        shows: |place| in_python(place, "/tensorflow/python/data/", &[]),
+        evidence: "passes through tf.data",
+        sentence: "Datasets or iterators are created again and again, and the earlier ones are kept.",
+        remedy: "Create the dataset once, or feed the model with tensors.",
+    },
+    Known {
+        id: "graph-grows",
+        shows: |place| {
+            in_python(
+                place,
+                "/tensorflow/python/framework/",
+                &["_create_op_internal", "_create_op_from_tf_operation", "_create_c_op"],
+            ) || is_native(
+                place,
+                &[
+                    "DirectSession::Extend",
+                    "DirectSession::GetOrCreateExecutors",
+                    "TF_FinishOperation",
+                    "ExtendSessionGraphHelper",
+                ],
+            )
+        },
+        evidence: "was allocated where ops are added to a graph, or where a session takes over a graph that \
+                   has grown",
+        sentence: "A TensorFlow 1 graph grows: ops are created for each request, and a graph never forgets one.",
+        remedy: "Build all ops before the first request, and call tf.compat.v1.get_default_graph().finalize(): \
+                 then the line that adds an op raises an error.",
+    },
+    Known {
+        id: "primitive-cache",
+        shows: |place| is_native(place, &["PrimitiveFactory", "primitive_cache", "LRUCache"]),
+        evidence: "passes through a cache of compiled primitives",
+        sentence: "oneDNN compiles a primitive for every new shape, and its cache keeps them.",
+        remedy: "Pad inputs to a few fixed shapes, or bound the cache: TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE=true, \
+                 ONEDNN_PRIMITIVE_CACHE_CAPACITY.",
+    },
+    Known {
+        id: "threads-never-joined",
+        shows: |place| is_native(place, &["pthread_create", "allocate_stack", "_dl_allocate_tls"]),
+        evidence: "was allocated where threads are started",
+        sentence: "Threads are started and neither end nor are joined.",
+        remedy: "Use one thread pool for all requests, and join threads that are done.",
+    },
+    Known {
+        id: "unbounded-function-cache",
+        shows: |place| is_native(place, &["infinite_lru_cache_wrapper"]),
+        evidence: "was allocated by a function whose results functools.lru_cache keeps without a bound",
+        sentence: "functools.cache, or lru_cache(maxsize=None), keeps the result for every argument ever seen.",
+        remedy: "Give lru_cache a maxsize, or do not cache by arguments that are new in each request.",
+    },
+];
+
+/// The patterns of a suspect; empty if it does not grow, or if nothing fits.
+pub fn of(cause: &Cause<'_>, suspect: &Suspect, context: Context<'_>) -> Vec<Pattern> {
+    if !matches!(
+        suspect.verdict,
+        Verdict::Leak | Verdict::CacheFilling | Verdict::Undecided | Verdict::Sawtooth
+    ) {
+        return Vec::new();
+    }
+    let mut patterns: Vec<Pattern> = garbage(cause).into_iter().collect();
+    let growth = Growth::of(cause, context);
+    if growth.sum <= 0.0 {
+        return patterns;
+    }
+    let known = KNOWN.iter().find_map(|known| {
+        let share = growth.share(|places| places.iter().any(|place| (known.shows)(place)));
+        (share >= MOST).then(|| Pattern {
+            id: known.id,
+            sentence: known.sentence.to_owned(),
+            remedy: known.remedy.to_owned(),
+            evidence: vec![format!("{:.0} % of the growth {}", share * 100.0, known.evidence)],
+        })
+    });
+    patterns.extend(known.or_else(|| kept_results(&growth, suspect)).or_else(|| native(&growth)));
+    patterns
+}
+
+/// What waits for Python's cycle collector.
+fn garbage(cause: &Cause<'_>) -> Option<Pattern> {
+    let garbage: f64 = cause.series.garbage.iter().sum();
+    let kept: f64 = cause.series.kept.iter().sum();
+    (garbage >= LEAST_BYTES && garbage >= MOST * kept).then(|| Pattern {
+        id: "garbage-cycles",
+        sentence: "Objects that refer to each other in a circle wait for Python's cycle collector, which runs \
+                   rarely: nothing holds them."
+            .into(),
+        remedy: "If the memory matters, call gc.collect() now and then, or break the circles."
+            .into(),
+        evidence: vec![format!(
+            "{} of {} were freed by the collection that Python runs when it ends, before it takes anything apart",
+            bytes(garbage as u64),
+            bytes(kept as u64)
+        )],
+    })
+}
+
+/// Tensors, or arrays, that something in Python refers to.
+fn kept_results(growth: &Growth<'_>, suspect: &Suspect) -> Option<Pattern> {
+    suspect.your_line.as_ref()?;
+    let tensors = growth.share(|places| {
+        places.iter().any(|place| {
+            place.kind == Kind::Op
+                || is_native(
+                    place,
+                    &[
+                        "TFE_Execute",
+                        "TFE_Py_FastPathExecute",
+                        "TFE_Py_ExecuteCancelable",
+                        "EagerTensor",
+                    ],
+                )
+        })
+    });
+    let arrays = growth.share(|places| {
+        places
+            .iter()
+            .any(|place| is_native(place, &["PyArray_NewFromDescr", "PyArray_NewLikeArray"]))
+    });
+    let (id, what, share) = match tensors >= MOST {
+        true => ("results-kept", "tensors", tensors),
+        false if arrays >= MOST => ("arrays-kept", "NumPy arrays", arrays),
+        false => return None,
+    };
+    Some(Pattern {
+        id,
+        sentence: format!("The {what} that are made here are kept: something in Python still refers to them."),
+        remedy: "Look for a list, dict, cache, closure or attribute that this result is put into; keep a \
+                 number instead of a tensor (float(x)), or bound the container."
+            .into(),
+        evidence: vec![format!("{:.0} % of the growth is the memory of {what}", share * 100.0)],
+    })
+}
+
+/// Native code of the user's that asks for memory and never gives it back.
+fn native(growth: &Growth<'_>) -> Option<Pattern> {
+    let asked = |places: &[&Place]| -> Option<String> {
+        let leaf = places.iter().find(|place| {
+            !is_native(
+                place,
+                &[
+                    "malloc",
+                    "calloc",
+                    "realloc",
+                    "operator new",
+                    "mmap",
+                    "aligned_alloc",
+                    "posix_memalign",
+                    "strdup",
+                ],
+            )
+        })?;
+        let is_theirs =
+            leaf.kind == Kind::Native(Owner::User) && !crate::python::is_interpreter(leaf);
+        is_theirs.then(|| {
+            format!("{} in {}", leaf.function, leaf.module.as_deref().unwrap_or("the program"))
+        })
+    };
+    let share = growth.share(|places| asked(places).is_some());
+    let (heaviest, _) = growth.stacks.iter().find(|(places, _)| asked(places).is_some())?;
+    (share >= MOST).then(|| Pattern {
+        id: "native-allocation-kept",
+        sentence: "Native code asks for memory and does not free it.".into(),
+        remedy: "Look for the missing free, munmap or delete in the function that allocates, or in what owns the \
+                 result."
+            .into(),
+        evidence: vec![format!(
+            "{:.0} % of the growth was asked for by native code itself, most by {}",
+            share * 100.0,
+            asked(heaviest).unwrap_or_default()
+        )],
+    })
+}
+
+/// The growth of a cause by call stack.
+struct Growth<'a> {
+    /// Places from the leaf to the root, and bytes; heaviest first.
+    stacks: Vec<(Vec<&'a Place>, f64)>,
+    sum: f64,
+}
+
+impl<'a> Growth<'a> {
+    fn of(cause: &Cause<'_>, context: Context<'a>) -> Self {
+        let mut weights = cause.weights(context.line);
+        weights.retain(|(_, bytes)| *bytes > 0.0);
+        weights.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        let sum = weights.iter().map(|(_, bytes)| bytes).sum();
+        weights.truncate(HEAVIEST);
+        let stacks = weights.into_iter().map(|((_, stack), bytes)| {
+            let frames = stack.into_iter().flat_map(|stack| context.trace.frames(stack));
+            (frames.flat_map(|frame| context.symbols.places(frame)).collect(), bytes)
+        });
+        Self { stacks: stacks.collect(), sum }
+    }
+
+    /// Which part of it has stacks like that.
+    fn share(&self, is_so: impl Fn(&[&Place]) -> bool) -> f64 {
+        let own = self.stacks.iter().filter(|(places, _)| is_so(places));
+        own.map(|(_, bytes)| bytes).sum::<f64>() / self.sum
+    }
+}
+
+/// A Python function of one of these names in a file whose path contains `folder`; any name if there
+/// are none.
+fn in_python(place: &Place, folder: &str, names: &[&str]) -> bool {
+    // Names are qualified since Python 3.11.
+    let ends_with = |name: &&str| {
+        place
+            .function
+            .strip_suffix(*name)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    place.is_python()
+        && place.location.as_deref().is_some_and(|file| file.contains(folder))
+        && (names.is_empty() || names.iter().any(ends_with))
+}
+
+/// Machine code whose name contains one of these.
+fn is_native(place: &Place, names: &[&str]) -> bool {
+    place.is_native() && names.iter().any(|name| place.function.contains(name))
+}

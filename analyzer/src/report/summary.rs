@@ -1,0 +1,157 @@
+//! The report on standard output: the verdict, the suspects, where the memory is, what was lost.
+
+use std::io::{self, Write};
+
+use anstyle::Style;
+
+use super::numbers::{bytes, count, counted, duration, plain};
+use crate::findings::{place, rate_in_words, until_limit};
+use crate::model::{FrameKind, Report, Suspect, Verdict};
+
+const BOLD: Style = Style::new().bold();
+/// Frames of a suspect's stack that are printed: the user's own, and what leads to the memory.
+const FRAMES: usize = 6;
+/// Owners of memory that are printed.
+const OWNERS: usize = 8;
+
+/// A verdict in words, as the report prints it.
+pub fn verdict_in_words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Leak => "LEAK",
+        Verdict::CacheFilling => "CACHE FILLING",
+        Verdict::WarmUp => "WARM-UP",
+        Verdict::Sawtooth => "SAWTOOTH",
+        Verdict::Retention => "RETENTION",
+        Verdict::Steady => "STEADY",
+        Verdict::Undecided => "UNDECIDED",
+    }
+}
+
+/// Writes the report, with so many suspects.
+pub fn write(report: &Report, top: usize, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{BOLD}{}{BOLD:#}: {}",
+        verdict_in_words(report.verdict),
+        plain(&report.sentence)
+    )?;
+    writeln!(out, "{}", plain(&report.action))?;
+    if let Some(line) = until_limit(&report.growth) {
+        writeln!(out, "{line}")?;
+    }
+    process(report, out)?;
+    let shown = report.suspects.iter().filter(|suspect| suspect.suppressed_by.is_none());
+    let shown: Vec<&Suspect> = shown.collect();
+    if !shown.is_empty() {
+        writeln!(out, "\n{BOLD}suspects{BOLD:#}, those that leak first")?;
+    }
+    for (at, suspect) in shown.iter().take(top).enumerate() {
+        write_suspect(at + 1, suspect, out)?;
+    }
+    if let Some(more) = shown.len().checked_sub(top).filter(|more| *more > 0) {
+        writeln!(out, "\nand {} more: --top N, or the page", count(more as u64))?;
+    }
+    reconciliation(report, out)?;
+    writeln!(out)?;
+    match report.lost.anything {
+        false => writeln!(out, "nothing lost"),
+        true => report.lost.notes.iter().try_for_each(|note| writeln!(out, "{}", plain(note))),
+    }
+}
+
+fn process(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let process = &report.process;
+    writeln!(
+        out,
+        "\nprocess:  {} (pid {}), {}, {}",
+        plain(&process.command.join(" ")),
+        process.pid,
+        duration(process.seconds),
+        counted(process.events, "event"),
+    )?;
+    match report.requests.count {
+        Some(requests) => {
+            writeln!(out, "requests: {} ({})", count(requests), plain(&report.requests.source))
+        }
+        None => writeln!(out, "requests: not counted; rates are per second"),
+    }
+}
+
+fn write_suspect(rank: usize, suspect: &Suspect, out: &mut dyn Write) -> io::Result<()> {
+    write!(
+        out,
+        "\n{BOLD}{rank:>3}. {}  {}{BOLD:#}",
+        verdict_in_words(suspect.verdict),
+        plain(&place(suspect)),
+    )?;
+    writeln!(out)?;
+    let mut facts = Vec::new();
+    if suspect.bytes_per_request.is_some() || suspect.bytes_per_second.is_some() {
+        facts.push(rate_in_words(suspect.bytes_per_request, suspect.bytes_per_second));
+    }
+    facts.push(format!(
+        "{} held in {}",
+        bytes(suspect.held_bytes),
+        counted(suspect.held_blocks, "block")
+    ));
+    if suspect.share_of_growth > 0.0 {
+        facts.push(format!("{:.0} % of the growth", suspect.share_of_growth * 100.0));
+    }
+    facts.push(match &suspect.op {
+        Some(op) => format!("{}, {}", suspect.domain, plain(op)),
+        None => suspect.domain.clone(),
+    });
+    writeln!(out, "     {}", facts.join("; "))?;
+    if suspect.windows > 0 {
+        writeln!(out, "     rests on {}", counted(suspect.windows as u64, "window"))?;
+    }
+    for pattern in &suspect.patterns {
+        writeln!(out, "     {}: {}", pattern.id, plain(&pattern.sentence))?;
+        for evidence in &pattern.evidence {
+            writeln!(out, "       evidence: {}", plain(evidence))?;
+        }
+        writeln!(out, "       remedy: {}", plain(&pattern.remedy))?;
+    }
+    if let Some(needed) = &suspect.needed {
+        writeln!(out, "     to decide: {}", plain(needed))?;
+    }
+    if matches!(suspect.verdict, Verdict::Leak | Verdict::Undecided) {
+        stack(suspect, out)?;
+    }
+    Ok(())
+}
+
+/// The deepest frames that say something: the user's, ops, and what was asked first.
+fn stack(suspect: &Suspect, out: &mut dyn Write) -> io::Result<()> {
+    let said: Vec<_> = suspect
+        .stack
+        .iter()
+        .rev()
+        .filter(|frame| !frame.framework || frame.kind == FrameKind::Op)
+        .filter(|frame| matches!(frame.kind, FrameKind::Python | FrameKind::Op | FrameKind::Native))
+        .collect();
+    for frame in said.iter().take(FRAMES) {
+        let at = match (&frame.file, frame.line) {
+            (Some(file), Some(line)) => format!("  {file}:{line}"),
+            (Some(file), None) => format!("  {file}"),
+            (None, _) => frame.module.as_ref().map_or_else(String::new, |file| format!("  {file}")),
+        };
+        writeln!(out, "       {}", plain(&format!("{}{at}", frame.function)))?;
+    }
+    Ok(())
+}
+
+fn reconciliation(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let found = &report.reconciliation;
+    let whole = match (found.rss_anonymous, found.explained) {
+        (Some(whole), Some(explained)) => {
+            format!("{} anonymous memory, {:.0} % explained", bytes(whole), explained * 100.0)
+        }
+        _ => "the kernel's figure is not in the trace".to_owned(),
+    };
+    writeln!(out, "\n{BOLD}where the memory is{BOLD:#}: {whole}")?;
+    for owner in found.owners.iter().take(OWNERS) {
+        writeln!(out, "  {:>10}  {}", bytes(owner.bytes), owner.name)?;
+    }
+    Ok(())
+}

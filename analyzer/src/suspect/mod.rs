@@ -1,0 +1,200 @@
+//! Suspects: the causes of growth, each with its verdict.
+//!
+//! One cause spreads over hundreds of call stacks, in several domains. They are brought together by
+//! the user's own line ([`path`]), cut where one line stands out ([`split`]), and judged as one.
+
+mod describe;
+mod path;
+mod split;
+
+use std::collections::BTreeMap;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tftrace_format::Domain;
+use tftrace_format::reader::Trace;
+
+use crate::heap::{Level, TotalsKey};
+use crate::model::Verdict;
+use crate::python;
+use crate::symbol::{Place, Symbols};
+use crate::time_line::{Series, TimeLine};
+use crate::verdict::{Axis, Judgement, LEAST_BYTES, judge};
+use path::{PathId, Paths, Step};
+use split::split;
+
+pub use describe::{Context, describe, more};
+pub use path::is_tracing;
+
+/// Growth counts as recent from this share of the time on: what is a cause is decided by what grew
+/// after the beginning.
+const RECENT: f64 = 1.0 / 3.0;
+/// Lines with less than this share of the most that was live are not listed, unless they leak.
+const LEAST_SHARE: f64 = 0.02;
+/// Lines that do not leak are listed up to this number.
+const MOST_HARMLESS: usize = 12;
+
+/// Where a cause is.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// A line of the user's.
+    Line(&'a Place),
+    /// A thread that none of the user's lines started, and the op that it computed.
+    Thread(&'a Place, Option<&'a Place>),
+    /// An op without anything else.
+    Op(&'a Place),
+    /// Python's arenas.
+    Arenas,
+    /// Nowhere in particular, or nothing is known.
+    Unknown,
+}
+
+/// One cause.
+#[derive(Clone, Debug)]
+pub struct Cause<'a> {
+    /// Where it is.
+    pub origin: Origin<'a>,
+    /// Its call stacks, sorted.
+    pub keys: Vec<TotalsKey>,
+    /// Its memory over time.
+    pub series: Series,
+    /// What that does.
+    pub judgement: Judgement,
+    /// Bytes allocated after the beginning that are live at the end.
+    pub recent: f64,
+}
+
+/// All causes: those that leak first, by the lower bound of their rate; then by what they hold.
+pub fn find<'a>(
+    trace: &'a Trace<'a>,
+    line: &TimeLine,
+    symbols: &'a Symbols,
+    axis: &Axis,
+) -> Vec<Cause<'a>> {
+    let mut paths = Paths::new(trace, symbols);
+    let mut keys: BTreeMap<PathId, Vec<TotalsKey>> = BTreeMap::new();
+    for key in line.keys() {
+        keys.entry(paths.of(key.1, is_arena(trace, symbols, line, key))).or_default().push(key);
+    }
+    let from = (line.len() as f64 * RECENT) as usize;
+    let recent: BTreeMap<PathId, f64> = keys
+        .iter()
+        .map(|(&path, keys)| (path, keys.iter().map(|key| line.kept_since(*key, from)).sum()))
+        .collect();
+    let mut found: Vec<Cause<'a>> = Vec::new();
+    let mut taken: FxHashSet<PathId> = FxHashSet::default();
+    for cut in split(&mut paths, &recent, LEAST_BYTES) {
+        let cause = cause(&paths, &cut, &keys, line, axis, from);
+        // Young memory of what comes and goes is no growth: it is looked at again below.
+        if matches!(cause.judgement.verdict, Verdict::Leak | Verdict::Undecided) {
+            taken.extend(&cut.paths);
+            found.push(cause);
+        }
+    }
+    found.extend(harmless(&mut paths, &keys, &taken, line, axis, from));
+    found.sort_by(|a, b| rank(a).cmp(&rank(b)).then(low(b).total_cmp(&low(a))));
+    found
+}
+
+/// Leaks first, then what may be one.
+fn rank(cause: &Cause<'_>) -> u8 {
+    match cause.judgement.verdict {
+        Verdict::Leak => 0,
+        Verdict::Undecided => 1,
+        Verdict::CacheFilling => 2,
+        _ => 3,
+    }
+}
+
+/// What causes of one rank are sorted by.
+fn low(cause: &Cause<'_>) -> f64 {
+    match &cause.judgement.rate {
+        Some(rate) => rate.low,
+        None => peak(&cause.series),
+    }
+}
+
+fn peak(series: &Series) -> f64 {
+    series.live.iter().copied().fold(0.0, f64::max)
+}
+
+/// The lines with the most memory among those that do not leak.
+fn harmless<'a>(
+    paths: &mut Paths<'a>,
+    keys: &BTreeMap<PathId, Vec<TotalsKey>>,
+    taken: &FxHashSet<PathId>,
+    line: &TimeLine,
+    axis: &Axis,
+    from: usize,
+) -> Vec<Cause<'a>> {
+    let mut lines: FxHashMap<PathId, split::Cause> = FxHashMap::default();
+    for &path in keys.keys().filter(|path| !taken.contains(path)) {
+        let at = paths.line(path);
+        let cut = lines.entry(at).or_insert_with(|| split::Cause { at, paths: Vec::new() });
+        cut.paths.push(path);
+    }
+    let causes = lines.values().map(|cut| cause(paths, cut, keys, line, axis, from));
+    let mut causes: Vec<Cause<'a>> = causes.collect();
+    let least = LEAST_SHARE * peak(&line.series(line.keys()));
+    causes.retain(|cause| peak(&cause.series) >= least.max(LEAST_BYTES));
+    causes.retain(|cause| cause.judgement.verdict != Verdict::Steady);
+    causes.sort_by(|a, b| peak(&b.series).total_cmp(&peak(&a.series)));
+    causes.truncate(MOST_HARMLESS);
+    causes
+}
+
+fn cause<'a>(
+    paths: &Paths<'a>,
+    cut: &split::Cause,
+    keys: &BTreeMap<PathId, Vec<TotalsKey>>,
+    line: &TimeLine,
+    axis: &Axis,
+    from: usize,
+) -> Cause<'a> {
+    let mut own: Vec<TotalsKey> =
+        cut.paths.iter().filter_map(|path| keys.get(path)).flatten().copied().collect();
+    own.sort_unstable();
+    let series = line.series(own.iter().copied());
+    let judgement = judged(&series, axis);
+    let recent = own.iter().map(|key| line.kept_since(*key, from)).sum();
+    Cause { origin: origin(paths, cut.at), keys: own, series, judgement, recent }
+}
+
+/// What waits for the cycle collector is not lost: growth that it alone makes is a sawtooth whose
+/// tooth is not over.
+fn judged(series: &Series, axis: &Axis) -> Judgement {
+    let all = judge(series, axis);
+    if all.verdict != Verdict::Leak || series.garbage.iter().all(|bytes| *bytes == 0.0) {
+        return all;
+    }
+    let held = judge(&series.without_garbage(), axis);
+    match held.verdict {
+        Verdict::Leak => held,
+        _ => Judgement { verdict: Verdict::Sawtooth, rate: None, windows: 0, ..all },
+    }
+}
+
+fn origin<'a>(paths: &Paths<'a>, at: PathId) -> Origin<'a> {
+    match paths.step(at) {
+        Some(Step::Line(place)) => Origin::Line(place),
+        Some(Step::Thread(place)) => Origin::Thread(place, None),
+        Some(Step::Op(op)) => match paths.step(paths.parent(at)) {
+            Some(Step::Thread(place)) => Origin::Thread(place, Some(op)),
+            _ => Origin::Op(op),
+        },
+        Some(Step::Arenas) => Origin::Arenas,
+        Some(Step::NoStack) | None => Origin::Unknown,
+    }
+}
+
+/// Whether these are arenas of Python that are not known as pools.
+fn is_arena(
+    trace: &Trace<'_>,
+    symbols: &Symbols,
+    line: &TimeLine,
+    (domain, stack): TotalsKey,
+) -> bool {
+    let asked_by = stack.and_then(|stack| trace.node(stack)).map(|node| node.frame);
+    let Some(asked_by) = asked_by.filter(|_| domain == Domain::Mmap) else { return false };
+    let level: Level = line.held_by((domain, stack));
+    python::are_arenas(symbols.places(asked_by), domain, level)
+}

@@ -6,6 +6,7 @@
 mod describe;
 mod path;
 mod split;
+mod start_up;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use crate::time_line::{Series, TimeLine};
 use crate::verdict::{Axis, Judgement, LEAST_BYTES, judge};
 use path::{PathId, Paths, Step};
 use split::split;
+use start_up::start_up;
 
 pub use describe::{Context, describe, more};
 pub use path::is_tracing;
@@ -75,7 +77,8 @@ pub fn find<'a>(
     for key in line.keys() {
         keys.entry(paths.of(key.1, is_arena(trace, symbols, line, key))).or_default().push(key);
     }
-    let from = (line.len() as f64 * RECENT) as usize;
+    let start_up = start_up(trace, symbols, line);
+    let from = start_up + ((line.len() - start_up) as f64 * RECENT) as usize;
     let recent: BTreeMap<PathId, f64> = keys
         .iter()
         .map(|(&path, keys)| (path, keys.iter().map(|key| line.kept_since(*key, from)).sum()))
@@ -83,14 +86,14 @@ pub fn find<'a>(
     let mut found: Vec<Cause<'a>> = Vec::new();
     let mut taken: FxHashSet<PathId> = FxHashSet::default();
     for cut in split(&mut paths, &recent, LEAST_BYTES) {
-        let cause = cause(&paths, &cut, &keys, line, axis, from);
+        let cause = cause(&paths, &cut, &keys, line, axis, (start_up, from));
         // Young memory of what comes and goes is no growth: it is looked at again below.
         if matches!(cause.judgement.verdict, Verdict::Leak | Verdict::Undecided) {
             taken.extend(&cut.paths);
             found.push(cause);
         }
     }
-    found.extend(harmless(&mut paths, &keys, &taken, line, axis, from));
+    found.extend(harmless(&mut paths, &keys, &taken, line, axis, (start_up, from)));
     found.sort_by(|a, b| rank(a).cmp(&rank(b)).then(low(b).total_cmp(&low(a))));
     found
 }
@@ -124,7 +127,7 @@ fn harmless<'a>(
     taken: &FxHashSet<PathId>,
     line: &TimeLine,
     axis: &Axis,
-    from: usize,
+    since: (usize, usize),
 ) -> Vec<Cause<'a>> {
     let mut lines: FxHashMap<PathId, split::Cause> = FxHashMap::default();
     for &path in keys.keys().filter(|path| !taken.contains(path)) {
@@ -132,7 +135,7 @@ fn harmless<'a>(
         let cut = lines.entry(at).or_insert_with(|| split::Cause { at, paths: Vec::new() });
         cut.paths.push(path);
     }
-    let causes = lines.values().map(|cut| cause(paths, cut, keys, line, axis, from));
+    let causes = lines.values().map(|cut| cause(paths, cut, keys, line, axis, since));
     let mut causes: Vec<Cause<'a>> = causes.collect();
     let least = LEAST_SHARE * peak(&line.series(line.keys()));
     causes.retain(|cause| peak(&cause.series) >= least.max(LEAST_BYTES));
@@ -148,29 +151,36 @@ fn cause<'a>(
     keys: &BTreeMap<PathId, Vec<TotalsKey>>,
     line: &TimeLine,
     axis: &Axis,
-    from: usize,
+    (start_up, from): (usize, usize),
 ) -> Cause<'a> {
     let mut own: Vec<TotalsKey> =
         cut.paths.iter().filter_map(|path| keys.get(path)).flatten().copied().collect();
     own.sort_unstable();
     let series = line.series(own.iter().copied());
-    let judgement = judged(&series, axis);
+    let judgement = judged(&series, axis, start_up);
     let recent = own.iter().map(|key| line.kept_since(*key, from)).sum();
     Cause { origin: origin(paths, cut.at), keys: own, series, judgement, recent }
 }
 
+/// Judges what happened after start-up.
+///
 /// What waits for the cycle collector is not lost: growth that it alone makes is a sawtooth whose
 /// tooth is not over.
-fn judged(series: &Series, axis: &Axis) -> Judgement {
-    let all = judge(series, axis);
-    if all.verdict != Verdict::Leak || series.garbage.iter().all(|bytes| *bytes == 0.0) {
-        return all;
+fn judged(series: &Series, axis: &Axis, start_up: usize) -> Judgement {
+    let (since, axis) = (series.since(start_up), axis.since(start_up));
+    let mut judgement = judge(&since, &axis);
+    if judgement.verdict == Verdict::Leak && since.garbage.iter().any(|bytes| *bytes > 0.0) {
+        let held = judge(&since.without_garbage(), &axis);
+        judgement = match held.verdict {
+            Verdict::Leak => held,
+            _ => Judgement { verdict: Verdict::Sawtooth, rate: None, windows: 0, ..judgement },
+        };
     }
-    let held = judge(&series.without_garbage(), axis);
-    match held.verdict {
-        Verdict::Leak => held,
-        _ => Judgement { verdict: Verdict::Sawtooth, rate: None, windows: 0, ..all },
+    if judgement.verdict == Verdict::Steady && since.before >= LEAST_BYTES {
+        judgement.verdict = Verdict::WarmUp;
     }
+    judgement.warm_up += start_up;
+    judgement
 }
 
 fn origin<'a>(paths: &Paths<'a>, at: PathId) -> Origin<'a> {

@@ -59,6 +59,8 @@ pub struct TimeLine {
 /// Memory of one call stack, or of several, over time: one number for each window.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
+    /// Bytes live before the first window.
+    pub before: f64,
     /// Bytes live when the window ended.
     pub live: Vec<f64>,
     /// Bytes allocated in the window that are live at the end.
@@ -77,11 +79,26 @@ impl Series {
     pub fn new(windows: usize) -> Self {
         let zeros = vec![0.0; windows];
         Self {
+            before: 0.0,
             live: zeros.clone(),
             kept: zeros.clone(),
             kept_blocks: zeros.clone(),
             garbage: zeros.clone(),
             garbage_blocks: zeros,
+        }
+    }
+
+    /// The same from a window on.
+    pub fn since(&self, window: usize) -> Self {
+        let cut = |values: &[f64]| values.get(window..).unwrap_or_default().to_vec();
+        let before = window.checked_sub(1).and_then(|before| self.live.get(before));
+        Self {
+            before: before.copied().unwrap_or(self.before),
+            live: cut(&self.live),
+            kept: cut(&self.kept),
+            kept_blocks: cut(&self.kept_blocks),
+            garbage: cut(&self.garbage),
+            garbage_blocks: cut(&self.garbage_blocks),
         }
     }
 
@@ -99,6 +116,7 @@ impl Series {
             live: live.collect(),
             kept: less(&self.kept, &self.garbage),
             kept_blocks: less(&self.kept_blocks, &self.garbage_blocks),
+            before: self.before,
             ..Self::new(self.live.len())
         }
     }

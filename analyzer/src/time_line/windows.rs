@@ -4,7 +4,7 @@ use tftrace_format::Ticks;
 
 /// There are never more than so many windows, and in the end more than half as many, unless the
 /// trace is shorter than a quarter of a second.
-pub(super) const MOST: usize = 256;
+pub(super) const MOST: usize = 1024;
 
 /// How time is cut.
 #[derive(Clone, Copy, Debug)]
@@ -14,9 +14,9 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// Windows of about a millisecond.
+    /// Windows of about a quarter of a millisecond.
     pub(super) fn new(ticks_per_second: u64) -> Self {
-        Self { ticks: (ticks_per_second / 1024).max(1) }
+        Self { ticks: (ticks_per_second / 4096).max(1) }
     }
 
     /// The window of a time; `None` if the windows are too short for it.

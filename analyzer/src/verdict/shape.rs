@@ -4,6 +4,8 @@
 //! allocated in a window and is live at the end. Memory that comes and goes moves `live` up and down,
 //! and is not in `kept` but for what came last; what leaks stands in `kept`, window after window.
 
+use std::ops::Range;
+
 use super::drift::drift;
 use crate::model::{Estimate, Verdict};
 use crate::time_line::Series;
@@ -29,6 +31,8 @@ const SIGNIFICANT: f64 = 2.6;
 const STEADY: f64 = 1.5;
 /// The quarter with the least growth has at least this share of that with the most.
 const EVEN: f64 = 0.15;
+/// Growth has stopped where less than this share of what was expected was kept.
+const STOPPED: f64 = 0.25;
 /// Start-up ends where growth falls to one part in so many.
 const ABRUPT: f64 = 4.0;
 /// What is live strays from its mean by at most as many times its typical change.
@@ -57,6 +61,14 @@ pub struct Axis {
     pub work: Vec<f64>,
 }
 
+impl Axis {
+    /// The same from a window on.
+    pub fn since(&self, window: usize) -> Self {
+        let cut = |values: &[f64]| values.get(window..).unwrap_or_default().to_vec();
+        Self { units: cut(&self.units), work: cut(&self.work) }
+    }
+}
+
 /// Judges one series.
 pub fn judge(series: &Series, axis: &Axis) -> Judgement {
     let windows = series.kept.len();
@@ -67,7 +79,7 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
     // A list that grows is one block, always the youngest: only its size tells.
     let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS;
     let steps = if one_block {
-        let first = series.live.first().copied();
+        let first = series.live.first().map(|first| first - series.before);
         first.into_iter().chain(differences(&series.live)).collect()
     } else {
         series.kept.clone()
@@ -140,6 +152,7 @@ impl View<'_> {
             || (!self.ends_abruptly_at(start)
                 && self.slowed_down_since(start - start.min(self.steps.len() / 3)))
             || self.falls_back(start)
+            || self.has_stopped(start)
         {
             return None;
         }
@@ -152,7 +165,7 @@ impl View<'_> {
         let series = self.series;
         let live = &series.live[start..];
         let kept: f64 = series.kept[start..self.end].iter().sum();
-        let first = if start == 0 { 0.0 } else { series.live[start - 1] };
+        let first = if start == 0 { series.before } else { series.live[start - 1] };
         let grown = live.last().copied().unwrap_or(0.0) - first;
         if !self.one_block && grown < 0.5 * kept {
             // Unless that is within what comes and goes.
@@ -172,11 +185,29 @@ impl View<'_> {
         fall > 0.5 * kept + NOISE * typical_change(live) && series.live.len() - at < 2 * at
     }
 
+    /// Whether too little was kept lately: what leaks does so to the end, whether it is young or not.
+    fn has_stopped(&self, start: usize) -> bool {
+        let series = self.series;
+        if self.one_block {
+            // What doubles its room rests for half of the time.
+            return false;
+        }
+        let late = series.kept.len() - (series.kept.len() / 10).max(1)..series.kept.len();
+        let earlier = start..late.start;
+        let sum = |values: &[f64], range: &Range<usize>| values[range.clone()].iter().sum::<f64>();
+        [&self.axis.units, &self.axis.work].iter().all(|passed| {
+            let share = sum(passed, &late) / sum(passed, &earlier).max(f64::MIN_POSITIVE);
+            let blocks = sum(&series.kept_blocks, &earlier) * share;
+            let bytes = sum(&series.kept, &earlier) * share;
+            blocks > LEAST_BLOCKS && sum(&series.kept, &late) < STOPPED * bytes
+        })
+    }
+
     /// Whether growth was much faster just before: a start-up, and not a cache that fills slower and
     /// slower.
     fn ends_abruptly_at(&self, start: usize) -> bool {
         let before = (start - start.min((self.steps.len() / 20).max(1)))..start;
-        let speed = |range: std::ops::Range<usize>| {
+        let speed = |range: Range<usize>| {
             let passed: f64 = self.axis.units[range.clone()].iter().sum();
             self.steps[range].iter().sum::<f64>() / passed.max(f64::MIN_POSITIVE)
         };

@@ -1,0 +1,76 @@
+//! When a program's start-up is over: once it has imported what it imports.
+//!
+//! The import of TensorFlow takes longer than a thousand requests. Judged with them it would look like
+//! fast growth that ends.
+
+use rustc_hash::FxHashMap;
+use tftrace_format::reader::Trace;
+use tftrace_format::{Frame, StackId};
+
+use crate::symbol::{Place, Symbols};
+use crate::time_line::TimeLine;
+
+/// Start-up is over when this share of what imports hold was allocated.
+const SHARE: f64 = 0.98;
+/// At least so much must come after it, as a share of the time: modules that are loaded again and again
+/// are no start-up.
+const REST: f64 = 0.04;
+/// Imports that hold less than this are over at once, in bytes.
+const LEAST: f64 = 1e6;
+
+/// The first window after start-up; 0 if there is none.
+pub(super) fn start_up(trace: &Trace<'_>, symbols: &Symbols, line: &TimeLine) -> usize {
+    let mut imports = Imports { trace, symbols, of_stack: FxHashMap::default() };
+    let keys = line.keys().filter(|(_, stack)| stack.is_some_and(|stack| imports.has(stack)));
+    let kept = line.series(keys.collect::<Vec<_>>()).kept;
+    let all: f64 = kept.iter().sum();
+    if all < LEAST {
+        return 0;
+    }
+    let mut so_far = 0.0;
+    let last = kept.iter().position(|bytes| {
+        so_far += bytes;
+        so_far >= SHARE * all
+    });
+    let end = last.map_or(0, |last| last + 1);
+    if end as f64 > (1.0 - REST) * kept.len() as f64 { 0 } else { end }
+}
+
+/// Which call stacks lead through an import.
+struct Imports<'a> {
+    trace: &'a Trace<'a>,
+    symbols: &'a Symbols,
+    of_stack: FxHashMap<StackId, bool>,
+}
+
+impl Imports<'_> {
+    fn has(&mut self, stack: StackId) -> bool {
+        let mut new = Vec::new();
+        let mut is_import = false;
+        let mut next = Some(stack);
+        // Stacks share their callers: each node is walked once for all of them.
+        while let Some(stack) = next {
+            if let Some(known) = self.of_stack.get(&stack) {
+                is_import = *known;
+                break;
+            }
+            let node = self.trace.node(stack);
+            new.push((stack, node.map(|node| node.frame)));
+            // Parents have smaller ids; a damaged one that has not must not loop.
+            next = node.and_then(|node| node.parent).filter(|parent| *parent < stack);
+        }
+        for (stack, frame) in new.into_iter().rev() {
+            if let Some(frame @ Frame::Python { .. }) = frame {
+                is_import = is_import || self.symbols.places(frame).iter().any(loads_modules);
+            }
+            self.of_stack.insert(stack, is_import);
+        }
+        is_import
+    }
+}
+
+/// Whether it is the function of Python that loads a module.
+fn loads_modules(place: &Place) -> bool {
+    place.function.ends_with("_find_and_load")
+        && place.location.as_deref().is_some_and(|file| file.contains("importlib"))
+}

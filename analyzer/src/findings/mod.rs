@@ -18,7 +18,7 @@ use crate::pattern;
 use crate::report::wholeness;
 use crate::stack::frames_of;
 use crate::suppression::Suppressions;
-use crate::suspect::{Cause, Context, describe, find};
+use crate::suspect::{Cause, Context, count_requests, describe, find, start_up};
 use crate::symbol::{Symbols, resolve};
 use crate::time_line::TimeLine;
 use crate::verdict::Axis;
@@ -39,13 +39,20 @@ pub struct Findings {
 
 /// Examines a trace, which is the file at `path`.
 pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) -> Findings {
-    let line = TimeLine::of(trace);
+    let mut line = TimeLine::of(trace);
     let (_, mut weights) = weigh(trace, &Domain::ALL);
     let stacks = line.keys().map(|(_, stack)| stack);
     let peak = weights.peak.iter().chain(weights.temporary.iter()).map(|((_, stack), _)| stack);
     let symbols = resolve(trace, &frames_of(trace, stacks.chain(peak)));
+    let start_up = start_up(trace, &symbols, &line);
+    let start_up = line.coarsen(start_up);
+    if line.requests.count().is_none()
+        && let Some(requests) = count_requests(trace, &symbols, &line, start_up)
+    {
+        line.requests = requests;
+    }
     let axis = axis(&line);
-    let causes = find(trace, &line, &symbols, &axis);
+    let causes = find(trace, &line, &symbols, &axis, start_up);
     let context = Context { trace, symbols: &symbols, line: &line, axis: &axis };
     let mut suspects = suspects(&causes, context, suppressions);
     let live = retention::live(&line);

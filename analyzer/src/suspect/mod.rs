@@ -5,6 +5,7 @@
 
 mod describe;
 mod path;
+mod requests;
 mod split;
 mod start_up;
 
@@ -22,10 +23,11 @@ use crate::time_line::{Series, TimeLine};
 use crate::verdict::{Axis, Judgement, LEAST_BYTES, judge};
 use path::{PathId, Paths, Step};
 use split::split;
-use start_up::start_up;
 
 pub use describe::{Context, describe, more};
 pub use path::is_tracing;
+pub use requests::count_requests;
+pub use start_up::start_up;
 
 /// Growth counts as recent from this share of the time on: what is a cause is decided by what grew
 /// after the beginning.
@@ -65,19 +67,19 @@ pub struct Cause<'a> {
     pub recent: f64,
 }
 
-/// All causes: those that leak first, by the lower bound of their rate; then by what they hold.
+/// All causes after start-up: those that leak first, by the lower bound of their rate; then by what they hold.
 pub fn find<'a>(
     trace: &'a Trace<'a>,
     line: &TimeLine,
     symbols: &'a Symbols,
     axis: &Axis,
+    start_up: usize,
 ) -> Vec<Cause<'a>> {
     let mut paths = Paths::new(trace, symbols);
     let mut keys: BTreeMap<PathId, Vec<TotalsKey>> = BTreeMap::new();
     for key in line.keys() {
         keys.entry(paths.of(key.1, is_arena(trace, symbols, line, key))).or_default().push(key);
     }
-    let start_up = start_up(trace, symbols, line);
     let from = start_up + ((line.len() - start_up) as f64 * RECENT) as usize;
     let recent: BTreeMap<PathId, f64> = keys
         .iter()

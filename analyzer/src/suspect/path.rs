@@ -78,6 +78,11 @@ impl<'a> Paths<'a> {
         }
     }
 
+    /// Whether a way leads through a line of the user's.
+    pub(super) fn is_theirs(&self, path: PathId) -> bool {
+        matches!(self.step(path), Some(Step::Line(_)))
+    }
+
     /// The way of a stack. Arenas are those of Python.
     pub(super) fn of(&mut self, stack: Option<StackId>, arenas: bool) -> PathId {
         if arenas {

@@ -19,8 +19,8 @@ const REST: f64 = 0.04;
 const LEAST: f64 = 1e6;
 
 /// The first window after start-up; 0 if there is none.
-pub(super) fn start_up(trace: &Trace<'_>, symbols: &Symbols, line: &TimeLine) -> usize {
-    let mut imports = Imports { trace, symbols, of_stack: FxHashMap::default() };
+pub fn start_up<'a>(trace: &'a Trace<'a>, symbols: &'a Symbols, line: &TimeLine) -> usize {
+    let mut imports = Imports::new(trace, symbols);
     let keys = line.keys().filter(|(_, stack)| stack.is_some_and(|stack| imports.has(stack)));
     let kept = line.series(keys.collect::<Vec<_>>()).kept;
     let all: f64 = kept.iter().sum();
@@ -37,14 +37,18 @@ pub(super) fn start_up(trace: &Trace<'_>, symbols: &Symbols, line: &TimeLine) ->
 }
 
 /// Which call stacks lead through an import.
-struct Imports<'a> {
+pub(super) struct Imports<'a> {
     trace: &'a Trace<'a>,
     symbols: &'a Symbols,
     of_stack: FxHashMap<StackId, bool>,
 }
 
-impl Imports<'_> {
-    fn has(&mut self, stack: StackId) -> bool {
+impl<'a> Imports<'a> {
+    pub(super) fn new(trace: &'a Trace<'a>, symbols: &'a Symbols) -> Self {
+        Self { trace, symbols, of_stack: FxHashMap::default() }
+    }
+
+    pub(super) fn has(&mut self, stack: StackId) -> bool {
         let mut new = Vec::new();
         let mut is_import = false;
         let mut next = Some(stack);

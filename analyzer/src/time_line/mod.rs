@@ -20,11 +20,16 @@ use windows::Windows;
 /// How much later than the interpreter's last breath a process may go on and still count as ending.
 const LONGEST_SHUT_DOWN: f64 = 30.0;
 
+/// Windows of start-up, at most, once it is known how long that took.
+const MOST_BEFORE: usize = 100;
+/// Windows after start-up, at most.
+const MOST_AFTER: usize = 256;
+
 /// What one call stack had in one domain, window by window. Only windows in which something happened.
 #[derive(Clone, Debug, Default)]
 struct Changes {
-    /// Window, bytes allocated less bytes freed in it.
-    live: Vec<(u16, i64)>,
+    /// What came and went, by window.
+    live: Vec<windows::Change>,
     /// Window, bytes allocated in it that are live at the end, and their blocks.
     kept: Vec<(u16, u64, u32)>,
 }
@@ -32,7 +37,6 @@ struct Changes {
 /// Memory over time.
 #[derive(Debug)]
 pub struct TimeLine {
-    windows: Windows,
     changes: FxHashMap<TotalsKey, Changes>,
     /// What is live when the time line ends, by domain.
     pub levels: [Level; Domain::ALL.len()],
@@ -197,6 +201,41 @@ impl TimeLine {
         self.seconds.is_empty()
     }
 
+    /// Joins windows, so that there are enough of them after start-up, however short that is, and not
+    /// more than can be judged. Returns the first window after start-up.
+    pub fn coarsen(&mut self, start_up: usize) -> usize {
+        let chunk = |windows: usize, most: usize| windows.div_ceil(most).max(1);
+        let before = chunk(start_up, MOST_BEFORE);
+        let after = chunk(self.len() - start_up, MOST_AFTER);
+        let first = start_up.div_ceil(before);
+        let number = |window: usize| match window < start_up {
+            true => window / before,
+            false => first + (window - start_up) / after,
+        };
+        let numbers: Vec<u16> = (0..self.len()).map(|window| number(window) as u16).collect();
+        for changes in self.changes.values_mut() {
+            windows::renumber(&mut changes.live, &numbers);
+            for kept in &mut changes.kept {
+                kept.0 = numbers.get(usize::from(kept.0)).copied().unwrap_or(kept.0);
+            }
+            windows::sum_up(&mut changes.kept);
+        }
+        let count = numbers.last().map_or(0, |last| usize::from(*last) + 1);
+        let (mut seconds, mut activity) = (vec![0.0; count], vec![0.0; count]);
+        let mut until = vec![0.0; if self.requests.until.is_empty() { 0 } else { count }];
+        for (window, number) in numbers.iter().map(|number| usize::from(*number)).enumerate() {
+            seconds[number] = self.seconds[window];
+            activity[number] += self.activity[window];
+            if let (Some(until), Some(requests)) =
+                (until.get_mut(number), self.requests.until.get(window))
+            {
+                *until = *requests;
+            }
+        }
+        (self.seconds, self.activity, self.requests.until) = (seconds, activity, until);
+        first
+    }
+
     /// Every call stack and domain that had memory.
     pub fn keys(&self) -> impl Iterator<Item = TotalsKey> + '_ {
         self.changes.keys().copied()
@@ -207,6 +246,12 @@ impl TimeLine {
         let kept = self.changes.get(&key).map_or(&[][..], |changes| &changes.kept);
         let since = kept.iter().filter(|(window, ..)| usize::from(*window) >= from);
         since.map(|(_, bytes, _)| *bytes as f64).sum()
+    }
+
+    /// How often one allocated, by window; temporaries are not among these.
+    pub fn calls(&self, key: TotalsKey) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let changes = self.changes.get(&key).map_or(&[][..], |changes| &changes.live);
+        changes.iter().map(|change| (usize::from(change.window), change.calls))
     }
 
     /// What of one is live at the end.
@@ -224,8 +269,8 @@ impl TimeLine {
         let mut level = 0i64;
         let mut next = changes.live.iter().peekable();
         for (window, live) in series.live.iter_mut().enumerate() {
-            while let Some((_, change)) = next.next_if(|(at, _)| usize::from(*at) <= window) {
-                level = level.saturating_add(*change);
+            while let Some(change) = next.next_if(|change| usize::from(change.window) <= window) {
+                level = level.saturating_add(change.bytes);
             }
             *live += level.max(0) as f64;
         }
@@ -281,15 +326,16 @@ impl Pass<'_, '_> {
         }
         self.activity[self.window] += 1.0;
         if let Purpose::Use(of) = self.purposes.get(domain, stack) {
-            self.change((of, stack), bytes);
+            self.change((of, stack), bytes, u32::from(bytes > 0));
         }
     }
 
-    fn change(&mut self, key: TotalsKey, bytes: i64) {
+    fn change(&mut self, key: TotalsKey, bytes: i64, calls: u32) {
         let live = &mut self.changes.entry(key).or_default().live;
+        let window = self.window as u16;
         match live.last_mut() {
-            Some((window, sum)) if usize::from(*window) == self.window => *sum += bytes,
-            _ => live.push((self.window as u16, bytes)),
+            Some(last) if last.window == window => last.add(bytes, calls),
+            _ => live.push(windows::Change { window, calls, bytes }),
         }
     }
 
@@ -301,11 +347,11 @@ impl Pass<'_, '_> {
         for (&key, &bytes) in &now {
             let change = bytes as i64 - before.get(&key).copied().unwrap_or(0) as i64;
             if change != 0 {
-                self.change(key, change);
+                self.change(key, change, 0);
             }
         }
         for (&key, &bytes) in before.iter().filter(|(key, _)| !now.contains_key(key)) {
-            self.change(key, -(bytes as i64));
+            self.change(key, -(bytes as i64), 0);
         }
         self.mapped = now;
     }
@@ -315,8 +361,9 @@ impl Pass<'_, '_> {
         self.heap.begin_anew();
         self.mapped.clear();
         for changes in self.changes.values_mut() {
-            let sum: i64 = changes.live.iter().map(|(_, bytes)| bytes).sum();
-            changes.live.push((self.window as u16, -sum));
+            let sum: i64 = changes.live.iter().map(|change| change.bytes).sum();
+            let window = self.window as u16;
+            changes.live.push(windows::Change { window, calls: 0, bytes: -sum });
         }
     }
 
@@ -354,7 +401,6 @@ impl Pass<'_, '_> {
         let mut activity = self.activity.clone();
         activity.resize(count, 0.0);
         TimeLine {
-            windows,
             changes,
             levels: Domain::ALL.map(|domain| self.heap.level(domain)),
             pools: Domain::ALL.map(|domain| self.heap.pools(domain)),
@@ -367,13 +413,5 @@ impl Pass<'_, '_> {
             events: 0,
             seconds,
         }
-    }
-}
-
-impl TimeLine {
-    /// The window that a time lies in, the last one for later times.
-    pub fn window_of(&self, time: Ticks) -> usize {
-        let last = self.len().saturating_sub(1);
-        self.windows.of(time).unwrap_or(last).min(last)
     }
 }

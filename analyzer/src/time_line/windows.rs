@@ -4,7 +4,7 @@ use tftrace_format::Ticks;
 
 /// There are never more than so many windows, and in the end more than half as many, unless the
 /// trace is shorter than a quarter of a second.
-pub(super) const MOST: usize = 1024;
+pub(super) const MOST: usize = 4096;
 
 /// How time is cut.
 #[derive(Clone, Copy, Debug)]
@@ -14,9 +14,9 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// Windows of about a quarter of a millisecond.
+    /// Windows of about a sixteenth of a millisecond.
     pub(super) fn new(ticks_per_second: u64) -> Self {
-        Self { ticks: (ticks_per_second / 4096).max(1) }
+        Self { ticks: (ticks_per_second / 16384).max(1) }
     }
 
     /// The window of a time; `None` if the windows are too short for it.
@@ -36,13 +36,44 @@ impl Windows {
     }
 }
 
-/// Makes every two windows one.
-pub(super) fn join(changes: &mut Vec<(u16, i64)>) {
-    changes.iter_mut().for_each(|(window, _)| *window /= 2);
+/// What happened in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) window: u16,
+    /// Allocations.
+    pub(super) calls: u32,
+    /// Bytes allocated less bytes freed.
+    pub(super) bytes: i64,
+}
+
+impl Change {
+    pub(super) fn add(&mut self, bytes: i64, calls: u32) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.calls = self.calls.saturating_add(calls);
+    }
+}
+
+/// Gives every change the window that its window became.
+pub(super) fn renumber(changes: &mut Vec<Change>, number: &[u16]) {
+    for change in changes.iter_mut() {
+        change.window = number.get(usize::from(change.window)).copied().unwrap_or(change.window);
+    }
     changes.dedup_by(|next, sum| {
-        let same = next.0 == sum.0;
+        let same = next.window == sum.window;
         if same {
-            sum.1 = sum.1.saturating_add(next.1);
+            sum.add(next.bytes, next.calls);
+        }
+        same
+    });
+}
+
+/// Makes every two windows one.
+pub(super) fn join(changes: &mut Vec<Change>) {
+    changes.iter_mut().for_each(|change| change.window /= 2);
+    changes.dedup_by(|next, sum| {
+        let same = next.window == sum.window;
+        if same {
+            sum.add(next.bytes, next.calls);
         }
         same
     });

@@ -1,0 +1,171 @@
+//! Counts requests where the program does not mark them: calls of the line that repeats.
+//!
+//! A service does the same for each request. Most call stacks that end in the line that serves one are
+//! reached once for each: how often the line ran is the number that they agree on. Of all lines the
+//! one counts that ran often and does much.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use tftrace_format::reader::Trace;
+
+use super::path::{PathId, Paths, Step};
+use super::start_up::Imports;
+use crate::heap::TotalsKey;
+use crate::symbol::Symbols;
+use crate::time_line::{Requests, TimeLine};
+
+/// Fewer repetitions are no requests.
+const FEWEST_REQUESTS: u64 = 20;
+/// So many call stacks must agree.
+const FEWEST_STACKS: usize = 3;
+/// Two numbers agree if they differ by no more than this share: the last request may be under way, and
+/// the first ones are different.
+const TOLERANCE: f64 = 0.02;
+/// This share of those that agree most are many.
+const MANY: f64 = 0.2;
+/// More often than this nothing is done for one call: any number would go into it, nearly.
+const MOST_TIMES: f64 = 16.0;
+/// Over this share of the time after start-up a line must repeat.
+const SPREAD: f64 = 0.5;
+
+/// A call stack through the user's code, and how often it allocated after start-up.
+#[derive(Clone, Copy, Debug)]
+struct Calls {
+    key: TotalsKey,
+    number: u64,
+}
+
+/// Requests after start-up, if a line repeats.
+pub fn count_requests(
+    trace: &Trace<'_>,
+    symbols: &Symbols,
+    line: &TimeLine,
+    start_up: usize,
+) -> Option<Requests> {
+    let mut paths = Paths::new(trace, symbols);
+    let lines = lines(trace, symbols, &mut paths, line, start_up);
+    let agreed = lines.iter().filter_map(|(at, stacks)| {
+        let numbers = stacks.iter().map(|calls| calls.number).collect();
+        agreed(numbers).map(|(score, number)| (score, *at, number))
+    });
+    let (_, at, number) = agreed.max_by(|(a, ..), (b, ..)| a.total_cmp(b))?;
+    // When they were: as those call stacks show that were reached once for each.
+    let mut windows = vec![0.0; line.len()];
+    let is_one = |calls: &&Calls| calls.number.abs_diff(number) as f64 <= TOLERANCE * number as f64;
+    for calls in lines[&at].iter().filter(is_one) {
+        for (window, calls) in line.calls(calls.key).filter(|(window, _)| *window >= start_up) {
+            if let Some(sum) = windows.get_mut(window) {
+                *sum += f64::from(calls);
+            }
+        }
+    }
+    let all: f64 = windows.iter().sum();
+    let mut so_far = 0.0;
+    let until = windows.iter().map(|calls| {
+        so_far += calls;
+        so_far / all * number as f64
+    });
+    let source = match paths.step(at) {
+        Some(Step::Line(place)) => format!(
+            "calls of the line {} ({})",
+            place.location.as_deref().unwrap_or("[unknown]"),
+            place.function
+        ),
+        _ => return None,
+    };
+    (all > 0.0).then(|| Requests { until: until.collect(), source })
+}
+
+/// The call stacks of each of the user's lines that allocated again and again.
+fn lines(
+    trace: &Trace<'_>,
+    symbols: &Symbols,
+    paths: &mut Paths<'_>,
+    line: &TimeLine,
+    start_up: usize,
+) -> BTreeMap<PathId, Vec<Calls>> {
+    let mut imports = Imports::new(trace, symbols);
+    let mut temporaries: BTreeMap<TotalsKey, u64> = BTreeMap::new();
+    for entry in trace.totals().flat_map(|page| page.entries) {
+        *temporaries.entry((entry.key.domain, entry.key.stack)).or_default() += entry.count;
+    }
+    let mut lines: BTreeMap<PathId, Vec<Calls>> = BTreeMap::new();
+    let least_span = ((line.len() - start_up) as f64 * SPREAD) as usize;
+    for key in line.keys() {
+        let (mut number, mut first, mut last) = (0, usize::MAX, 0);
+        for (window, calls) in line.calls(key).filter(|at| at.0 >= start_up && at.1 > 0) {
+            number += u64::from(calls);
+            first = first.min(window);
+            last = last.max(window);
+        }
+        // Nobody knows when temporaries were: a stack that has no others is not looked at.
+        if number == 0 || last - first < least_span {
+            continue;
+        }
+        number += temporaries.get(&key).copied().unwrap_or(0);
+        let (_, stack) = key;
+        if number < FEWEST_REQUESTS || stack.is_some_and(|stack| imports.has(stack)) {
+            continue;
+        }
+        let path = paths.of(stack, false);
+        if paths.is_theirs(path) {
+            lines.entry(paths.line(path)).or_default().push(Calls { key, number });
+        }
+    }
+    lines
+}
+
+/// How often a line ran, given how often its call stacks were reached, and how much that weighs.
+///
+/// The number that most of them agree on; or one that many agree on and that goes into it: what a call
+/// does for each of its layers is done several times.
+fn agreed(mut counts: Vec<u64>) -> Option<(f64, u64)> {
+    counts.sort_unstable();
+    // Stacks that agree, and the middle one of their numbers: those at the edges are off by one or two.
+    let mut numbers: Vec<(usize, u64)> = Vec::new();
+    let mut end = 0;
+    for (begin, &least) in counts.iter().enumerate() {
+        let most = (least as f64 * (1.0 + TOLERANCE)) as u64;
+        while counts.get(end).is_some_and(|count| *count <= most) {
+            end += 1;
+        }
+        let agree = end - begin;
+        if agree >= FEWEST_STACKS {
+            numbers.push((agree, counts[begin + agree / 2]));
+        }
+    }
+    let best = numbers.iter().copied().max_by_key(|(agree, number)| (*agree, Reverse(*number)))?;
+    let (most, number) = best;
+    let goes_into = |part: u64| {
+        let times = number as f64 / part as f64;
+        times < MOST_TIMES && (times - times.round()).abs() <= TOLERANCE * times
+    };
+    let parts = numbers.iter().filter(|(agree, part)| {
+        *agree as f64 >= MANY * most as f64 && *part < number && goes_into(*part)
+    });
+    let smallest = parts.clone().map(|(_, part)| *part).min().unwrap_or(number);
+    // Of the numbers around it, the one that most agree on.
+    let is_near = |part: u64| part as f64 <= smallest as f64 * (1.0 + TOLERANCE);
+    let part = parts.filter(|(_, part)| is_near(*part)).max_by_key(|(agree, _)| *agree);
+    let weight = most as f64 * number as f64;
+    Some((weight, part.map_or(number, |(_, part)| *part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_that_most_stacks_agree_on_is_how_often_a_line_ran() {
+        let number = |counts: &[(u64, usize)]| {
+            let counts = counts.iter().flat_map(|(count, times)| vec![*count; *times]);
+            agreed(counts.collect()).map(|(_, number)| number)
+        };
+        assert_eq!(number(&[(1000, 30), (999, 1), (4000, 2), (250, 1)]), Some(1000));
+        assert_eq!(number(&[(300, 90), (150, 20), (70, 30)]), Some(150), "two layers");
+        assert_eq!(number(&[(600, 30), (50_000, 9), (1200, 8)]), Some(600), "a loop inside");
+        assert_eq!(number(&[(100, 1), (200, 1), (300, 1), (400, 2)]), None);
+        assert_eq!(number(&[]), None);
+    }
+}

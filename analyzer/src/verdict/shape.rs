@@ -35,6 +35,8 @@ const EVEN: f64 = 0.15;
 const STOPPED: f64 = 0.25;
 /// Start-up ends where growth falls to one part in so many.
 const ABRUPT: f64 = 4.0;
+/// A jump is worth leaving out if it is at least this share of what comes after it.
+const JUMP: f64 = 0.02;
 /// What is live strays from its mean by at most as many times its typical change.
 const NOISE: f64 = 10.0;
 
@@ -153,6 +155,7 @@ impl View<'_> {
                 && self.slowed_down_since(start - start.min(self.steps.len() / 3)))
             || self.falls_back(start)
             || self.has_stopped(start)
+            || self.begins_with_a_jump(start)
         {
             return None;
         }
@@ -183,6 +186,17 @@ impl View<'_> {
         let earlier = &series.live[..(begin + live.len() / 10).min(series.live.len())];
         let (fall, at) = deepest_fall(earlier);
         fall > 0.5 * kept + NOISE * typical_change(live) && series.live.len() - at < 2 * at
+    }
+
+    /// Whether the first moment has far more than its share: what a first request leaves behind.
+    fn begins_with_a_jump(&self, start: usize) -> bool {
+        let first = start..(start + (self.steps.len() / 40).max(1)).min(self.end);
+        let rest = first.end..self.end;
+        let sum =
+            |values: &[f64], range: &Range<usize>| -> f64 { values[range.clone()].iter().sum() };
+        let passed = |range: &Range<usize>| sum(&self.axis.units, range).max(f64::MIN_POSITIVE);
+        let (jump, after) = (sum(self.steps, &first), sum(self.steps, &rest));
+        jump > ABRUPT * after / passed(&rest) * passed(&first) && jump > JUMP * after
     }
 
     /// Whether too little was kept lately: what leaks does so to the end, whether it is young or not.
@@ -229,10 +243,35 @@ fn rate(steps: &[f64], units: &[f64]) -> Option<Estimate> {
         return None;
     }
     let per_window = passed / units.len() as f64;
-    let drift = drift(steps)?;
+    let drift = drift(&evenly(steps, units))?;
     let [estimate, low, high] =
         [drift.estimate, drift.low, drift.high].map(|bytes| bytes / per_window);
     Some(Estimate { estimate, low, high })
+}
+
+/// The same growth in as many steps of which each takes the same number of units: windows are equal in
+/// time, and a window with twice the requests grows twice as much.
+fn evenly(steps: &[f64], units: &[f64]) -> Vec<f64> {
+    let width = units.iter().sum::<f64>() / units.len() as f64;
+    let mut even = vec![0.0; steps.len()];
+    let mut at = 0.0;
+    for (step, units) in steps.iter().zip(units) {
+        let (begin, end) = (at / width, (at + units) / width);
+        at += units;
+        let last = even.len() - 1;
+        if *units <= 0.0 {
+            even[(begin as usize).min(last)] += step;
+            continue;
+        }
+        let mut from = begin;
+        while from < end {
+            let bin = (from as usize).min(last);
+            let to = if bin == last { end } else { end.min(bin as f64 + 1.0) };
+            even[bin] += step * (to - from) / (end - begin);
+            from = to;
+        }
+    }
+    even
 }
 
 /// How what is kept develops, part by part.

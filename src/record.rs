@@ -136,6 +136,15 @@ pub enum Record<'a> {
         /// Whether it shuts down.
         begins: bool,
     },
+    /// The cycle collection that Python runs when it begins to shut down, before it takes anything apart.
+    LastCollection {
+        /// When it began; 0 if none was run.
+        began: Ticks,
+        /// When it was over: what was freed before is what nothing held.
+        ended: Ticks,
+        /// Whether the program had left the collector on.
+        enabled: bool,
+    },
     /// Recording began or ended by request. Without any, everything was recorded.
     Recording {
         /// When.
@@ -206,6 +215,12 @@ impl<'a> Record<'a> {
                 out.number(time.0);
                 out.byte(u8::from(*on));
             }
+            Record::LastCollection { began, ended, enabled } => {
+                out.byte(10);
+                out.number(began.0);
+                out.number(ended.0);
+                out.byte(u8::from(*enabled));
+            }
             Record::Note { text } => {
                 out.byte(5);
                 out.bytes(text);
@@ -253,6 +268,11 @@ impl<'a> Record<'a> {
             },
             8 => Record::ShutDown { time: Ticks(input.number()?), begins: input.byte()? != 0 },
             9 => Record::Recording { time: Ticks(input.number()?), on: input.byte()? != 0 },
+            10 => Record::LastCollection {
+                began: Ticks(input.number()?),
+                ended: Ticks(input.number()?),
+                enabled: input.byte()? != 0,
+            },
             _ => return None,
         })
     }
@@ -325,6 +345,7 @@ mod tests {
             Record::Note { text: b"hello" },
             Record::ShutDown { time: Ticks(1 << 40), begins: true },
             Record::Recording { time: Ticks(1 << 41), on: true },
+            Record::LastCollection { began: Ticks(7), ended: Ticks(1 << 40), enabled: true },
             Record::Op { id: OpId(3), name: b"mm", region: b"output", data_type: 1 },
             Record::Code(Code {
                 id: CodeId(7),

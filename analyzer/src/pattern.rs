@@ -132,7 +132,8 @@ pub fn of(cause: &Cause<'_>, suspect: &Suspect, context: Context<'_>) -> Vec<Pat
     }
     let mut patterns: Vec<Pattern> = garbage(cause).into_iter().collect();
     let growth = Growth::of(cause, context);
-    if growth.sum <= 0.0 {
+    // What is released again is not kept, whatever it is.
+    if growth.sum <= 0.0 || suspect.verdict == Verdict::Sawtooth {
         return patterns;
     }
     let known = KNOWN.iter().find_map(|known| {

@@ -84,6 +84,17 @@ pub struct TotalsPage {
     pub entries: Vec<Temporaries>,
 }
 
+/// The cycle collection that Python runs when it begins to shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastCollection {
+    /// When it began.
+    pub began: Ticks,
+    /// When it was over.
+    pub ended: Ticks,
+    /// Whether the program had left the collector on; if not, none was run.
+    pub enabled: bool,
+}
+
 /// A trace, opened: everything but its events.
 #[derive(Debug)]
 pub struct Trace<'a> {
@@ -96,6 +107,7 @@ pub struct Trace<'a> {
     labels: HashMap<LabelId, String>,
     readings: Vec<MemoryReading>,
     shut_downs: Vec<(Ticks, bool)>,
+    last_collection: Option<LastCollection>,
     recordings: Vec<(Ticks, bool)>,
     notes: Vec<String>,
     counters: Counters,
@@ -186,6 +198,11 @@ impl<'a> Trace<'a> {
     pub fn shut_down(&self) -> Option<Ticks> {
         let last = self.shut_downs.iter().max();
         last.filter(|(_, begins)| *begins).map(|(time, _)| *time)
+    }
+
+    /// The cycle collection at the beginning of Python's shutdown; `None` if it was not seen.
+    pub fn last_collection(&self) -> Option<LastCollection> {
+        self.last_collection
     }
 
     /// When recording was switched on (true) or off, by time. Empty: it was never off.

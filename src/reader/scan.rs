@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::damage::{Damage, DamageKind, OpenError};
-use super::{CodeObject, LoadedObject, Op, TotalsPage, Trace};
+use super::{CodeObject, LastCollection, LoadedObject, Op, TotalsPage, Trace};
 use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
 use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
@@ -107,6 +107,7 @@ impl<'a> Scan<'a> {
             readings: Vec::new(),
             shut_downs: Vec::new(),
             recordings: Vec::new(),
+            last_collection: None,
             notes: Vec::new(),
             counters: Counters::default(),
             damage: Vec::new(),
@@ -313,6 +314,9 @@ impl<'a> Scan<'a> {
             Some(Record::Op { id, name, region, data_type }) => {
                 let op = Op { name: text(name), region: text(region), data_type };
                 self.trace.ops.insert(id, op);
+            }
+            Some(Record::LastCollection { began, ended, enabled }) => {
+                self.trace.last_collection = Some(LastCollection { began, ended, enabled });
             }
             Some(Record::ShutDown { time, begins }) => self.trace.shut_downs.push((time, begins)),
             Some(Record::Recording { time, on }) => self.trace.recordings.push((time, on)),

@@ -34,6 +34,8 @@ pub use start_up::start_up;
 const RECENT: f64 = 1.0 / 3.0;
 /// Lines with less than this share of the most that was live are not listed, unless they leak.
 const LEAST_SHARE: f64 = 0.02;
+/// Growth of which this share nothing held is called garbage.
+const GARBAGE_SHARE: f64 = 0.5;
 /// Lines that do not leak are listed up to this number.
 const MOST_HARMLESS: usize = 12;
 
@@ -171,11 +173,12 @@ fn cause<'a>(
 fn judged(series: &Series, axis: &Axis, start_up: usize) -> Judgement {
     let (since, axis) = (series.since(start_up), axis.since(start_up));
     let mut judgement = judge(&since, &axis);
-    if judgement.verdict == Verdict::Leak && since.garbage.iter().any(|bytes| *bytes > 0.0) {
+    let garbage: f64 = since.garbage.iter().sum();
+    if is_growth(judgement.verdict) && garbage > 0.0 {
         let held = judge(&since.without_garbage(), &axis);
-        judgement = match held.verdict {
-            Verdict::Leak => held,
-            _ => Judgement { verdict: Verdict::Sawtooth, rate: None, windows: 0, ..judgement },
+        judgement = match garbage >= GARBAGE_SHARE * since.held() && !is_growth(held.verdict) {
+            true => Judgement { verdict: Verdict::Sawtooth, rate: None, windows: 0, ..judgement },
+            false => held,
         };
     }
     if judgement.verdict == Verdict::Steady && since.before >= LEAST_BYTES {
@@ -183,6 +186,10 @@ fn judged(series: &Series, axis: &Axis, start_up: usize) -> Judgement {
     }
     judgement.warm_up += start_up;
     judgement
+}
+
+fn is_growth(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Leak | Verdict::Undecided | Verdict::CacheFilling)
 }
 
 fn origin<'a>(paths: &Paths<'a>, at: PathId) -> Origin<'a> {

@@ -7,7 +7,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use tftrace_format::page::u64_at;
 
 use super::code_table::CodeTable;
-use super::layout::Layout;
+use super::last_collection::LastCollection;
+use super::layout::{Collector, Layout};
 use super::{Interpreter, blocks};
 use crate::capture::elf_image::ElfImage;
 use crate::capture::elf_symbols::ElfSymbols;
@@ -83,6 +84,10 @@ fn interpreter(
     } else {
         find(c"_Py_IsFinalizing")?
     };
+    let main = symbols.find(c"PyInterpreterState_Main").map(|main| {
+        // SAFETY: the C function of this name and type.
+        unsafe { transmute::<u64, unsafe extern "C" fn() -> u64>(main) }
+    });
     let codes = CodeTable::new().ok_or(b"no memory for Python's code objects".as_slice())?;
     Ok(Interpreter {
         layout,
@@ -91,6 +96,7 @@ fn interpreter(
         // SAFETY: as above.
         is_finalizing: unsafe { transmute::<u64, unsafe extern "C" fn() -> i32>(is_finalizing) },
         was_finalizing: AtomicBool::new(false),
+        last_collection: LastCollection::new(Collector::of(version), main),
         codes,
         loop_code,
         allocators: blocks::Api::of(symbols),

@@ -32,6 +32,30 @@ pub(super) enum Current {
     InThreadState { current: u64 },
 }
 
+/// Of the cycle collector, in the state of the main interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Collector {
+    /// Flags: bytes that are 0 or 1.
+    pub(super) enabled: u64,
+    pub(super) collecting: u64,
+    /// How many collections of the oldest generation were completed.
+    pub(super) completed: u64,
+}
+
+impl Collector {
+    /// Where they are in a version, if that is known.
+    pub(super) fn of(version: (u8, u8)) -> Option<Self> {
+        let (enabled, collecting, completed) = match version {
+            (3, 9 | 10) => (628, 816, 792),
+            (3, 11) => (660, 848, 824),
+            (3, 12) => (124, 312, 288),
+            (3, 13) => (7412, 7600, 7576),
+            _ => return None,
+        };
+        Some(Self { enabled, collecting, completed })
+    }
+}
+
 /// Offsets in a frame, in a code object and in a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {

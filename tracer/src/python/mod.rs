@@ -10,6 +10,7 @@ mod comparison;
 mod detect;
 mod frames;
 pub(crate) mod kept_frames;
+mod last_collection;
 mod layout;
 mod loops;
 mod memory;
@@ -22,6 +23,7 @@ use tftrace_format::record::Record;
 
 use crate::thread::guard::HookEntry;
 use code_table::CodeTable;
+use last_collection::{Collected, LastCollection};
 use layout::Layout;
 
 pub(crate) use detect::consider;
@@ -36,6 +38,7 @@ pub(crate) struct Interpreter {
     is_finalizing: unsafe extern "C" fn() -> i32,
     /// What it said last.
     was_finalizing: AtomicBool,
+    last_collection: LastCollection,
     codes: CodeTable,
     /// The code of the evaluation loop, where its native frames are known by that alone.
     loop_code: Option<Range<u64>>,
@@ -50,11 +53,14 @@ pub(crate) struct Place(AtomicPtr<Interpreter>);
 impl Interpreter {
     /// Whether it is shutting down; notes in the trace when that changes.
     #[inline(always)]
-    fn is_finalizing(&self, entry: &mut HookEntry, now: impl FnOnce() -> Ticks) -> bool {
+    fn is_finalizing(&self, entry: &mut HookEntry, now: impl Fn() -> Ticks) -> bool {
         // SAFETY: the interpreter's own function, which reads a flag.
         let finalizing = unsafe { (self.is_finalizing)() } != 0;
         if self.was_finalizing.load(Ordering::Relaxed) != finalizing {
             self.note(entry, now(), finalizing);
+        }
+        if finalizing {
+            self.watch_collection(entry, now);
         }
         finalizing
     }
@@ -65,15 +71,28 @@ impl Interpreter {
         if self.was_finalizing.swap(finalizing, Ordering::Relaxed) == finalizing {
             return;
         }
-        let process = entry.process;
-        let record = Record::ShutDown { time, begins: finalizing };
-        let write = || process.log.record(&process.spool, time, &record);
-        if entry.nested {
-            write()
-        } else {
-            entry.slot.on_own_stack(write)
-        };
+        self.last_collection.forget();
+        write(entry, time, &Record::ShutDown { time, begins: finalizing });
     }
+
+    #[cold]
+    fn watch_collection(&self, entry: &mut HookEntry, now: impl Fn() -> Ticks) {
+        if let Some(collected) = self.last_collection.look(&now) {
+            let ended = now();
+            let Collected { began, enabled } = collected;
+            write(entry, ended, &Record::LastCollection { began, ended, enabled });
+        }
+    }
+}
+
+fn write(entry: &mut HookEntry, time: Ticks, record: &Record<'_>) {
+    let process = entry.process;
+    let write = || process.log.record(&process.spool, time, record);
+    if entry.nested {
+        write()
+    } else {
+        entry.slot.on_own_stack(write)
+    };
 }
 
 impl Place {

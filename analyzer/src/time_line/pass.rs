@@ -1,0 +1,164 @@
+//! One pass over the events, from which a time line is made.
+
+use rustc_hash::FxHashMap;
+use tftrace_format::reader::Trace;
+use tftrace_format::{Domain, Event, Ticks};
+
+use super::windows::{self, Windows};
+use super::{Changes, TimeLine, requests};
+use crate::heap::{Block, Change, LiveHeap, Purpose, Purposes, TotalsKey};
+
+/// State of a pass over the events.
+pub(super) struct Pass<'t, 'a> {
+    trace: &'t Trace<'a>,
+    purposes: Purposes,
+    heap: LiveHeap,
+    windows: Windows,
+    changes: FxHashMap<TotalsKey, Changes>,
+    /// What mappings had at the last look: they are cut and joined, and are few.
+    mapped: FxHashMap<TotalsKey, u64>,
+    activity: Vec<f64>,
+    requests: requests::Counted,
+    window: usize,
+}
+
+impl<'t, 'a> Pass<'t, 'a> {
+    pub(super) fn new(trace: &'t Trace<'a>) -> Self {
+        let purposes = Purposes::of(trace);
+        Self {
+            trace,
+            heap: LiveHeap::new(purposes.clone()),
+            purposes,
+            windows: Windows::new(trace.header().ticks_per_second),
+            changes: FxHashMap::default(),
+            mapped: FxHashMap::default(),
+            activity: Vec::new(),
+            requests: requests::Counted::new(trace),
+            window: 0,
+        }
+    }
+
+    /// Applies the next event; gives the block that it freed.
+    pub(super) fn apply(&mut self, event: &Event) -> Option<(TotalsKey, Block)> {
+        let window = match self.windows.of(event.time()) {
+            Some(window) => window,
+            None => {
+                self.halve(event.time());
+                self.windows.of(event.time()).unwrap_or(self.window)
+            }
+        };
+        if window > self.window {
+            self.look_at_mappings();
+            self.window = window;
+        }
+        let change = self.heap.apply(event);
+        let mut freed = None;
+        let (domain, stack, bytes) = match (*event, change) {
+            (Event::Allocated { domain: Domain::Mmap, .. }, _) => return None,
+            (Event::Allocated { domain, stack, size, .. }, _) => (domain, stack, size as i64),
+            (Event::Freed { domain, .. }, Change::Freed(block)) => {
+                freed = Some(block);
+                (domain, block.stack, -(block.size as i64))
+            }
+            (Event::Marked { label, .. }, _) => {
+                self.requests.mark(label, self.window);
+                return None;
+            }
+            _ => return None,
+        };
+        if self.activity.len() <= self.window {
+            self.activity.resize(self.window + 1, 0.0);
+        }
+        self.activity[self.window] += 1.0;
+        let Purpose::Use(of) = self.purposes.get(domain, stack) else { return None };
+        let key = (of, stack);
+        self.change(key, bytes, u32::from(bytes > 0));
+        freed.map(|block| (key, block))
+    }
+
+    fn change(&mut self, key: TotalsKey, bytes: i64, calls: u32) {
+        let live = &mut self.changes.entry(key).or_default().live;
+        let window = self.window as u16;
+        match live.last_mut() {
+            Some(last) if last.window == window => last.add(bytes, calls),
+            _ => live.push(windows::Change { window, calls, bytes }),
+        }
+    }
+
+    /// Notes what every stack's mappings came to since the last look.
+    fn look_at_mappings(&mut self) {
+        let mut now: FxHashMap<TotalsKey, u64> = FxHashMap::default();
+        self.heap.each_mapping(|key, bytes| *now.entry(key).or_default() += bytes);
+        let before = std::mem::take(&mut self.mapped);
+        for (&key, &bytes) in &now {
+            let change = bytes as i64 - before.get(&key).copied().unwrap_or(0) as i64;
+            if change != 0 {
+                self.change(key, change, 0);
+            }
+        }
+        for (&key, &bytes) in before.iter().filter(|(key, _)| !now.contains_key(key)) {
+            self.change(key, -(bytes as i64), 0);
+        }
+        self.mapped = now;
+    }
+
+    /// Recording begins: nothing is known to be live any more.
+    pub(super) fn begin_anew(&mut self) {
+        self.heap.begin_anew();
+        self.mapped.clear();
+        for changes in self.changes.values_mut() {
+            let sum: i64 = changes.live.iter().map(|change| change.bytes).sum();
+            let window = self.window as u16;
+            changes.live.push(windows::Change { window, calls: 0, bytes: -sum });
+        }
+    }
+
+    /// Doubles the windows until a time fits in.
+    fn halve(&mut self, time: Ticks) {
+        while self.windows.of(time).is_none() {
+            self.windows.double();
+            self.window /= 2;
+            for changes in self.changes.values_mut() {
+                windows::join(&mut changes.live);
+            }
+            self.activity = self.activity.chunks(2).map(|pair| pair.iter().sum()).collect();
+            self.requests.halve();
+        }
+    }
+
+    /// The time line up to now.
+    pub(super) fn end(&mut self, end: Ticks, ends_at_shut_down: bool) -> TimeLine {
+        self.look_at_mappings();
+        let mut changes = self.changes.clone();
+        let windows = self.windows;
+        self.heap.each_live(|key, bytes, born| {
+            let Some(window) = windows.of(born) else { return };
+            changes.entry(key).or_default().kept.push((window as u16, bytes, 1));
+        });
+        for changes in changes.values_mut() {
+            windows::sum_up(&mut changes.kept);
+        }
+        let count = windows.of(end).map_or(0, |last| last + 1);
+        let trace_seconds = |window: usize| self.trace.seconds(windows.end_of(window));
+        let mut seconds: Vec<f64> = (0..count).map(trace_seconds).collect();
+        if let Some(last) = seconds.last_mut() {
+            *last = self.trace.seconds(end);
+        }
+        let mut activity = self.activity.clone();
+        activity.resize(count, 0.0);
+        TimeLine {
+            changes,
+            levels: Domain::ALL.map(|domain| self.heap.level(domain)),
+            pools: Domain::ALL.map(|domain| self.heap.pools(domain)),
+            slack: Domain::ALL.map(|domain| self.heap.slack(domain)),
+            malloc_chunk_bytes: self.heap.malloc_chunk_bytes(),
+            end,
+            ends_at_shut_down,
+            activity,
+            requests: self.requests.until(count),
+            events: 0,
+            seconds,
+            windows,
+        }
+    }
+}

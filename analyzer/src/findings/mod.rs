@@ -56,7 +56,7 @@ pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) 
     let context = Context { trace, symbols: &symbols, line: &line, axis: &axis };
     let mut suspects = suspects(&causes, context, suppressions);
     let live = retention::live(&line);
-    let kept = retention::retention(trace, &line, &axis, &live);
+    let kept = retention::retention(trace, &line, &axis, &live, start_up);
     let growing = causes.iter().zip(&suspects).filter(|(_, suspect)| is_leak(suspect));
     weights.growth = Some(growth(growing.map(|(cause, _)| cause), &line));
     shares(&causes, &mut suspects);
@@ -90,7 +90,7 @@ fn axis(line: &TimeLine) -> Axis {
         before = until;
         passed
     });
-    Axis { units: units.collect(), work: line.activity.clone() }
+    Axis { units: units.collect() }
 }
 
 fn is_leak(suspect: &Suspect) -> bool {

@@ -11,9 +11,11 @@ use crate::verdict::{Axis, judge};
 
 /// Less is no reason to change an allocator, in bytes.
 const LEAST: f64 = 32e6;
-/// The resident memory that is neither live nor known must be at least this share of all.
+/// Resident memory that grew by less than this share did not grow.
 const LEAST_SHARE: f64 = 0.1;
-/// What is live explains growth of resident memory if it is at least this share of it.
+/// Where it did not grow, freed memory is worth a word if it is this share of all.
+const MOST_SHARE: f64 = 0.4;
+/// What is live, or kept free, explains growth of resident memory if it is at least this share of it.
 const EXPLAINED: f64 = 0.5;
 
 /// What was found out about memory that nobody uses.
@@ -57,6 +59,7 @@ pub(super) fn retention(
     line: &TimeLine,
     axis: &Axis,
     live: &[f64],
+    start_up: usize,
 ) -> Option<Retention> {
     let known = trace.readings().iter().filter(|reading| reading.rss_anonymous > 0);
     let reading = known.filter(|reading| reading.time <= line.end.0).next_back()?;
@@ -64,18 +67,20 @@ pub(super) fn retention(
         .into_iter()
         .map(|bytes| bytes.unwrap_or(0) as f64)
         .collect();
-    let (third, last) = (rss.len() / 3, rss.len().checked_sub(1)?);
-    let growth = rss[last] - rss[third];
-    let live_growth = live[last] - live[third];
+    let last = rss.len().checked_sub(1)?;
+    let first = start_up.min(last);
+    let growth = rss[last] - rss[first];
+    let live_growth = live[last] - live[first];
     // Pools and malloc keep what is free; which of it is resident the kernel does not say.
     let pools: u64 =
         [Domain::Python, Domain::TensorFlow].iter().map(|at| line.slack[*at as usize]).sum();
     let free = reading.malloc_free.saturating_add(pools);
-    let unused = rss[last] - live[last];
-    let is_kept = free as f64 > LEAST.max(LEAST_SHARE * rss[last]) && unused > 0.5 * free as f64;
-    let is_unexplained =
-        growth > LEAST.max(LEAST_SHARE * rss[last]) && live_growth < EXPLAINED * growth;
-    if !is_kept && !is_unexplained {
+    let unused = (rss[last] - live[last]).min(free as f64);
+    let is_most = unused > LEAST.max(MOST_SHARE * rss[last]);
+    let is_unexplained = growth > LEAST.max(LEAST_SHARE * rss[last])
+        && live_growth < EXPLAINED * growth
+        && unused > EXPLAINED * growth;
+    if !is_most && !is_unexplained {
         return None;
     }
     // Like one block that is resized: only its size tells.

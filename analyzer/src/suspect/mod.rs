@@ -163,6 +163,22 @@ fn cause<'a>(
     let series = line.series(own.iter().copied());
     let judgement = judged(&series, axis, start_up);
     let recent = own.iter().map(|key| line.kept_since(*key, from)).sum();
+    if std::env::var("DBG").is_ok() {
+        let o = origin(paths, cut.at);
+        let nm = match o {
+            Origin::Line(p) => p.location.clone().unwrap_or_default(),
+            o => format!("{o:?}").chars().take(60).collect(),
+        };
+        eprintln!(
+            "{nm} {:?} recent {recent} before {} blocks {} kept {:?} live {:?} garbage {:?}",
+            judgement,
+            series.before,
+            series.kept_blocks.iter().sum::<f64>(),
+            series.since(start_up).kept.iter().map(|x| *x as i64).collect::<Vec<_>>(),
+            series.since(start_up).live.iter().map(|x| *x as i64).collect::<Vec<_>>(),
+            series.garbage.iter().sum::<f64>()
+        );
+    }
     Cause { origin: origin(paths, cut.at), keys: own, series, judgement, recent }
 }
 

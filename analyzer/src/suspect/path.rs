@@ -83,6 +83,16 @@ impl<'a> Paths<'a> {
         matches!(self.step(path), Some(Step::Line(_)))
     }
 
+    /// Whether two ways end with lines of one function.
+    pub(super) fn are_in_one_function(&self, one: PathId, other: PathId) -> bool {
+        match (self.step(one), self.step(other)) {
+            (Some(Step::Line(one)), Some(Step::Line(other))) => {
+                one.function == other.function && file(one) == file(other)
+            }
+            _ => false,
+        }
+    }
+
     /// The way of a stack. Arenas are those of Python.
     pub(super) fn of(&mut self, stack: Option<StackId>, arenas: bool) -> PathId {
         if arenas {
@@ -160,6 +170,12 @@ impl<'a> Paths<'a> {
         }
         number
     }
+}
+
+/// The file of a place, without its line.
+fn file(place: &Place) -> Option<&str> {
+    let location = place.location.as_deref()?;
+    Some(location.rsplit_once(':').map_or(location, |(file, _)| file))
 }
 
 impl<'a> Step<'a> {

@@ -28,11 +28,32 @@ const MANY: f64 = 0.2;
 const MOST_TIMES: f64 = 16.0;
 /// Over this share of the time after start-up a line must repeat.
 const SPREAD: f64 = 0.5;
+/// And still in this last share of it: what was repeated earlier is the making of something.
+const RECENTLY: f64 = 0.2;
+
+/// What is kept of this share of its allocations is growth, and must not be measured by itself.
+const KEPT: f64 = 0.5;
+/// When something was is known if this share of it was; when temporaries were is not.
+const TIMED: f64 = 0.5;
+/// A line that calls the one that ran most often, and ran itself at least once for so many times of
+/// that, is what repeats; it did not merely say how far it had come.
+const MOST_INNER: u64 = 32;
 
 /// A call stack through the user's code, and how often it allocated after start-up.
 #[derive(Clone, Copy, Debug)]
 struct Calls {
     key: TotalsKey,
+    path: PathId,
+    number: u64,
+    /// Those of which it is known when they were.
+    timed: u64,
+}
+
+/// A line that ran again and again.
+#[derive(Clone, Copy, Debug)]
+struct Repeated {
+    at: PathId,
+    weight: f64,
     number: u64,
 }
 
@@ -45,19 +66,39 @@ pub fn count_requests(
 ) -> Option<Requests> {
     let mut paths = Paths::new(trace, symbols);
     let lines = lines(trace, symbols, &mut paths, line, start_up);
-    let agreed = lines.iter().filter_map(|(at, stacks)| {
-        let numbers = stacks.iter().map(|calls| calls.number).collect();
-        agreed(numbers).map(|(score, number)| (score, *at, number))
-    });
-    let (_, at, number) = agreed.max_by(|(a, ..), (b, ..)| a.total_cmp(b))?;
-    // When they were: as those call stacks show that were reached once for each.
+    let repeated: Vec<Repeated> = lines
+        .iter()
+        .filter_map(|(&at, stacks)| {
+            let (weight, number) = agreed(stacks.iter().map(|calls| calls.number).collect())?;
+            Some(Repeated { at, weight, number })
+        })
+        .collect();
+    let Repeated { at, number, .. } = outermost(&paths, &lines, &repeated)?;
+    let Some(Step::Line(place)) = paths.step(at) else { return None };
+    let source = format!(
+        "calls of the line {} ({})",
+        place.location.as_deref().unwrap_or("[unknown]"),
+        place.function
+    );
+    // When they were: as those call stacks show that were reached once for each. If there are none,
+    // they are taken to be spread evenly.
     let mut windows = vec![0.0; line.len()];
-    let is_one = |calls: &&Calls| calls.number.abs_diff(number) as f64 <= TOLERANCE * number as f64;
+    let is_one = |calls: &&Calls| {
+        calls.number.abs_diff(number) as f64 <= TOLERANCE * number as f64
+            && calls.timed as f64 >= TIMED * number as f64
+    };
     for calls in lines[&at].iter().filter(is_one) {
         for (window, calls) in line.calls(calls.key).filter(|(window, _)| *window >= start_up) {
             if let Some(sum) = windows.get_mut(window) {
                 *sum += f64::from(calls);
             }
+        }
+    }
+    if windows.iter().sum::<f64>() == 0.0 {
+        let mut before = start_up.checked_sub(1).map_or(0.0, |last| line.seconds[last]);
+        for (window, end) in line.seconds.iter().enumerate().skip(start_up) {
+            windows[window] = end - before;
+            before = *end;
         }
     }
     let all: f64 = windows.iter().sum();
@@ -66,15 +107,30 @@ pub fn count_requests(
         so_far += calls;
         so_far / all * number as f64
     });
-    let source = match paths.step(at) {
-        Some(Step::Line(place)) => format!(
-            "calls of the line {} ({})",
-            place.location.as_deref().unwrap_or("[unknown]"),
-            place.function
-        ),
-        _ => return None,
-    };
     (all > 0.0).then(|| Requests { until: until.collect(), source })
+}
+
+/// The line that does most, or the outermost one on the way to it that repeats as well.
+fn outermost(
+    paths: &Paths<'_>,
+    lines: &BTreeMap<PathId, Vec<Calls>>,
+    repeated: &[Repeated],
+) -> Option<Repeated> {
+    let best = *repeated.iter().max_by(|a, b| a.weight.total_cmp(&b.weight))?;
+    let mut path = lines.get(&best.at)?.iter().max_by_key(|calls| calls.number)?.path;
+    let mut found = best;
+    while path != 0 {
+        path = paths.parent(path);
+        let callers = repeated.iter().filter(|caller| {
+            caller.number < found.number
+                && caller.number >= best.number / MOST_INNER
+                && paths.are_in_one_function(caller.at, path)
+        });
+        if let Some(caller) = callers.max_by(|a, b| a.weight.total_cmp(&b.weight)) {
+            found = *caller;
+        }
+    }
+    Some(found)
 }
 
 /// The call stacks of each of the user's lines that allocated again and again.
@@ -91,26 +147,31 @@ fn lines(
         *temporaries.entry((entry.key.domain, entry.key.stack)).or_default() += entry.count;
     }
     let mut lines: BTreeMap<PathId, Vec<Calls>> = BTreeMap::new();
-    let least_span = ((line.len() - start_up) as f64 * SPREAD) as usize;
+    let after = (line.len() - start_up) as f64;
+    let (least_span, recently) =
+        ((after * SPREAD) as usize, line.len() - (after * RECENTLY) as usize);
     for key in line.keys() {
-        let (mut number, mut first, mut last) = (0, usize::MAX, 0);
+        let (mut timed, mut first, mut last) = (0, usize::MAX, 0);
         for (window, calls) in line.calls(key).filter(|at| at.0 >= start_up && at.1 > 0) {
-            number += u64::from(calls);
+            timed += u64::from(calls);
             first = first.min(window);
             last = last.max(window);
         }
         // Nobody knows when temporaries were: a stack that has no others is not looked at.
-        if number == 0 || last - first < least_span {
+        if timed == 0 || last - first < least_span || last < recently {
             continue;
         }
-        number += temporaries.get(&key).copied().unwrap_or(0);
+        let number = timed + temporaries.get(&key).copied().unwrap_or(0);
         let (_, stack) = key;
-        if number < FEWEST_REQUESTS || stack.is_some_and(|stack| imports.has(stack)) {
+        if number < FEWEST_REQUESTS
+            || line.held_by(key).blocks as f64 > KEPT * number as f64
+            || stack.is_some_and(|stack| imports.has(stack))
+        {
             continue;
         }
         let path = paths.of(stack, false);
         if paths.is_theirs(path) {
-            lines.entry(paths.line(path)).or_default().push(Calls { key, number });
+            lines.entry(paths.line(path)).or_default().push(Calls { key, path, number, timed });
         }
     }
     lines

@@ -57,8 +57,6 @@ pub struct TimeLine {
     pub end: Ticks,
     /// Whether it ends because Python began to shut down.
     pub ends_at_shut_down: bool,
-    /// Allocations and frees before the end, by window.
-    pub activity: Vec<f64>,
     /// What counts as time.
     pub requests: Requests,
     /// Events in the trace.
@@ -154,18 +152,17 @@ impl TimeLine {
             }
         }
         let count = numbers.last().map_or(0, |last| usize::from(*last) + 1);
-        let (mut seconds, mut activity) = (vec![0.0; count], vec![0.0; count]);
+        let mut seconds = vec![0.0; count];
         let mut until = vec![0.0; if self.requests.until.is_empty() { 0 } else { count }];
         for (window, number) in numbers.iter().map(|number| usize::from(*number)).enumerate() {
             seconds[number] = self.seconds[window];
-            activity[number] += self.activity[window];
             if let (Some(until), Some(requests)) =
                 (until.get_mut(number), self.requests.until.get(window))
             {
                 *until = *requests;
             }
         }
-        (self.seconds, self.activity, self.requests.until) = (seconds, activity, until);
+        (self.seconds, self.requests.until) = (seconds, until);
         first
     }
 

@@ -17,7 +17,6 @@ pub(super) struct Pass<'t, 'a> {
     changes: FxHashMap<TotalsKey, Changes>,
     /// What mappings had at the last look: they are cut and joined, and are few.
     mapped: FxHashMap<TotalsKey, u64>,
-    activity: Vec<f64>,
     requests: requests::Counted,
     window: usize,
 }
@@ -32,7 +31,6 @@ impl<'t, 'a> Pass<'t, 'a> {
             windows: Windows::new(trace.header().ticks_per_second),
             changes: FxHashMap::default(),
             mapped: FxHashMap::default(),
-            activity: Vec::new(),
             requests: requests::Counted::new(trace),
             window: 0,
         }
@@ -66,10 +64,6 @@ impl<'t, 'a> Pass<'t, 'a> {
             }
             _ => return None,
         };
-        if self.activity.len() <= self.window {
-            self.activity.resize(self.window + 1, 0.0);
-        }
-        self.activity[self.window] += 1.0;
         let Purpose::Use(of) = self.purposes.get(domain, stack) else { return None };
         let key = (of, stack);
         self.change(key, bytes, u32::from(bytes > 0));
@@ -121,7 +115,6 @@ impl<'t, 'a> Pass<'t, 'a> {
             for changes in self.changes.values_mut() {
                 windows::join(&mut changes.live);
             }
-            self.activity = self.activity.chunks(2).map(|pair| pair.iter().sum()).collect();
             self.requests.halve();
         }
     }
@@ -144,8 +137,6 @@ impl<'t, 'a> Pass<'t, 'a> {
         if let Some(last) = seconds.last_mut() {
             *last = self.trace.seconds(end);
         }
-        let mut activity = self.activity.clone();
-        activity.resize(count, 0.0);
         TimeLine {
             changes,
             levels: Domain::ALL.map(|domain| self.heap.level(domain)),
@@ -154,7 +145,6 @@ impl<'t, 'a> Pass<'t, 'a> {
             malloc_chunk_bytes: self.heap.malloc_chunk_bytes(),
             end,
             ends_at_shut_down,
-            activity,
             requests: self.requests.until(count),
             events: 0,
             seconds,

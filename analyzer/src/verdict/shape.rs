@@ -58,16 +58,12 @@ pub struct Judgement {
 pub struct Axis {
     /// What passed in each window: requests or seconds. Rates are per this.
     pub units: Vec<f64>,
-    /// Another measure of what passed: allocations and frees. A service that slows down, or pauses,
-    /// does not leak less for each request.
-    pub work: Vec<f64>,
 }
 
 impl Axis {
     /// The same from a window on.
     pub fn since(&self, window: usize) -> Self {
-        let cut = |values: &[f64]| values.get(window..).unwrap_or_default().to_vec();
-        Self { units: cut(&self.units), work: cut(&self.work) }
+        Self { units: self.units.get(window..).unwrap_or_default().to_vec() }
     }
 }
 
@@ -81,8 +77,9 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
     // A list that grows is one block, always the youngest: only its size tells.
     let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS;
     let steps = if one_block {
-        let first = series.live.first().map(|first| first - series.before);
-        first.into_iter().chain(differences(&series.live)).collect()
+        let live = without_spikes(&series.live);
+        let first = live.first().map(|first| first - series.before);
+        first.into_iter().chain(differences(&live)).collect()
     } else {
         series.kept.clone()
     };
@@ -123,33 +120,31 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn trends(&self, start: usize) -> [Trend; 2] {
+    fn trend(&self, start: usize) -> Trend {
         let range = start..self.end;
-        [&self.axis.units, &self.axis.work]
-            .map(|units| Trend::of(&self.steps[range.clone()], &units[range.clone()]))
+        Trend::of(&self.steps[range.clone()], &self.axis.units[range])
     }
 
     fn slows_down_from(&self, start: usize) -> bool {
-        self.trends(start).iter().all(|trend| trend.is_spread && trend.slows_down())
+        let trend = self.trend(start);
+        trend.is_spread && trend.slows_down()
     }
 
     /// As above, with less certainty: what slowed down so far is no trend to go on.
     fn slowed_down_since(&self, start: usize) -> bool {
-        let slows = |trend: &Trend| trend.slope < -STEADY && trend.falls_by > SLOWING;
-        self.trends(start).iter().all(slows)
+        let trend = self.trend(start);
+        trend.slope < -STEADY && trend.falls_by > SLOWING
     }
 
     /// The rate at which it leaks, if it does so from a window on.
     fn leaks_from(&self, start: usize, allow_rising: bool) -> Option<Estimate> {
         let part = self.steps.get(start..self.end)?;
-        let is_steady = |trend: &Trend| {
-            trend.is_spread
-                && match allow_rising {
-                    true => !trend.slows_down(),
-                    false => trend.is_steady(),
-                }
+        let trend = self.trend(start);
+        let is_steady = match allow_rising {
+            true => !trend.slows_down(),
+            false => trend.is_steady(),
         };
-        if !self.trends(start).iter().any(is_steady)
+        if !(trend.is_spread && is_steady)
             || part.iter().sum::<f64>() < LEAST_BYTES
             || (!self.ends_abruptly_at(start)
                 && self.slowed_down_since(start - start.min(self.steps.len() / 3)))
@@ -209,12 +204,11 @@ impl View<'_> {
         let late = series.kept.len() - (series.kept.len() / 10).max(1)..series.kept.len();
         let earlier = start..late.start;
         let sum = |values: &[f64], range: &Range<usize>| values[range.clone()].iter().sum::<f64>();
-        [&self.axis.units, &self.axis.work].iter().all(|passed| {
-            let share = sum(passed, &late) / sum(passed, &earlier).max(f64::MIN_POSITIVE);
-            let blocks = sum(&series.kept_blocks, &earlier) * share;
-            let bytes = sum(&series.kept, &earlier) * share;
-            blocks > LEAST_BLOCKS && sum(&series.kept, &late) < STOPPED * bytes
-        })
+        let passed = &self.axis.units;
+        let share = sum(passed, &late) / sum(passed, &earlier).max(f64::MIN_POSITIVE);
+        let blocks = sum(&series.kept_blocks, &earlier) * share;
+        let bytes = sum(&series.kept, &earlier) * share;
+        blocks > LEAST_BLOCKS && sum(&series.kept, &late) < STOPPED * bytes
     }
 
     /// Whether growth was much faster just before: a start-up, and not a cache that fills slower and
@@ -381,6 +375,17 @@ fn deepest_fall(live: &[f64]) -> (f64, usize) {
         }
     }
     deepest
+}
+
+/// Each value, or one of its neighbours if it stands out from both: a window may end while a block is
+/// being resized.
+fn without_spikes(live: &[f64]) -> Vec<f64> {
+    let mut smooth = live.to_vec();
+    for (at, three) in live.windows(3).enumerate() {
+        let [before, value, after] = [three[0], three[1], three[2]];
+        smooth[at + 1] = value.clamp(before.min(after), before.max(after));
+    }
+    smooth
 }
 
 fn differences(live: &[f64]) -> Vec<f64> {

@@ -149,8 +149,7 @@ impl History {
 }
 
 fn axis() -> Axis {
-    let units = vec![REQUESTS as f64 / WINDOWS as f64; WINDOWS];
-    Axis { work: units.clone(), units }
+    Axis { units: vec![REQUESTS as f64 / WINDOWS as f64; WINDOWS] }
 }
 
 type Shape = (&'static str, fn(u64) -> History);

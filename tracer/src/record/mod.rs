@@ -14,6 +14,7 @@ use crate::drain;
 use crate::process::switch::Switch;
 use crate::tensorflow::{Annotation, op_table};
 use crate::thread::guard::{self, HookEntry};
+use crate::thread::lane::End;
 
 /// The thread as pages name it: the tracer's number, and the kernel's.
 #[inline(always)]
@@ -130,7 +131,7 @@ pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
         python_blocks::note_freed(entry.slot, address);
         let time = entry.process.clock.now();
         let (process, thread) = (entry.process, thread(&entry));
-        entry.lane().freed(process, thread, domain, address, time);
+        entry.lane().ended(process, thread, (domain, address), time, End::Freed);
     }
 }
 
@@ -143,7 +144,7 @@ pub(crate) struct Begun(Option<Ticks>);
 pub(crate) fn reallocating(registers: EntryRegisters, domain: Domain, address: u64) -> Begun {
     Begun(enter_recording(registers.sp).map(|mut entry| {
         let (process, time) = (entry.process, entry.process.clock.now());
-        entry.lane().announce_free(process, domain, address, time);
+        entry.lane().announce_resized(process, domain, address, time);
         time
     }))
 }
@@ -161,7 +162,7 @@ pub(crate) fn reallocated(
     if let Begun(Some(time)) = begun {
         let (process, thread) = (entry.process, thread(&entry));
         python_blocks::note_freed(entry.slot, old);
-        entry.lane().freed(process, thread, domain, old, time);
+        entry.lane().ended(process, thread, (domain, old), time, End::Resized);
     }
     if let Some((address, size)) = new {
         append_allocated(&mut entry, registers, domain, address, size, false);

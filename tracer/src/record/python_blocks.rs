@@ -13,6 +13,7 @@ use crate::capture;
 use crate::process::switch::Switch;
 use crate::python;
 use crate::thread::guard::{self, HookEntry};
+use crate::thread::lane::End;
 use crate::thread::slot::ThreadSlot;
 
 /// What `ThreadSlot::inside` holds during such a call.
@@ -104,7 +105,7 @@ fn append_allocated(entry: &mut HookEntry, registers: EntryRegisters, address: u
 fn append_freed(entry: &mut HookEntry, begun: Ticks, address: u64) {
     if entry.slot.inner_freed.load(Ordering::Relaxed) != address {
         let (process, thread) = (entry.process, thread(entry));
-        entry.lane().freed(process, thread, Domain::Python, address, begun);
+        entry.lane().ended(process, thread, (Domain::Python, address), begun, End::Freed);
     }
 }
 

@@ -18,6 +18,21 @@ use crate::python::kept_frames::KeptFrames;
 use crate::spool::{PageIndex, Spool};
 
 const FINDER: usize = 2048;
+/// What lives longer than this, in ticks, is no temporary: some tenth of a second, below which a time
+/// line has no windows that matter.
+const LONGEST_TEMPORARY: u64 = 1 << 28;
+/// A block of at least this size that is resized is no temporary either: what grows by `realloc` would
+/// never be seen.
+const LARGE_RESIZED: u64 = 16 << 10;
+
+/// How a block ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Freed,
+    /// Another block took its place (`realloc`).
+    Resized,
+}
+
 /// A totals page is handed over when it is this full: probes stay short.
 const MOST_TOTALS: u32 = (TOTALS_PER_PAGE / 4 * 3) as u32;
 
@@ -137,47 +152,54 @@ impl Lane {
         }
     }
 
-    /// Whether the block was allocated in the open page and nobody else has freed it since.
+    /// Whether the block is a temporary: allocated in the open page a moment ago, and nobody else has
+    /// freed it since.
     #[inline(always)]
     fn foldable(
         &self,
         process: &Process,
         domain: Domain,
         address: u64,
+        now: Ticks,
+        end: End,
     ) -> Option<(u16, TemporaryKey)> {
         let (index, event) = self.find(&process.spool, domain, address)?;
         let Event::Allocated { time, size, stack, .. } = event else { return None };
-        if process.foreign.since(domain, address, time) {
+        if now.0.saturating_sub(time.0) > LONGEST_TEMPORARY
+            || (end == End::Resized && size >= LARGE_RESIZED)
+            || process.foreign.since(domain, address, time)
+        {
             return None;
         }
         Some((index, TemporaryKey { stack, size, domain }))
     }
 
-    /// Tells other threads of a free that will not be folded; to be called before the real free.
+    /// Tells other threads of the end of a block that is being resized, if that will not be folded; to be
+    /// called before the real call.
     #[inline(always)]
-    pub(crate) fn announce_free(
+    pub(crate) fn announce_resized(
         &self,
         process: &Process,
         domain: Domain,
         address: u64,
         time: Ticks,
     ) {
-        if self.foldable(process, domain, address).is_none() {
+        if self.foldable(process, domain, address, time, End::Resized).is_none() {
             process.foreign.announce(domain, address, time);
         }
     }
 
-    /// Records a free: folds it with its allocation, or appends it.
+    /// Records the end of a block: folds it with its allocation, or appends it.
     #[inline(always)]
-    pub(crate) fn freed(
+    pub(crate) fn ended(
         &mut self,
         process: &Process,
         thread: (u32, u32),
-        domain: Domain,
-        address: u64,
+        (domain, address): (Domain, u64),
         time: Ticks,
+        end: End,
     ) {
-        if let Some((index, key)) = self.foldable(process, domain, address)
+        if let Some((index, key)) = self.foldable(process, domain, address, time, end)
             && let Some(entry) = key.to_wire()
             && let Some(count) = self.totals_entry(process, thread, entry, time)
         {

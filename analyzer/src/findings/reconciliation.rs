@@ -9,8 +9,8 @@ use crate::time_line::TimeLine;
 
 /// The last reading of memory before the time line ends.
 pub(super) fn last_reading<'t>(trace: &'t Trace<'_>, line: &TimeLine) -> Option<&'t MemoryReading> {
-    let known = trace.readings().iter().filter(|reading| reading.rss_anonymous > 0);
-    known.filter(|reading| reading.time <= line.end.0).next_back()
+    let mut known = trace.readings().iter().filter(|reading| reading.rss_anonymous > 0);
+    known.rfind(|reading| reading.time <= line.end.0)
 }
 
 /// Explains the last reading by what is live then.

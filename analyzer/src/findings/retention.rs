@@ -61,8 +61,8 @@ pub(super) fn retention(
     live: &[f64],
     start_up: usize,
 ) -> Option<Retention> {
-    let known = trace.readings().iter().filter(|reading| reading.rss_anonymous > 0);
-    let reading = known.filter(|reading| reading.time <= line.end.0).next_back()?;
+    let mut known = trace.readings().iter().filter(|reading| reading.rss_anonymous > 0);
+    let reading = known.rfind(|reading| reading.time <= line.end.0)?;
     let rss: Vec<f64> = resident(trace, line, |reading| reading.rss_anonymous)
         .into_iter()
         .map(|bytes| bytes.unwrap_or(0) as f64)

@@ -44,18 +44,16 @@ pub(super) fn split(
             *lines.entry(*line).or_default() += growth;
         }
         let heaviest = lines.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
-        let (at, is_of_it): (PathId, Box<dyn Fn(&Paths<'_>, PathId, PathId) -> bool>) =
-            match heaviest {
-                Some((line, growth)) if growth >= LINE_SHARE * sum => {
-                    (line, Box::new(move |_, _, of| of == line))
-                }
-                _ => {
-                    let node = deepest_with_most(paths, &left, sum);
-                    (node, Box::new(move |paths, path, _| leads_through(paths, path, node)))
-                }
-            };
+        let standing_out = heaviest.filter(|(_, growth)| *growth >= LINE_SHARE * sum);
+        let at = match standing_out {
+            Some((line, _)) => line,
+            None => deepest_with_most(paths, &left, sum),
+        };
         let (own, rest): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|(path, line, _)| is_of_it(paths, *path, *line));
+            left.into_iter().partition(|(path, line, _)| match standing_out {
+                Some(_) => *line == at,
+                None => leads_through(paths, *path, at),
+            });
         causes.push(Cause { at, paths: own.into_iter().map(|(path, ..)| path).collect() });
         left = rest;
     }

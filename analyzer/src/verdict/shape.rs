@@ -37,6 +37,12 @@ const STOPPED: f64 = 0.25;
 const ABRUPT: f64 = 4.0;
 /// A jump is worth leaving out if it is at least this share of what comes after it.
 const JUMP: f64 = 0.02;
+/// Two speeds differ, or one is above a bound, if it is by so many standard errors.
+const DOUBT: f64 = 2.0;
+/// Growth slowed down if what came later is less than this share of what came before.
+const SLOWER: f64 = 0.8;
+/// Growth has begun when this share of it is there.
+const BEGUN: f64 = 0.02;
 /// What is live strays from its mean by at most as many times its typical change.
 const NOISE: f64 = 10.0;
 
@@ -76,12 +82,13 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
     }
     // A list that grows is one block, always the youngest: only its size tells.
     let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS;
-    let steps = if one_block {
-        let live = without_spikes(&series.live);
-        let first = live.first().map(|first| first - series.before);
-        first.into_iter().chain(differences(&live)).collect()
+    let smooth;
+    let (series, steps) = if one_block {
+        smooth = Series { live: without_spikes(&series.live), ..series.clone() };
+        let first = smooth.live.first().map(|first| first - series.before);
+        (&smooth, first.into_iter().chain(differences(&smooth.live)).collect())
     } else {
-        series.kept.clone()
+        (series, series.kept.clone())
     };
     // What is young is left out, as little as possible. The earliest begin from which on the rate is
     // steady; if there is none, one from which on it rises.
@@ -147,7 +154,9 @@ impl View<'_> {
         if !(trend.is_spread && is_steady)
             || part.iter().sum::<f64>() < LEAST_BYTES
             || (!self.ends_abruptly_at(start)
-                && self.slowed_down_since(start - start.min(self.steps.len() / 3)))
+                && (self.slowed_down_since(start - start.min(self.steps.len() / 3))
+                    || self.may_slow_down_on(start)))
+            || self.slowed_down_since_growth_began(start)
             || self.falls_back(start)
             || self.has_stopped(start)
             || self.begins_with_a_jump(start)
@@ -155,6 +164,50 @@ impl View<'_> {
             return None;
         }
         rate(part, &self.axis.units[start..self.end]).filter(|rate| rate.low > 0.0)
+    }
+
+    /// Whether growth slowed down before, and it cannot be told that it no longer does: what fills towards a
+    /// bound would slow down on at the same pace.
+    fn may_slow_down_on(&self, start: usize) -> bool {
+        let len = self.end - start;
+        let before = start - start.min(len)..start;
+        let middle = start + len / 2;
+        let [earlier, first, second] =
+            [before.clone(), start..middle, middle..self.end].map(|part| self.speed(part));
+        let now = self.speed(start..self.end);
+        let doubt = DOUBT * earlier.1.hypot(now.1);
+        if before.is_empty() || now.0 >= SLOWER * earlier.0 || now.0 + doubt >= earlier.0 {
+            return false;
+        }
+        let pace = (now.0 / earlier.0).powf(len as f64 / (before.len() + len) as f64);
+        let ratio = second.0 / first.0;
+        let error = ratio * ((first.1 / first.0).powi(2) + (second.1 / second.0).powi(2)).sqrt();
+        // What is not a number is not told either.
+        ratio.is_nan() || error.is_nan() || ratio - DOUBT * error <= pace
+    }
+
+    /// Bytes per unit in a range, and their standard error.
+    fn speed(&self, range: Range<usize>) -> (f64, f64) {
+        let passed = self.axis.units[range.clone()].iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let steps = &self.steps[range];
+        let sum: f64 = steps.iter().sum();
+        let mean = sum / steps.len().max(1) as f64;
+        let squares: f64 = steps.iter().map(|step| (step - mean).powi(2)).sum();
+        (sum / passed, squares.sqrt() / passed)
+    }
+
+    /// Whether growth slowed down since it began, which may be later than the time looked at: the one must
+    /// not make up for the other.
+    fn slowed_down_since_growth_began(&self, start: usize) -> bool {
+        let steps = &self.steps[start..self.end];
+        let sum: f64 = steps.iter().sum();
+        let mut so_far = 0.0;
+        let before = steps.iter().take_while(|step| {
+            so_far += *step;
+            so_far < BEGUN * sum
+        });
+        // The window in which it began would always be a high one.
+        self.trend((start + before.count() + 1).min(self.end)).slows_down()
     }
 
     /// Whether what is live does not grow although things are kept: a cache that turns over, or teeth of

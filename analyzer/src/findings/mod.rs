@@ -44,13 +44,13 @@ pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) 
     let stacks = line.keys().map(|(_, stack)| stack);
     let peak = weights.peak.iter().chain(weights.temporary.iter()).map(|((_, stack), _)| stack);
     let symbols = resolve(trace, &frames_of(trace, stacks.chain(peak)));
-    let start_up = start_up(trace, &symbols, &line);
-    let start_up = line.coarsen(start_up);
+    let imported = start_up(trace, &symbols, &line);
     if line.requests.count().is_none()
-        && let Some(requests) = count_requests(trace, &symbols, &line, start_up)
+        && let Some(requests) = count_requests(trace, &symbols, &line, imported)
     {
         line.requests = requests;
     }
+    let start_up = line.coarsen(imported.max(line.requests.first_window()));
     let axis = axis(&line);
     let causes = find(trace, &line, &symbols, &axis, start_up);
     let context = Context { trace, symbols: &symbols, line: &line, axis: &axis };

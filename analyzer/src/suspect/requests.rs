@@ -27,14 +27,16 @@ const MANY: f64 = 0.2;
 /// More often than this nothing is done for one call: any number would go into it, nearly.
 const MOST_TIMES: f64 = 16.0;
 /// Over this share of the time after start-up a line must repeat.
-const SPREAD: f64 = 0.5;
+const SPREAD: f64 = 0.1;
 /// And still in this last share of it: what was repeated earlier is the making of something.
 const RECENTLY: f64 = 0.2;
 
-/// What is kept of this share of its allocations is growth, and must not be measured by itself.
+/// Of growth at least this share of what was allocated is kept.
 const KEPT: f64 = 0.5;
 /// When something was is known if this share of it was; when temporaries were is not.
 const TIMED: f64 = 0.5;
+/// A call stack that is reached once for each request differs from their number by less than this share.
+const CLOCK_TOLERANCE: f64 = 0.01;
 /// A line that calls the one that ran most often, and ran itself at least once for so many times of
 /// that, is what repeats; it did not merely say how far it had come.
 const MOST_INNER: u64 = 32;
@@ -47,6 +49,11 @@ struct Calls {
     number: u64,
     /// Those of which it is known when they were.
     timed: u64,
+    /// The first and the last window of these.
+    first: usize,
+    last: usize,
+    /// Whether it is growth: that must not be measured by itself.
+    is_kept: bool,
 }
 
 /// A line that ran again and again.
@@ -69,7 +76,8 @@ pub fn count_requests(
     let repeated: Vec<Repeated> = lines
         .iter()
         .filter_map(|(&at, stacks)| {
-            let (weight, number) = agreed(stacks.iter().map(|calls| calls.number).collect())?;
+            let come_and_go = stacks.iter().filter(|calls| !calls.is_kept);
+            let (weight, number) = agreed(come_and_go.map(|calls| calls.number).collect())?;
             Some(Repeated { at, weight, number })
         })
         .collect();
@@ -80,14 +88,14 @@ pub fn count_requests(
         place.location.as_deref().unwrap_or("[unknown]"),
         place.function
     );
-    // When they were: as those call stacks show that were reached once for each. If there are none,
-    // they are taken to be spread evenly.
+    // When they were: as those call stacks show that were reached once for each, wherever they are. If
+    // there are none, requests are taken to be spread evenly from the first to the last.
     let mut windows = vec![0.0; line.len()];
     let is_one = |calls: &&Calls| {
-        calls.number.abs_diff(number) as f64 <= TOLERANCE * number as f64
+        calls.number.abs_diff(number) as f64 <= CLOCK_TOLERANCE * number as f64
             && calls.timed as f64 >= TIMED * number as f64
     };
-    for calls in lines[&at].iter().filter(is_one) {
+    for calls in lines.values().flatten().filter(is_one) {
         for (window, calls) in line.calls(calls.key).filter(|(window, _)| *window >= start_up) {
             if let Some(sum) = windows.get_mut(window) {
                 *sum += f64::from(calls);
@@ -95,10 +103,13 @@ pub fn count_requests(
         }
     }
     if windows.iter().sum::<f64>() == 0.0 {
-        let mut before = start_up.checked_sub(1).map_or(0.0, |last| line.seconds[last]);
-        for (window, end) in line.seconds.iter().enumerate().skip(start_up) {
-            windows[window] = end - before;
-            before = *end;
+        let own = lines.get(&at)?;
+        let first = own.iter().map(|calls| calls.first).min()?;
+        let last = own.iter().map(|calls| calls.last).max()?;
+        let mut before = first.checked_sub(1).map_or(0.0, |last| line.seconds[last]);
+        for window in first..=last {
+            windows[window] = line.seconds[window] - before;
+            before = line.seconds[window];
         }
     }
     let all: f64 = windows.iter().sum();
@@ -163,15 +174,14 @@ fn lines(
         }
         let number = timed + temporaries.get(&key).copied().unwrap_or(0);
         let (_, stack) = key;
-        if number < FEWEST_REQUESTS
-            || line.held_by(key).blocks as f64 > KEPT * number as f64
-            || stack.is_some_and(|stack| imports.has(stack))
-        {
+        if number < FEWEST_REQUESTS || stack.is_some_and(|stack| imports.has(stack)) {
             continue;
         }
         let path = paths.of(stack, false);
         if paths.is_theirs(path) {
-            lines.entry(paths.line(path)).or_default().push(Calls { key, path, number, timed });
+            let is_kept = line.held_by(key).blocks as f64 > KEPT * number as f64;
+            let calls = Calls { key, path, number, timed, first, last, is_kept };
+            lines.entry(paths.line(path)).or_default().push(calls);
         }
     }
     lines

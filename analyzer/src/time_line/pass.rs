@@ -52,7 +52,13 @@ impl<'t, 'a> Pass<'t, 'a> {
         let change = self.heap.apply(event);
         let mut freed = None;
         let (domain, stack, bytes) = match (*event, change) {
-            (Event::Allocated { domain: Domain::Mmap, .. }, _) => return None,
+            // What ranges have is looked at between windows.
+            (Event::Allocated { domain: domain @ Domain::Mmap, stack, .. }, _) => {
+                if let Purpose::Use(of) = self.purposes.get(domain, stack) {
+                    self.change((of, stack), 0, 1);
+                }
+                return None;
+            }
             (Event::Allocated { domain, stack, size, .. }, _) => (domain, stack, size as i64),
             (Event::Freed { domain, .. }, Change::Freed(block)) => {
                 freed = Some(block);

@@ -8,6 +8,9 @@ use tftrace_format::reader::Trace;
 /// The mark that means a request, whatever other marks there are.
 const REQUEST: &str = "request";
 
+/// Requests that begin after this share of the time are too few to be looked at alone.
+const LATEST: f64 = 0.96;
+
 /// Requests over time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Requests {
@@ -21,6 +24,12 @@ impl Requests {
     /// How many in all; `None` if time is in seconds.
     pub fn count(&self) -> Option<u64> {
         self.until.last().map(|&count| count as u64)
+    }
+
+    /// The window in which the first one was; 0 if none were counted, or if that was near the end.
+    pub fn first_window(&self) -> usize {
+        let first = self.until.iter().position(|count| *count >= 1.0).unwrap_or(0);
+        if (first as f64) < LATEST * self.until.len() as f64 { first } else { 0 }
     }
 }
 

@@ -41,6 +41,8 @@ const JUMP: f64 = 0.02;
 const DOUBT: f64 = 2.0;
 /// Growth slowed down if what came later is less than this share of what came before.
 const SLOWER: f64 = 0.8;
+/// Growth goes on if this share of what came in the last third came near the end.
+const GOES_ON: f64 = 0.05;
 /// Growth has begun when this share of it is there.
 const BEGUN: f64 = 0.02;
 /// What is live strays from its mean by at most as many times its typical change.
@@ -401,7 +403,8 @@ fn without_leak(series: &Series, end: usize, slowing: bool) -> Verdict {
         return Verdict::CacheFilling;
     }
     let grew_lately = highest - peak(&live[..live.len() * 2 / 3]);
-    if since(0.66) > (0.2 * held).max(8.0 * LEAST_BYTES) && grew_lately > 0.1 * held {
+    let goes_on = since(0.85) > GOES_ON * since(0.66);
+    if goes_on && since(0.66) > (0.2 * held).max(8.0 * LEAST_BYTES) && grew_lately > 0.1 * held {
         return Verdict::Undecided;
     }
     if held > LEAST_BYTES { Verdict::WarmUp } else { Verdict::Steady }

@@ -11,6 +11,9 @@ use crate::verdict::LEAST_BYTES;
 
 /// A pattern is claimed if this share of the growth shows it.
 const MOST: f64 = 0.5;
+/// Tracing leaves more behind than it allocates itself: graphs are optimized and instantiated by the
+/// first call. Traced once, it would have no share in what keeps growing.
+const TRACED: f64 = 0.15;
 /// So many of the heaviest stacks are looked at: they have nearly all of the growth.
 const HEAVIEST: usize = 2_000;
 
@@ -19,6 +22,8 @@ struct Known {
     id: &'static str,
     /// Whether a frame of a stack is evidence of it.
     shows: fn(&Place) -> bool,
+    /// This share of the growth must show it.
+    least: f64,
     /// What such frames are, in a sentence that begins with the share.
     evidence: &'static str,
     sentence: &'static str,
@@ -29,6 +34,7 @@ struct Known {
 const KNOWN: [Known; 9] = [
     Known {
         id: "predict-in-a-loop",
+        least: MOST,
         shows: |place| in_python(place, "/keras/", &["predict"]),
         evidence: "passes through Keras' Model.predict",
         sentence: "Model.predict is called for each request: it builds a dataset, an iterator and often a \
@@ -38,7 +44,11 @@ const KNOWN: [Known; 9] = [
     },
     Known {
         id: "tf-function-retracing",
-        shows: is_tracing,
+        least: TRACED,
+        shows: |place| {
+            is_tracing(place)
+                || in_python(place, "/tensorflow/python/eager/", &["_maybe_define_function"])
+        },
         evidence: "was allocated while a tf.function was traced",
         sentence: "A tf.function is traced anew again and again, and keeps every graph it made.",
         remedy: "Pass tensors instead of Python numbers, give the tf.function an input_signature or \
@@ -46,6 +56,7 @@ const KNOWN: [Known; 9] = [
     },
     Known {
         id: "model-loaded-repeatedly",
+        least: MOST,
         shows: |place| {
             in_python(place, "/keras/", &["load_model", "clone_model", "model_from_json"])
                 || in_python(place, "/tensorflow/", &["load_internal", "load_partial"])
@@ -57,6 +68,7 @@ const KNOWN: [Known; 9] = [
     },
     Known {
         id: "model-created-repeatedly",
+        least: MOST,
         shows: |place| {
             in_python(
                 place,
@@ -70,6 +82,7 @@ const KNOWN: [Known; 9] = [
     },
     Known {
         id: "dataset-created-repeatedly",
+        least: MOST,
         shows: |place| in_python(place, "/tensorflow/python/data/", &[]),
         evidence: "passes through tf.data",
         sentence: "Datasets or iterators are created again and again, and the earlier ones are kept.",
@@ -77,6 +90,7 @@ const KNOWN: [Known; 9] = [
     },
     Known {
         id: "graph-grows",
+        least: MOST,
         shows: |place| {
             in_python(
                 place,
@@ -100,6 +114,7 @@ const KNOWN: [Known; 9] = [
     },
     Known {
         id: "primitive-cache",
+        least: MOST,
         shows: |place| is_native(place, &["PrimitiveFactory", "primitive_cache", "LRUCache"]),
         evidence: "passes through a cache of compiled primitives",
         sentence: "oneDNN compiles a primitive for every new shape, and its cache keeps them.",
@@ -108,6 +123,7 @@ const KNOWN: [Known; 9] = [
     },
     Known {
         id: "threads-never-joined",
+        least: MOST,
         shows: |place| is_native(place, &["pthread_create", "allocate_stack", "_dl_allocate_tls"]),
         evidence: "was allocated where threads are started",
         sentence: "Threads are started and neither end nor are joined.",
@@ -115,6 +131,7 @@ const KNOWN: [Known; 9] = [
     },
     Known {
         id: "unbounded-function-cache",
+        least: MOST,
         shows: |place| is_native(place, &["infinite_lru_cache_wrapper"]),
         evidence: "was allocated by a function whose results functools.lru_cache keeps without a bound",
         sentence: "functools.cache, or lru_cache(maxsize=None), keeps the result for every argument ever seen.",
@@ -138,7 +155,7 @@ pub fn of(cause: &Cause<'_>, suspect: &Suspect, context: Context<'_>) -> Vec<Pat
     }
     let known = KNOWN.iter().find_map(|known| {
         let share = growth.share(|places| places.iter().any(|place| (known.shows)(place)));
-        (share >= MOST).then(|| Pattern {
+        (share >= known.least).then(|| Pattern {
             id: known.id,
             sentence: known.sentence.to_owned(),
             remedy: known.remedy.to_owned(),

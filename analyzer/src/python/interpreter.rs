@@ -46,7 +46,8 @@ const ARENA_MAKERS: [&str; 3] =
     ["_PyObject_ArenaMmap", "_PyObject_ArenaMalloc", "_PyMem_ArenaAlloc"];
 
 /// Bytes of an arena: since Python 3.10, and before.
-const ARENA_BYTES: [u64; 2] = [1 << 20, 256 << 10];
+const ARENA_BYTES: [u64; 2] = [1 << 20, SMALLEST_ARENA];
+const SMALLEST_ARENA: u64 = 256 << 10;
 
 /// Whether the function belongs to the Python interpreter.
 pub fn is_interpreter(place: &Place) -> bool {
@@ -62,7 +63,8 @@ pub fn is_calling(place: &Place) -> bool {
 /// Whether these blocks are arenas, judged by the functions of the frame that asked for them.
 pub fn are_arenas(asked_by: &[Place], domain: Domain, blocks: Level) -> bool {
     if asked_by.iter().any(|place| ARENA_MAKERS.contains(&place.function.as_str())) {
-        return true;
+        // The interpreter takes smaller pieces the same way, for the frames of each thread.
+        return blocks.bytes >= blocks.blocks.saturating_mul(SMALLEST_ARENA);
     }
     // A stripped Python has no such name. It maps nothing else of this size by itself:
     // `mmap.mmap` stands in an object file of its own.

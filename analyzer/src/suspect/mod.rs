@@ -80,7 +80,11 @@ pub fn find<'a>(
     let mut paths = Paths::new(trace, symbols);
     let mut keys: BTreeMap<PathId, Vec<TotalsKey>> = BTreeMap::new();
     for key in line.keys() {
-        keys.entry(paths.of(key.1, is_arena(trace, symbols, line, key))).or_default().push(key);
+        let mut path = paths.of(key.1, is_arena(trace, symbols, line, key));
+        if let Some(stack) = key.1.filter(|_| paths.is_of_thread(path)) {
+            path = paths.of_starter(line.before_thread_of(stack)).unwrap_or(path);
+        }
+        keys.entry(path).or_default().push(key);
     }
     let from = start_up + ((line.len() - start_up) as f64 * RECENT) as usize;
     let recent: BTreeMap<PathId, f64> = keys
@@ -163,22 +167,6 @@ fn cause<'a>(
     let series = line.series(own.iter().copied());
     let judgement = judged(&series, axis, start_up);
     let recent = own.iter().map(|key| line.kept_since(*key, from)).sum();
-    if std::env::var("DBG").is_ok() {
-        let o = origin(paths, cut.at);
-        let nm = match o {
-            Origin::Line(p) => p.location.clone().unwrap_or_default(),
-            o => format!("{o:?}").chars().take(60).collect(),
-        };
-        eprintln!(
-            "{nm} {:?} recent {recent} before {} blocks {} kept {:?} live {:?} garbage {:?}",
-            judgement,
-            series.before,
-            series.kept_blocks.iter().sum::<f64>(),
-            series.since(start_up).kept.iter().map(|x| *x as i64).collect::<Vec<_>>(),
-            series.since(start_up).live.iter().map(|x| *x as i64).collect::<Vec<_>>(),
-            series.garbage.iter().sum::<f64>()
-        );
-    }
     Cause { origin: origin(paths, cut.at), keys: own, series, judgement, recent }
 }
 

@@ -83,6 +83,29 @@ impl<'a> Paths<'a> {
         matches!(self.step(path), Some(Step::Line(_)))
     }
 
+    /// Whether a way is only known by its thread.
+    pub(super) fn is_of_thread(&self, path: PathId) -> bool {
+        matches!(self.step(path), Some(Step::Thread(_)))
+    }
+
+    /// The way of the call that started a thread of the user's, among stacks from before it began.
+    ///
+    /// A framework's threads are its own doing, whichever call made it start them.
+    pub(super) fn of_starter(&mut self, before: &[StackId]) -> Option<PathId> {
+        let starts = before.iter().copied().find(|stack| self.starts_thread(*stack))?;
+        Some(self.of(Some(starts), false)).filter(|path| self.is_theirs(*path))
+    }
+
+    fn starts_thread(&self, stack: StackId) -> bool {
+        let (trace, symbols) = (self.trace, self.symbols);
+        let mut places = trace.frames(stack).flat_map(|frame| symbols.places(frame));
+        let is_start = |place: &Place| place.function.contains("pthread_create");
+        places.any(is_start)
+            && places
+                .take_while(|place| !place.is_python() && !python::is_user_native(place))
+                .all(|place| !matches!(place.kind, Kind::Native(Owner::Framework(_))))
+    }
+
     /// Whether two ways end with lines of one function.
     pub(super) fn are_in_one_function(&self, one: PathId, other: PathId) -> bool {
         match (self.step(one), self.step(other)) {

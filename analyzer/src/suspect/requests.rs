@@ -107,9 +107,10 @@ pub fn count_requests(
         let first = own.iter().map(|calls| calls.first).min()?;
         let last = own.iter().map(|calls| calls.last).max()?;
         let mut before = first.checked_sub(1).map_or(0.0, |last| line.seconds[last]);
-        for window in first..=last {
-            windows[window] = line.seconds[window] - before;
-            before = line.seconds[window];
+        let ends = line.seconds.iter().take(last + 1).skip(first);
+        for (window, end) in windows.iter_mut().skip(first).zip(ends) {
+            *window = end - before;
+            before = *end;
         }
     }
     let all: f64 = windows.iter().sum();

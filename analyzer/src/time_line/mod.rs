@@ -7,11 +7,12 @@
 mod pass;
 mod requests;
 mod series;
+mod starters;
 mod windows;
 
 use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
-use tftrace_format::{Domain, Ticks};
+use tftrace_format::{Domain, StackId, Ticks};
 
 use crate::heap::{Block, Level, TotalsKey};
 use crate::progress::Progress;
@@ -43,6 +44,7 @@ struct Changes {
 #[derive(Debug)]
 pub struct TimeLine {
     changes: FxHashMap<TotalsKey, Changes>,
+    starters: starters::Starters,
     /// How time was cut when the pass ended.
     windows: windows::Windows,
     /// What is live when the time line ends, by domain.
@@ -77,7 +79,7 @@ impl TimeLine {
         let mut events = trace.events();
         let pages = events.pages_left() as u64;
         let progress = Progress::begin("reading events", pages);
-        while let Some((_, event)) = events.next() {
+        while let Some((thread, event)) = events.next() {
             let time = event.time();
             if shut_down.take_if(|at| time > *at).is_some() {
                 at_shut_down = Some(pass.end(last, true));
@@ -85,7 +87,7 @@ impl TimeLine {
             while beginnings.next_if(|(at, _)| time > *at).is_some() {
                 pass.begin_anew();
             }
-            let freed = pass.apply(&event);
+            let freed = pass.apply(thread.number, &event);
             if let (Some(line), Some((key, block))) = (&mut at_shut_down, freed)
                 && collected.is_some_and(|collected| time <= collected.ended)
             {
@@ -164,6 +166,12 @@ impl TimeLine {
         }
         (self.seconds, self.requests.until) = (seconds, until);
         first
+    }
+
+    /// What other threads allocated shortly before the thread began that was the first with this stack;
+    /// newest first.
+    pub fn before_thread_of(&self, stack: StackId) -> &[StackId] {
+        self.starters.before(stack)
     }
 
     /// Every call stack and domain that had memory.

@@ -5,7 +5,7 @@ use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Event, Ticks};
 
 use super::windows::{self, Windows};
-use super::{Changes, TimeLine, requests};
+use super::{Changes, TimeLine, requests, starters};
 use crate::heap::{Block, Change, LiveHeap, Purpose, Purposes, TotalsKey};
 
 /// State of a pass over the events.
@@ -18,6 +18,7 @@ pub(super) struct Pass<'t, 'a> {
     /// What mappings had at the last look: they are cut and joined, and are few.
     mapped: FxHashMap<TotalsKey, u64>,
     requests: requests::Counted,
+    starters: starters::Starters,
     window: usize,
 }
 
@@ -32,12 +33,13 @@ impl<'t, 'a> Pass<'t, 'a> {
             changes: FxHashMap::default(),
             mapped: FxHashMap::default(),
             requests: requests::Counted::new(trace),
+            starters: starters::Starters::default(),
             window: 0,
         }
     }
 
     /// Applies the next event; gives the block that it freed.
-    pub(super) fn apply(&mut self, event: &Event) -> Option<(TotalsKey, Block)> {
+    pub(super) fn apply(&mut self, thread: u32, event: &Event) -> Option<(TotalsKey, Block)> {
         let window = match self.windows.of(event.time()) {
             Some(window) => window,
             None => {
@@ -48,6 +50,10 @@ impl<'t, 'a> Pass<'t, 'a> {
         if window > self.window {
             self.look_at_mappings();
             self.window = window;
+        }
+        self.starters.seen(thread);
+        if let Event::Allocated { stack, .. } = *event {
+            self.starters.allocated(thread, stack);
         }
         let change = self.heap.apply(event);
         let mut freed = None;
@@ -154,6 +160,7 @@ impl<'t, 'a> Pass<'t, 'a> {
             requests: self.requests.until(count),
             events: 0,
             seconds,
+            starters: self.starters.clone(),
             windows,
         }
     }

@@ -6,31 +6,22 @@
 
 use std::ops::Range;
 
-use super::drift::drift;
+use super::level::{deepest_fall, differences, peak, typical_change, without_spikes};
+use super::rate::rate;
+use super::trend::{LEAST_PARTS, Trend};
 use crate::model::{Estimate, Verdict};
 use crate::time_line::Series;
 
 /// Less growth than this is not worth a line of a report, in bytes.
 pub const LEAST_BYTES: f64 = 16_384.0;
-/// Into so many parts the time after warm-up is cut.
-const PARTS: usize = 24;
 /// A trace with fewer windows than this says nothing: it has too few for the parts after warm-up.
 pub const FEWEST_WINDOWS: usize = 4 * LEAST_PARTS;
-/// In so many of them something must have been kept: steps are no trend.
-const LEAST_PARTS: usize = 10;
 /// So many blocks must have been kept.
 const LEAST_BLOCKS: f64 = 12.0;
 /// Warm-up takes at most this share of the time; what is left must show the trend.
 const LONGEST_WARM_UP: f64 = 0.6;
 /// The last share of the time, in which what is kept may just not have been freed yet.
 const YOUNG: [f64; 3] = [0.05, 0.1, 0.2];
-/// A rate that falls by this share from begin to end is slowing down, if that is significant.
-const SLOWING: f64 = 0.3;
-const SIGNIFICANT: f64 = 2.6;
-/// A slope of the rate that is smaller than this many of its standard errors is none.
-const STEADY: f64 = 1.5;
-/// The quarter with the least growth has at least this share of that with the most.
-const EVEN: f64 = 0.15;
 /// Growth has stopped where less than this share of what was expected was kept.
 const STOPPED: f64 = 0.25;
 /// Start-up ends where growth falls to one part in so many.
@@ -142,7 +133,7 @@ impl View<'_> {
     /// As above, with less certainty: what slowed down so far is no trend to go on.
     fn slowed_down_since(&self, start: usize) -> bool {
         let trend = self.trend(start);
-        trend.slope < -STEADY && trend.falls_by > SLOWING
+        trend.seems_to_slow_down()
     }
 
     /// The rate at which it leaks, if it does so from a window on.
@@ -285,112 +276,6 @@ fn warm_ups(windows: usize) -> impl Iterator<Item = usize> {
     (0..=last).step_by((windows / 40).max(1))
 }
 
-/// Bytes per unit.
-fn rate(steps: &[f64], units: &[f64]) -> Option<Estimate> {
-    let passed: f64 = units.iter().sum();
-    if passed <= 0.0 {
-        return None;
-    }
-    let per_window = passed / units.len() as f64;
-    let drift = drift(&evenly(steps, units))?;
-    let [estimate, low, high] =
-        [drift.estimate, drift.low, drift.high].map(|bytes| bytes / per_window);
-    Some(Estimate { estimate, low, high })
-}
-
-/// The same growth in as many steps of which each takes the same number of units: windows are equal in
-/// time, and a window with twice the requests grows twice as much.
-fn evenly(steps: &[f64], units: &[f64]) -> Vec<f64> {
-    let width = units.iter().sum::<f64>() / units.len() as f64;
-    let mut even = vec![0.0; steps.len()];
-    let mut at = 0.0;
-    for (step, units) in steps.iter().zip(units) {
-        let (begin, end) = (at / width, (at + units) / width);
-        at += units;
-        let last = even.len() - 1;
-        if *units <= 0.0 {
-            even[(begin as usize).min(last)] += step;
-            continue;
-        }
-        let mut from = begin;
-        while from < end {
-            let bin = (from as usize).min(last);
-            let to = if bin == last { end } else { end.min(bin as f64 + 1.0) };
-            even[bin] += step * (to - from) / (end - begin);
-            from = to;
-        }
-    }
-    even
-}
-
-/// How what is kept develops, part by part.
-struct Trend {
-    /// In enough parts something was kept, in the first and the last ones too.
-    is_spread: bool,
-    /// The slope of the rate, in its standard errors.
-    slope: f64,
-    /// By which share of its first value the rate falls.
-    falls_by: f64,
-}
-
-impl Trend {
-    fn of(steps: &[f64], units: &[f64]) -> Self {
-        let none = Self { is_spread: false, slope: 0.0, falls_by: 0.0 };
-        let count = PARTS.min(steps.len() / 2);
-        if count < LEAST_PARTS {
-            return none;
-        }
-        let cut = |part: usize| part * steps.len() / count;
-        let parts = (0..count).map(|part| cut(part)..cut(part + 1));
-        let rates: Vec<f64> = parts
-            .filter_map(|part| {
-                let passed: f64 = units[part.clone()].iter().sum();
-                (passed > 0.0).then(|| steps[part].iter().sum::<f64>() / passed)
-            })
-            .collect();
-        if rates.len() < LEAST_PARTS {
-            return none;
-        }
-        let grows = |rates: &[f64]| rates.iter().filter(|rate| **rate > 0.0).count();
-        let third = rates.len() / 3;
-        let quarter = |at: usize| {
-            let part = at * rates.len() / 4..(at + 1) * rates.len() / 4;
-            rates[part.clone()].iter().sum::<f64>() / part.len() as f64
-        };
-        let quarters = [0, 1, 2, 3].map(quarter);
-        let (least, most) = (quarters.into_iter().fold(f64::INFINITY, f64::min), peak(&quarters));
-        let is_spread = grows(&rates) >= LEAST_PARTS
-            && grows(&rates[..third]) >= 2
-            && grows(&rates[rates.len() - third..]) >= 2
-            && least > EVEN * most;
-        let (slope, falls_by) = slope(&rates);
-        Self { is_spread, slope, falls_by }
-    }
-
-    fn slows_down(&self) -> bool {
-        self.slope < -SIGNIFICANT && self.falls_by > SLOWING
-    }
-
-    fn is_steady(&self) -> bool {
-        self.slope.abs() < STEADY
-    }
-}
-
-/// Of a straight line through the rates: its slope in standard errors, and by which share it falls.
-fn slope(rates: &[f64]) -> (f64, f64) {
-    let count = rates.len() as f64;
-    let middle = (count - 1.0) / 2.0;
-    let mean = rates.iter().sum::<f64>() / count;
-    let places = || (0..rates.len()).map(|at| at as f64 - middle);
-    let spread: f64 = places().map(|at| at * at).sum();
-    let slope = places().zip(rates).map(|(at, rate)| at * (rate - mean)).sum::<f64>() / spread;
-    let rest = places().zip(rates).map(|(at, rate)| (rate - mean - slope * at).powi(2));
-    let error = (rest.sum::<f64>() / (count - 2.0) / spread).sqrt();
-    let first = mean - slope * middle;
-    let falls_by = if first > 0.0 { -slope * (count - 1.0) / first } else { 0.0 };
-    (if error > 0.0 { slope / error } else { 0.0 }, falls_by)
-}
-
 fn without_leak(series: &Series, end: usize, slowing: bool) -> Verdict {
     let live = &series.live;
     let (highest, held) = (peak(live), series.held());
@@ -408,42 +293,4 @@ fn without_leak(series: &Series, end: usize, slowing: bool) -> Verdict {
         return Verdict::Undecided;
     }
     if held > LEAST_BYTES { Verdict::WarmUp } else { Verdict::Steady }
-}
-
-fn peak(live: &[f64]) -> f64 {
-    live.iter().copied().fold(0.0, f64::max)
-}
-
-/// How much live memory changes from window to window, up or down: the median.
-fn typical_change(live: &[f64]) -> f64 {
-    let mut changes: Vec<f64> = differences(live).iter().map(|change| change.abs()).collect();
-    changes.sort_by(f64::total_cmp);
-    changes.get(changes.len() / 2).copied().unwrap_or(0.0)
-}
-
-/// The most that was given back after a peak, and the window in which the least was left.
-fn deepest_fall(live: &[f64]) -> (f64, usize) {
-    let (mut highest, mut deepest) = (0.0f64, (0.0, 0));
-    for (window, &level) in live.iter().enumerate() {
-        highest = highest.max(level);
-        if highest - level > deepest.0 {
-            deepest = (highest - level, window);
-        }
-    }
-    deepest
-}
-
-/// Each value, or one of its neighbours if it stands out from both: a window may end while a block is
-/// being resized.
-fn without_spikes(live: &[f64]) -> Vec<f64> {
-    let mut smooth = live.to_vec();
-    for (at, three) in live.windows(3).enumerate() {
-        let [before, value, after] = [three[0], three[1], three[2]];
-        smooth[at + 1] = value.clamp(before.min(after), before.max(after));
-    }
-    smooth
-}
-
-fn differences(live: &[f64]) -> Vec<f64> {
-    live.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }

@@ -3,6 +3,7 @@
 mod conclusion;
 mod reconciliation;
 mod retention;
+mod together;
 
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use crate::heap::{Level, StackTotals, Weights, weigh};
+use crate::input::family_of;
 use crate::model::{
     Lost, Process, Report, Requests, SCHEMA, Series as ModelSeries, Suspect, TimeLine as ModelLine,
     Verdict,
@@ -24,7 +26,8 @@ use crate::time_line::TimeLine;
 use crate::verdict::Axis;
 use retention::resident;
 
-pub use conclusion::{place, rate_in_words, until_limit};
+pub use conclusion::{place, place_of, rate_in_words, until_limit};
+pub use together::together;
 
 /// What was found.
 #[derive(Debug)]
@@ -73,6 +76,7 @@ pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) 
         suspects,
         reconciliation: reconciliation::reconcile(trace, &line),
         lost: lost(trace),
+        suppressions: suppressions.used(),
         process: process(trace, path, &line, &weights),
     };
     Findings { report, weights, symbols }
@@ -210,6 +214,7 @@ fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -
         trace_bytes: trace.used_bytes(),
         events: line.events.saturating_add(temporaries),
         versions: versions(trace),
+        children: family_of(path).iter().map(|path| path.display().to_string()).collect(),
     }
 }
 

@@ -148,13 +148,10 @@ pub struct JudgeArgs {
     pub suppressions: Vec<PathBuf>,
     /// Count calls of this function of yours as requests, such as serve.py:handle_request
     ///
-    /// A function's name, or the end of its file's path, a colon and its name. TFTRACE_REQUESTS sets the
-    /// same. Marks count before it; without either the analyzer looks for a line that repeats
-    #[arg(long, value_name = "FUNCTION", conflicts_with = "seconds")]
+    /// Its name, or the end of its file's path or its module, a colon and its name. Without it the marks of
+    /// tftrace_mark are counted, or else the line that repeats
+    #[arg(long, value_name = "FUNCTION", env = "TFTRACE_REQUESTS", hide_env_values = true)]
     pub requests: Option<String>,
-    /// Count no requests: give all rates per second
-    #[arg(long)]
-    pub seconds: bool,
 }
 
 /// Which traces are compared, and how.

@@ -20,7 +20,8 @@ use crate::report::summary::{self, verdict_in_words};
 pub fn write(trace: &Trace<'_>, asked: &CheckArgs, out: &mut dyn Write) -> Result<Outcome, Error> {
     crate::report::wholeness::warn(&asked.trace, trace);
     let mut suppressions = super::report::suppressions(&asked.judge)?;
-    let report = examine(trace, &asked.trace, &mut suppressions).report;
+    let report =
+        examine(trace, &asked.trace, &mut suppressions, asked.judge.requests.as_deref()).report;
     let outcome = outcome(&report, asked)?;
     let leaks = || {
         let leaks = report.suspects.iter().filter(|suspect| suspect.verdict == Verdict::Leak);

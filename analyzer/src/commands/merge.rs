@@ -26,7 +26,8 @@ pub fn write(asked: &MergeArgs) -> Result<(), Error> {
         seen.push(file);
         let report = super::with_opened(path, |trace, _| {
             wholeness::warn(path, trace);
-            let found = examine(trace, path, &mut suppressions.clone());
+            let found =
+                examine(trace, path, &mut suppressions.clone(), asked.judge.requests.as_deref());
             super::warn(found.symbols.warnings());
             Ok(found.report)
         })?;

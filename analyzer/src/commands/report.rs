@@ -24,7 +24,7 @@ pub fn write(
         true => None,
         false => Some(page_path(path, asked.output.as_deref())?),
     };
-    let found = examine(trace, path, &mut suppressions);
+    let found = examine(trace, path, &mut suppressions, asked.judge.requests.as_deref());
     if asked.json {
         serde_json::to_writer_pretty(&mut *out, &found.report).map_err(io::Error::from)?;
         writeln!(out)?;

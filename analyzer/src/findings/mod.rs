@@ -20,7 +20,7 @@ use crate::pattern;
 use crate::report::wholeness;
 use crate::stack::frames_of;
 use crate::suppression::Suppressions;
-use crate::suspect::{Cause, Context, count_requests, describe, find, start_up};
+use crate::suspect::{Cause, Context, Wanted, count_requests, describe, find, start_up};
 use crate::symbol::{Symbols, resolve};
 use crate::time_line::TimeLine;
 use crate::verdict::Axis;
@@ -40,18 +40,26 @@ pub struct Findings {
     pub symbols: Symbols,
 }
 
-/// Examines a trace, which is the file at `path`.
-pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) -> Findings {
+/// Examines a trace, which is the file at `path`. Calls of the function `requests` are requests, if it is
+/// named.
+pub fn examine(
+    trace: &Trace<'_>,
+    path: &Path,
+    suppressions: &mut Suppressions,
+    requests: Option<&str>,
+) -> Findings {
     let mut line = TimeLine::of(trace);
     let (_, mut weights) = weigh(trace, &Domain::ALL);
     let stacks = line.keys().map(|(_, stack)| stack);
     let peak = weights.peak.iter().chain(weights.temporary.iter()).map(|((_, stack), _)| stack);
     let symbols = resolve(trace, &frames_of(trace, stacks.chain(peak)));
     let imported = start_up(trace, &symbols, &line);
-    if line.requests.count().is_none()
-        && let Some(requests) = count_requests(trace, &symbols, &line, imported)
-    {
-        line.requests = requests;
+    let wanted = requests.map(Wanted::parse);
+    if wanted.is_some() || line.requests.count().is_none() {
+        let counted = count_requests(trace, &symbols, &line, imported, wanted.as_ref());
+        if let Some(requests) = counted.or_else(|| Some(wanted?.not_counted())) {
+            line.requests = requests;
+        }
     }
     let start_up = line.coarsen(imported.max(line.requests.first_window()));
     let axis = axis(&line);

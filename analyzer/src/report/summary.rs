@@ -88,7 +88,7 @@ fn process(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         Some(requests) => {
             writeln!(out, "requests: {} ({})", count(requests), plain(&report.requests.source))
         }
-        None => writeln!(out, "requests: not counted; rates are per second"),
+        None => writeln!(out, "requests: not counted: {}", plain(&report.requests.source)),
     }
 }
 

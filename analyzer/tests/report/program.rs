@@ -32,7 +32,7 @@ impl Folder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tftrace-analyze"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
         // A developer's own settings say nothing about ours.
-        for name in ["BROWSER", "NO_COLOR", "CLICOLOR_FORCE"] {
+        for name in ["BROWSER", "NO_COLOR", "CLICOLOR_FORCE", "TFTRACE_REQUESTS"] {
             command.env_remove(name);
         }
         command.envs(variables.iter().copied()).output().unwrap()

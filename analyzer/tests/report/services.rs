@@ -21,6 +21,8 @@ pub(crate) struct Service {
     pub(crate) requests: u64,
     /// Whether it says when a request is done.
     pub(crate) marks: bool,
+    /// From how many places each request allocates what it frees again.
+    pub(crate) places: u64,
     pub(crate) file: &'static str,
     pub(crate) function: &'static str,
 }
@@ -33,6 +35,7 @@ impl Default for Service {
             leaks: LEAKED,
             requests: REQUESTS,
             marks: true,
+            places: 1,
             file: "/app/serve.py",
             function: "handle",
         }
@@ -63,11 +66,12 @@ impl Service {
         let python = Frame::Python { code: CodeId(1), instruction: 0 };
         let native = |address| Frame::Raw { address };
         let kept = builder.stack(&[python, native(0x10)]);
-        let churned = builder.stack(&[python, native(0x20)]);
+        let churned: Vec<StackId> =
+            (0..self.places).map(|place| builder.stack(&[python, native(0x20 + place)])).collect();
         let label = builder.label("request");
-        let mut writer = Writer { builder, label, python: self };
+        let mut writer = Writer { builder, label, service: self };
         for request in 0..self.requests {
-            writer.request(request, kept, churned);
+            writer.request(request, kept, &churned);
         }
         for part in 1..=8 {
             writer.builder.reading(MemoryReading {
@@ -88,11 +92,11 @@ impl Service {
 struct Writer {
     builder: TraceBuilder,
     label: LabelId,
-    python: Service,
+    service: Service,
 }
 
 impl Writer {
-    fn request(&mut self, request: u64, kept: StackId, churned: StackId) {
+    fn request(&mut self, request: u64, kept: StackId, churned: &[StackId]) {
         let time = |part: u64| Ticks(request * REQUEST + part * REQUEST / 10);
         let domain = Domain::Malloc;
         let mut allocate = |part, address, size, stack| {
@@ -100,12 +104,17 @@ impl Writer {
             let event = Event::Allocated { time, domain, address, size, stack, file_backed: false };
             self.builder.event(0, event);
         };
-        allocate(1, 0x10_0000, 10_000, churned);
-        if self.python.leaks > 0 {
-            allocate(2, 0x100_0000 + request * 0x1_0000, self.python.leaks, kept);
+        for (at, stack) in churned.iter().enumerate() {
+            allocate(1, 0x10_0000 + at as u64 * 0x1_0000, 10_000 / self.service.places, *stack);
         }
-        self.builder.event(0, Event::Freed { time: time(3), domain, address: 0x10_0000 });
-        if self.python.marks {
+        if self.service.leaks > 0 {
+            allocate(2, 0x100_0000 + request * 0x1_0000, self.service.leaks, kept);
+        }
+        for at in 0..self.service.places {
+            let address = 0x10_0000 + at * 0x1_0000;
+            self.builder.event(0, Event::Freed { time: time(3), domain, address });
+        }
+        if self.service.marks {
             self.builder.event(0, Event::Marked { time: time(4), label: self.label });
         }
     }

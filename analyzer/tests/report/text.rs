@@ -92,3 +92,23 @@ fn the_page_never_replaces_the_trace_and_open_shows_it() {
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
     assert!(std::fs::read_to_string(seen).unwrap().ends_with("trace.html\n"));
 }
+
+#[test]
+fn requests_are_the_calls_of_the_function_that_is_named() {
+    let folder = Folder::new();
+    folder.with("trace.bin", &Service { marks: false, places: 4, ..Service::default() }.trace());
+    folder.with("marked.bin", &Service { places: 4, ..Service::default() }.trace());
+    let counted = |trace: &str, arguments: &[&str], variables: &[_]| {
+        let arguments = [&[trace, "--no-page"], arguments].concat();
+        let said = String::from_utf8(folder.analyze_with(&arguments, variables).stdout).unwrap();
+        said.lines().find_map(|line| line.strip_prefix("requests: ")).unwrap_or(&said).to_owned()
+    };
+    let by_line = counted("trace.bin", &[], &[]);
+    assert_eq!(by_line, "2,000 (calls of the line /app/serve.py:42 (handle))");
+    let named = "2,000 (calls of serve.py:handle, as asked for)";
+    assert_eq!(counted("trace.bin", &["--requests", "serve.py:handle"], &[]), named);
+    let variable = ("TFTRACE_REQUESTS", "serve.py:handle");
+    assert_eq!(counted("marked.bin", &[], &[variable]), named, "before marks");
+    let other = counted("trace.bin", &["--requests", "other"], &[]);
+    assert_eq!(other, "not counted: seconds; no calls of other were seen to repeat");
+}

@@ -1,10 +1,17 @@
 //! The command line: what can be asked, and the help that teaches it.
 
+mod metric;
+mod rate;
+
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tftrace_format::Domain;
+
+pub use metric::Metric;
+use rate::parse_rate;
+pub use rate::{Per, Rate};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +25,7 @@ Examples:
   tftrace-analyze info trace.bin              is the trace whole? what was lost?
   tftrace-analyze folded trace.bin | grep Conv2D
   tftrace-analyze diff short.bin long.bin     what grew from one trace to the other
+  tftrace-analyze merge trace.*.bin           which of the workers leaks
   tftrace-analyze pprof trace.bin && pprof -http=: trace.pb.gz
   tftrace-analyze ./info                      a trace that is called like a command
 
@@ -91,6 +99,11 @@ pub enum Command {
     Sites(SitesArgs),
     /// What grew between two traces, by call stacks through the same functions
     Diff(DiffArgs),
+    /// The traces of several processes in one report, such as those of prefork workers
+    ///
+    /// Each process has a verdict of its own; suspects at the same line are one, with the sum of their
+    /// growth and the processes that have it
+    Merge(MergeArgs),
     /// A profile for pprof, with every weight as a sample type; the file's path is printed
     ///
     /// Sample types: unfreed, peak, temporary and alloc, each as _space (bytes) and _objects
@@ -105,6 +118,40 @@ pub enum Command {
         #[command(flatten)]
         export: ExportArgs,
     },
+}
+
+/// Which traces are put together, and how.
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// The trace files, such as trace.*.bin
+    #[arg(required = true, value_name = "TRACE")]
+    pub traces: Vec<PathBuf>,
+    /// How many suspects to print
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub top: usize,
+    /// Print the report as JSON, for programs (schema: docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+    /// How a trace is judged.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+}
+
+/// How a trace is judged, by every command that gives a verdict.
+#[derive(Args, Clone, Debug, Default)]
+pub struct JudgeArgs {
+    /// Growth that is known and does not count: a file with one leak:PATTERN on a line
+    ///
+    /// A pattern is a part of a function, file:line or module on the suspect's call stack; * stands
+    /// for anything, ^ and $ for begin and end, as LeakSanitizer has it. May be repeated
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Vec<PathBuf>,
+    /// Count calls of this function of yours as requests, such as serve.py:handle_request
+    ///
+    /// Its name, or the end of its file's path or its module, a colon and its name. Without it the marks of
+    /// tftrace_mark are counted, or else the line that repeats
+    #[arg(long, value_name = "FUNCTION", env = "TFTRACE_REQUESTS", hide_env_values = true)]
+    pub requests: Option<String>,
 }
 
 /// Which traces are compared, and how.
@@ -164,12 +211,9 @@ pub struct ReportArgs {
     /// Print the report as JSON, for programs (schema: docs/json.md)
     #[arg(long)]
     pub json: bool,
-    /// Growth that is known and does not count: a file with one leak:PATTERN on a line
-    ///
-    /// A pattern is a part of a function, file:line or module on the suspect's call stack; * stands
-    /// for anything, ^ and $ for begin and end, as LeakSanitizer has it. May be repeated
-    #[arg(long, value_name = "FILE")]
-    pub suppressions: Vec<PathBuf>,
+    /// How the trace is judged.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Where to write the page [default: the trace's name with .html]
     #[arg(long, value_name = "FILE.html")]
     pub output: Option<PathBuf>,
@@ -194,9 +238,9 @@ pub struct CheckArgs {
     /// Also fail on these
     #[arg(long, value_enum, value_name = "VERDICT")]
     pub fail_on: Option<FailOn>,
-    /// Growth that is known and does not count: a file with one leak:PATTERN on a line
-    #[arg(long, value_name = "FILE")]
-    pub suppressions: Vec<PathBuf>,
+    /// How the trace is judged.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// How to print the outcome
     #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
     pub format: CheckFormat,
@@ -216,51 +260,6 @@ pub enum CheckFormat {
     Text,
     /// Annotations of GitHub Actions, at the lines that leak
     Github,
-}
-
-/// Growth over requests or time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// How much.
-    pub bytes: f64,
-    /// For each of these.
-    pub per: Per,
-}
-
-/// What growth is counted over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Per {
-    /// A request.
-    Request,
-    /// A second.
-    Second,
-}
-
-/// Reads a rate such as `1kB/request`.
-fn parse_rate(text: &str) -> Result<Rate, String> {
-    let expected = "give bytes and a unit, such as 1kB/request or 64kB/s";
-    let (amount, per) = text.split_once('/').ok_or(expected)?;
-    let per = match per.trim() {
-        "request" | "req" => Per::Request,
-        "s" | "second" => Per::Second,
-        _ => return Err(expected.into()),
-    };
-    let amount = amount.trim();
-    let digits = amount.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match amount[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "kb" => 1e3,
-        "mb" => 1e6,
-        "gb" => 1e9,
-        "kib" => 1024.0,
-        "mib" => 1024.0 * 1024.0,
-        _ => return Err(expected.into()),
-    };
-    let number: f64 = digits.trim().parse().map_err(|_| expected)?;
-    if !number.is_finite() || number < 0.0 {
-        return Err(expected.into());
-    }
-    Ok(Rate { bytes: number * factor, per })
 }
 
 /// What the list of sites is asked for.
@@ -314,61 +313,6 @@ pub enum Frames {
     Python,
 }
 
-/// Which bytes are counted. Sizes are as requested, without the allocator's overhead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Metric {
-    /// Live when the trace ends, or when Python begins to shut down: leaks, and whatever the
-    /// program keeps on purpose
-    Unfreed,
-    /// Everything that was ever requested, freed or not, temporaries included
-    Allocated,
-    /// Temporaries: freed by the thread that allocated them while both events were in its buffer
-    /// (about 1,300 events), so that the trace holds only a count of them
-    Temporary,
-    /// Live at the moment when malloc and anonymous mmap memory together were largest;
-    /// temporaries are not in it
-    Peak,
-}
-
-impl Metric {
-    /// What the bytes are, in plain words.
-    pub fn bytes_in_words(self) -> &'static str {
-        match self {
-            Metric::Unfreed => "unfreed bytes",
-            Metric::Allocated => "bytes allocated in total",
-            Metric::Temporary => "bytes of temporaries",
-            Metric::Peak => "bytes live at the peak",
-        }
-    }
-
-    /// What to make of the bytes, in a sentence.
-    pub fn meaning_in_words(self) -> &'static str {
-        match self {
-            Metric::Unfreed => {
-                "Unfreed is what was still allocated when the program ended: leaks, and what it \
-                 keeps on purpose."
-            }
-            Metric::Allocated => {
-                "All that was ever asked for, freed or not: it shows who allocates much, not who leaks."
-            }
-            Metric::Temporary => {
-                "Temporaries were freed soon after they were allocated: they cost time, and leak nothing."
-            }
-            Metric::Peak => "What was allocated at the moment when memory was largest.",
-        }
-    }
-
-    /// What was counted, after a number of blocks.
-    pub fn state_in_words(self) -> &'static str {
-        match self {
-            Metric::Unfreed => "unfreed",
-            Metric::Allocated => "allocated",
-            Metric::Temporary => "temporary",
-            Metric::Peak => "live at the peak",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,17 +335,6 @@ mod tests {
             matches!(parsed.command, Some(Command::Info { trace }) if trace.as_os_str() == "info")
         );
         assert!(Cli::try_parse_from(["tftrace-analyze"]).is_err());
-    }
-
-    #[test]
-    fn rates_have_bytes_and_a_unit() {
-        let rate = |bytes, per| Ok(Rate { bytes, per });
-        assert_eq!(parse_rate("1kB/request"), rate(1e3, Per::Request));
-        assert_eq!(parse_rate("1.5 MiB/s"), rate(1.5 * 1024.0 * 1024.0, Per::Second));
-        assert_eq!(parse_rate("0/req"), rate(0.0, Per::Request));
-        for wrong in ["1kB", "kB/s", "1kB/day", "-1/s", "1xB/s", "nan/s", "inf/s"] {
-            assert!(parse_rate(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

@@ -7,13 +7,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::model::Suspect;
+use crate::model::{Suppressed, Suspect, UsedRule};
 
 /// What every TensorFlow process does, and is no leak. Raise [`BUILT_IN_VERSION`] with a change.
 const BUILT_IN: &str = include_str!("suppressions.txt");
 
 /// The version of the built-in list.
-pub const BUILT_IN_VERSION: u32 = 1;
+const BUILT_IN_VERSION: u32 = 1;
 
 /// Where a rule comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,16 +84,35 @@ impl Suppressions {
         Some(format!("leak:{}", rule.pattern))
     }
 
-    /// Rules of the user's own that fitted nothing.
-    pub fn stale(&self) -> impl Iterator<Item = String> + '_ {
-        self.0.iter().filter(|rule| rule.uses == 0).filter_map(|rule| match &rule.source {
-            Source::BuiltIn => None,
-            Source::File(path) => Some(format!("{}: leak:{}", path.display(), rule.pattern)),
-        })
+    /// What was used how often, and which of the user's own rules fitted nothing.
+    pub fn used(&self) -> Suppressed {
+        let (used, unused): (Vec<&Rule>, Vec<&Rule>) =
+            self.0.iter().partition(|rule| rule.uses > 0);
+        let used = used.into_iter().map(|rule| UsedRule {
+            rule: format!("leak:{}", rule.pattern),
+            file: rule.file().map(|path| path.display().to_string()),
+            suspects: rule.uses,
+        });
+        let stale = unused
+            .into_iter()
+            .filter_map(|rule| Some(format!("{}: leak:{}", rule.file()?.display(), rule.pattern)));
+        Suppressed {
+            built_in_version: BUILT_IN_VERSION,
+            used: used.collect(),
+            stale: stale.collect(),
+        }
     }
 }
 
 impl Rule {
+    /// Where the user wrote it; `None`: it is built in.
+    fn file(&self) -> Option<&Path> {
+        match &self.source {
+            Source::BuiltIn => None,
+            Source::File(path) => Some(path),
+        }
+    }
+
     fn fits(&self, suspect: &Suspect) -> bool {
         let line = suspect
             .your_line

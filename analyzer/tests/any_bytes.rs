@@ -86,10 +86,10 @@ impl Files {
 }
 
 #[test]
-fn the_report_and_its_flame_graph_show_the_unfreed_block() {
+fn the_sites_and_their_flame_graph_show_the_unfreed_block() {
     let files = Files::new();
     let trace = files.with("trace.bin", &small_trace(Packing::Raw));
-    let output = analyze(&[], &trace);
+    let output = analyze(&["sites"], &trace);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stderr), "");
     let report = text(&output.stdout);
@@ -106,7 +106,7 @@ fn the_report_and_its_flame_graph_show_the_unfreed_block() {
     let svg = std::fs::read_to_string(trace.with_extension("svg")).unwrap();
     assert!(svg.contains("unfreed bytes") && svg.contains("libx.so+0x20"), "{svg}");
     assert!(report.ends_with(&format!("flame graph: {}\n", trace.with_extension("svg").display())));
-    let again = analyze(&[], &files.with("trace.bin", &small_trace(Packing::Chunked)));
+    let again = analyze(&["sites"], &files.with("trace.bin", &small_trace(Packing::Chunked)));
     assert_eq!(text(&again.stdout), report, "packing changes nothing");
     let again = std::fs::read_to_string(trace.with_extension("svg")).unwrap();
     assert_eq!(again, svg, "equal traces give equal flame graphs");
@@ -119,11 +119,11 @@ fn open_shows_the_flame_graph_in_the_browser_and_keeps_its_noise_away() {
     let seen = files.0.path().join("seen");
     let noise = format!("echo noise; echo noise >&2; echo \"$@\" > '{}'", seen.display());
     let browser = format!("sh {}", files.with("browser.sh", noise.as_bytes()).display());
-    let output = analyze_with(&["--open"], &trace, &[("BROWSER", &browser)]);
+    let output = analyze_with(&["sites", "--open"], &trace, &[("BROWSER", &browser)]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
     let svg = trace.with_extension("svg");
     assert_eq!(std::fs::read_to_string(seen).unwrap(), format!("{}\n", svg.display()));
-    assert_eq!(output.stdout, analyze(&[], &trace).stdout);
+    assert_eq!(output.stdout, analyze(&["sites"], &trace).stdout);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn open_without_a_browser_says_where_the_file_is_and_succeeds() {
     let files = Files::new();
     let trace = files.with("trace.bin", &small_trace(Packing::Raw));
     let nowhere = [("PATH", "/nowhere"), ("BROWSER", "no-such-browser")];
-    let output = analyze_with(&["--open"], &trace, &nowhere);
+    let output = analyze_with(&["sites", "--open"], &trace, &nowhere);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let svg = trace.with_extension("svg");
     let start =
@@ -141,14 +141,14 @@ fn open_without_a_browser_says_where_the_file_is_and_succeeds() {
     assert!(stderr.ends_with(": open the file by hand\n"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(svg.is_file());
-    assert_eq!(output.stdout, analyze(&[], &trace).stdout);
+    assert_eq!(output.stdout, analyze(&["sites"], &trace).stdout);
 }
 
 #[test]
 fn escape_codes_are_only_decoration_and_go_where_they_are_not_wanted() {
     let files = Files::new();
     let trace = files.with("trace.bin", &small_trace(Packing::Raw));
-    let report = |variables: &[_]| analyze_with(&["--no-svg"], &trace, variables).stdout;
+    let report = |variables: &[_]| analyze_with(&["sites", "--no-svg"], &trace, variables).stdout;
     let force = ("CLICOLOR_FORCE", "1");
     let bold = String::from_utf8(report(&[force])).unwrap();
     assert!(bold.contains("\x1b[1m"), "{bold}");
@@ -170,7 +170,7 @@ fn the_report_sums_what_it_shows_and_what_it_does_not() {
         builder.event(0, event);
     }
     let trace = files.with("trace.bin", &builder.build(Packing::Raw));
-    let report = |top| analyze(&["--no-svg", "--top", top], &trace).stdout;
+    let report = |top| analyze(&["sites", "--no-svg", "--top", top], &trace).stdout;
     let two = report("2");
     let line = "\nall of the above: 900 B, 90 % of it; the other 2 call stacks: 100 B, 10 %\n";
     assert!(text(&two).contains(line), "{}", text(&two));
@@ -199,7 +199,7 @@ fn arenas_of_python_are_said_apart_and_without_a_stack() {
         builder.event(0, event);
     }
     let trace = files.with("trace.bin", &builder.build(Packing::Raw));
-    let report = analyze(&["--no-svg"], &trace).stdout;
+    let report = analyze(&["sites", "--no-svg"], &trace).stdout;
     let report = text(&report);
     for part in [
         "\nNot in the list: Python's small objects, 2.1 MB in 2 arenas, 100 % of all. ",
@@ -224,7 +224,9 @@ fn what_cannot_be_read_at_all_is_one_line_and_exit_code_1() {
         (files.0.path().to_path_buf(), "open: not a regular file"),
         (files.0.path().join("missing"), "open: No such file or directory"),
     ] {
-        for command in [&[][..], &["info"], &["sizes"], &["folded"]] {
+        for command in
+            [&[][..], &["info"], &["sizes"], &["folded"], &["sites"], &["check"], &["merge"]]
+        {
             let output = analyze(command, &path);
             assert_eq!(output.status.code(), Some(1), "{output:?}");
             assert_eq!(text(&output.stdout), "");
@@ -257,7 +259,7 @@ fn damage_is_in_the_report_and_in_warnings() {
     bytes[event_page + 64] ^= 1;
     let trace = files.with("trace.bin", &bytes);
     let line = "damaged: byte 98304: 1 damaged entries in a page";
-    let report = analyze(&["--no-svg"], &trace);
+    let report = analyze(&["sites", "--no-svg"], &trace);
     assert!(text(&report.stdout).contains(line), "{report:?}");
     let sizes = analyze(&["sizes"], &trace);
     assert_eq!(text(&sizes.stdout), "48 900 900\n20001 1 0\n");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::support::Host;
-use crate::support::trace::counts;
+use crate::support::trace::{analyze, counts};
 
 #[test]
 fn a_forked_child_has_a_trace_of_its_own() {
@@ -15,7 +15,15 @@ fn a_forked_child_has_a_trace_of_its_own() {
     let [child] = child[..] else { panic!("one trace beside trace.bin: {files:?}") };
     let pid = child.strip_prefix("trace.").and_then(|rest| rest.strip_suffix(".bin"));
     assert!(pid.is_some_and(|pid| pid.parse::<u32>().is_ok()), "{files:?}");
-    assert_eq!(counts(&trace.directory.join(child), 10_003).allocations, 50);
+    let child = trace.directory.join(child);
+    assert_eq!(counts(&child, 10_003).allocations, 50);
+    let report = analyze(&["--no-page"], &trace.path());
+    assert!(
+        report.contains("\n1 other process of this run has a trace: tftrace-analyze merge "),
+        "{report}"
+    );
+    let merged = analyze(&["merge", child.to_str().unwrap()], &trace.path());
+    assert!(merged.contains(&format!("\n{:>9}  ", pid.unwrap_or_default())), "{merged}");
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn what_python_frees_while_it_shuts_down_counts_as_unfreed() {
         let found = stacks.iter().filter(|(frames, _)| frames.last().unwrap() == line);
         let found: u64 = found.map(|(_, bytes)| bytes).sum();
         assert_eq!(found, kept, "{name}");
-        let report = analyze(&["--no-svg"], &trace.path());
+        let report = analyze(&["sites", "--no-svg"], &trace.path());
         assert!(report.contains("unfreed when Python shut down"), "{name}: {report}");
     }
 }

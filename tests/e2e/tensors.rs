@@ -31,7 +31,7 @@ fn a_kept_tensor_is_one_block_with_its_op_and_its_python_line() {
         let region = |frames: &[String]| frames.iter().any(|it| it.contains("BFCAllocator"));
         let counted_twice = others.iter().find(|(it, bytes)| region(it) && *bytes >= 1_000_000);
         assert_eq!(counted_twice, None, "oneDNN {onednn}");
-        let report = analyze(&["--no-svg"], &trace.path());
+        let report = analyze(&["sites", "--no-svg"], &trace.path());
         assert_eq!(report.contains("pools of tensorflow"), onednn == "1", "{report}");
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::{CheckArgs, CheckFormat, FailOn, Per, Rate};
 use crate::findings::{examine, place, rate_in_words};
 use crate::model::{Report, Suspect, Verdict};
 use crate::report::numbers::plain;
-use crate::report::summary::verdict_in_words;
+use crate::report::summary::{self, verdict_in_words};
 
 /// Prints the outcome and says which it is.
 ///
@@ -19,8 +19,9 @@ use crate::report::summary::verdict_in_words;
 /// counted, and if standard output cannot be written.
 pub fn write(trace: &Trace<'_>, asked: &CheckArgs, out: &mut dyn Write) -> Result<Outcome, Error> {
     crate::report::wholeness::warn(&asked.trace, trace);
-    let mut suppressions = super::report::suppressions(&asked.suppressions)?;
-    let report = examine(trace, &asked.trace, &mut suppressions).report;
+    let mut suppressions = super::report::suppressions(&asked.judge)?;
+    let report =
+        examine(trace, &asked.trace, &mut suppressions, asked.judge.requests.as_deref()).report;
     let outcome = outcome(&report, asked)?;
     let leaks = || {
         let leaks = report.suspects.iter().filter(|suspect| suspect.verdict == Verdict::Leak);
@@ -46,9 +47,7 @@ pub fn write(trace: &Trace<'_>, asked: &CheckArgs, out: &mut dyn Write) -> Resul
             }
         }
     }
-    for rule in suppressions.stale() {
-        writeln!(out, "suppression that fits nothing: {}", plain(&rule))?;
-    }
+    summary::suppressions(&report.suppressions, out)?;
     Ok(outcome)
 }
 

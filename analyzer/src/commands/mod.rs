@@ -5,6 +5,7 @@ pub mod diff;
 pub mod export;
 pub mod folded;
 pub mod info;
+pub mod merge;
 pub mod report;
 pub mod sites;
 pub mod sizes;
@@ -56,6 +57,7 @@ pub fn run(cli: &Cli) -> Result<Outcome, Error> {
                 Ok(())
             })
         }),
+        Some(Command::Merge(asked)) => merge::write(asked),
         Some(Command::Pprof(asked)) => export(asked, Format::Pprof),
         Some(Command::Speedscope { metric, export: asked }) => {
             export(asked, Format::Speedscope(*metric))
@@ -112,12 +114,22 @@ fn with_trace(
     path: &Path,
     command: impl FnOnce(&Trace<'_>, u32, &mut dyn Write) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    with_opened(path, |trace, version| {
+        let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));
+        command(trace, version, &mut out)?;
+        out.flush()?;
+        Ok(())
+    })
+}
+
+/// Opens a trace for as long as something is done with it.
+fn with_opened<T>(
+    path: &Path,
+    work: impl FnOnce(&Trace<'_>, u32) -> Result<T, Error>,
+) -> Result<T, Error> {
     let mapped = open_trace(path)?;
     let trace = Trace::open(mapped.bytes())
         .map_err(|source| Error::Trace { path: path.to_path_buf(), source })?;
-    let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));
     // Without a version it would not have opened.
-    command(&trace, format_version(mapped.bytes()).unwrap_or(0), &mut out)?;
-    out.flush()?;
-    Ok(())
+    work(&trace, format_version(mapped.bytes()).unwrap_or(0))
 }

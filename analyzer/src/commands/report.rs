@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use tftrace_format::reader::Trace;
 
 use crate::Error;
-use crate::cli::ReportArgs;
-use crate::findings::{Findings, examine};
+use crate::cli::{JudgeArgs, ReportArgs};
+use crate::findings::examine;
 use crate::page::{self, FlameGraph};
 use crate::report::{browser, numbers, summary};
 use crate::suppression::Suppressions;
@@ -19,18 +19,17 @@ pub fn write(
     asked: &ReportArgs,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let mut suppressions = suppressions(&asked.suppressions)?;
+    let mut suppressions = suppressions(&asked.judge)?;
     let page = match asked.no_page {
         true => None,
         false => Some(page_path(path, asked.output.as_deref())?),
     };
-    let found = examine(trace, path, &mut suppressions);
+    let found = examine(trace, path, &mut suppressions, asked.judge.requests.as_deref());
     if asked.json {
         serde_json::to_writer_pretty(&mut *out, &found.report).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         summary::write(&found.report, asked.top, out)?;
-        say_suppressed(&found, &suppressions, out)?;
     }
     for warning in found.symbols.warnings() {
         let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(warning));
@@ -55,27 +54,10 @@ pub fn write(
 }
 
 /// The built-in suppressions and those of the user's.
-pub(super) fn suppressions(files: &[PathBuf]) -> Result<Suppressions, Error> {
+pub(super) fn suppressions(asked: &JudgeArgs) -> Result<Suppressions, Error> {
     let mut suppressions = Suppressions::built_in();
-    files.iter().try_for_each(|file| suppressions.read(file))?;
+    asked.suppressions.iter().try_for_each(|file| suppressions.read(file))?;
     Ok(suppressions)
-}
-
-fn say_suppressed(
-    found: &Findings,
-    suppressions: &Suppressions,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    for suspect in &found.report.suspects {
-        if let Some(rule) = &suspect.suppressed_by {
-            let place = crate::findings::place(suspect);
-            writeln!(out, "suppressed by {}: {}", numbers::plain(rule), numbers::plain(&place))?;
-        }
-    }
-    for rule in suppressions.stale() {
-        writeln!(out, "suppression that fits nothing: {}", numbers::plain(&rule))?;
-    }
-    Ok(())
 }
 
 /// Where the page is written; never over the trace.

@@ -3,7 +3,7 @@
 use tftrace_format::reader::Trace;
 
 use super::retention::Retention;
-use crate::model::{Estimate, Growth, Suspect, Verdict};
+use crate::model::{Estimate, Growth, Line, Suspect, Verdict};
 use crate::report::numbers::{bytes, duration};
 use crate::suspect::more;
 use crate::time_line::TimeLine;
@@ -159,7 +159,7 @@ fn growth(facts: &Facts<'_>) -> Growth {
 }
 
 /// The sum of independent estimates: their errors add up as squares.
-fn sum(estimates: impl Iterator<Item = Estimate>) -> Option<Estimate> {
+pub(super) fn sum(estimates: impl Iterator<Item = Estimate>) -> Option<Estimate> {
     let mut all = None;
     for one in estimates {
         let (sum, below, above): &mut (f64, f64, f64) = all.get_or_insert((0.0, 0.0, 0.0));
@@ -190,9 +190,15 @@ pub fn rate_in_words(per_request: Option<Estimate>, per_second: Option<Estimate>
 
 /// Where a suspect is: `handle at /app/serve.py:42`, or what it is called.
 pub fn place(suspect: &Suspect) -> String {
-    match &suspect.your_line {
-        Some(line) => format!("{}:{} ({})", line.file, line.line, line.function),
-        None => suspect.name.clone(),
+    place_of(suspect.your_line.as_ref(), &suspect.name)
+}
+
+/// The same of its parts.
+pub fn place_of(line: Option<&Line>, name: &str) -> String {
+    match line {
+        Some(line) if line.line > 0 => format!("{}:{} ({})", line.file, line.line, line.function),
+        Some(line) => format!("{} ({})", line.file, line.function),
+        None => name.to_owned(),
     }
 }
 

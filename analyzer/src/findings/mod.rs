@@ -3,6 +3,7 @@
 mod conclusion;
 mod reconciliation;
 mod retention;
+mod together;
 
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use crate::heap::{Level, StackTotals, Weights, weigh};
+use crate::input::family_of;
 use crate::model::{
     Lost, Process, Report, Requests, SCHEMA, Series as ModelSeries, Suspect, TimeLine as ModelLine,
     Verdict,
@@ -18,13 +20,14 @@ use crate::pattern;
 use crate::report::wholeness;
 use crate::stack::frames_of;
 use crate::suppression::Suppressions;
-use crate::suspect::{Cause, Context, count_requests, describe, find, start_up};
+use crate::suspect::{Cause, Context, Wanted, count_requests, describe, find, start_up};
 use crate::symbol::{Symbols, resolve};
 use crate::time_line::TimeLine;
 use crate::verdict::Axis;
 use retention::resident;
 
-pub use conclusion::{place, rate_in_words, until_limit};
+pub use conclusion::{place, place_of, rate_in_words, until_limit};
+pub use together::together;
 
 /// What was found.
 #[derive(Debug)]
@@ -37,18 +40,26 @@ pub struct Findings {
     pub symbols: Symbols,
 }
 
-/// Examines a trace, which is the file at `path`.
-pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) -> Findings {
+/// Examines a trace, which is the file at `path`. Calls of the function `requests` are requests, if it is
+/// named.
+pub fn examine(
+    trace: &Trace<'_>,
+    path: &Path,
+    suppressions: &mut Suppressions,
+    requests: Option<&str>,
+) -> Findings {
     let mut line = TimeLine::of(trace);
     let (_, mut weights) = weigh(trace, &Domain::ALL);
     let stacks = line.keys().map(|(_, stack)| stack);
     let peak = weights.peak.iter().chain(weights.temporary.iter()).map(|((_, stack), _)| stack);
     let symbols = resolve(trace, &frames_of(trace, stacks.chain(peak)));
     let imported = start_up(trace, &symbols, &line);
-    if line.requests.count().is_none()
-        && let Some(requests) = count_requests(trace, &symbols, &line, imported)
-    {
-        line.requests = requests;
+    let wanted = requests.map(Wanted::parse);
+    if wanted.is_some() || line.requests.count().is_none() {
+        let counted = count_requests(trace, &symbols, &line, imported, wanted.as_ref());
+        if let Some(requests) = counted.or_else(|| Some(wanted?.not_counted())) {
+            line.requests = requests;
+        }
     }
     let start_up = line.coarsen(imported.max(line.requests.first_window()));
     let axis = axis(&line);
@@ -73,6 +84,7 @@ pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) 
         suspects,
         reconciliation: reconciliation::reconcile(trace, &line),
         lost: lost(trace),
+        suppressions: suppressions.used(),
         process: process(trace, path, &line, &weights),
     };
     Findings { report, weights, symbols }
@@ -210,6 +222,7 @@ fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -
         trace_bytes: trace.used_bytes(),
         events: line.events.saturating_add(temporaries),
         versions: versions(trace),
+        children: family_of(path).iter().map(|path| path.display().to_string()).collect(),
     }
 }
 

@@ -3,13 +3,15 @@
 //! Plain data, serialized field by field; `docs/json.md` documents it. A field that cannot be known
 //! is `null`, never 0. Bytes, blocks, seconds since the trace began, requests.
 
+mod merged;
 mod process;
 mod suspect;
 mod time_line;
 
 use serde::Serialize;
 
-pub use process::{Lost, Owner, Process, Reconciliation};
+pub use merged::{Merged, MergedSuspect, Part};
+pub use process::{Lost, Owner, Process, Reconciliation, Suppressed, UsedRule};
 pub use suspect::{Curve, Frame, FrameKind, Line, Pattern, Suspect};
 pub use time_line::{Series, TimeLine};
 
@@ -39,6 +41,8 @@ pub struct Report {
     pub reconciliation: Reconciliation,
     /// What the trace lacks.
     pub lost: Lost,
+    /// Growth that is known and does not count.
+    pub suppressions: Suppressed,
     /// What was traced.
     pub process: Process,
 }

@@ -23,6 +23,8 @@ pub struct Process {
     pub events: u64,
     /// Names and versions known from the trace: Python, TensorFlow, the tracer.
     pub versions: Vec<(String, String)>,
+    /// Traces of its children, and of what took its place, that lie beside its own.
+    pub children: Vec<String>,
 }
 
 /// Where the process's anonymous memory is, at the last reading.
@@ -56,4 +58,26 @@ pub struct Lost {
     pub events: u64,
     /// One plain sentence for each kind of loss or damage.
     pub notes: Vec<String>,
+}
+
+/// Growth that is known and does not count.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Suppressed {
+    /// The version of the list that tftrace-analyze brings.
+    pub built_in_version: u32,
+    /// Rules that fitted a suspect.
+    pub used: Vec<UsedRule>,
+    /// Rules of the user's own that fitted none.
+    pub stale: Vec<String>,
+}
+
+/// A suppression that fitted.
+#[derive(Clone, Debug, Serialize)]
+pub struct UsedRule {
+    /// `leak:PATTERN`.
+    pub rule: String,
+    /// Its file; `null`: the built-in list.
+    pub file: Option<String>,
+    /// How many suspects it hides.
+    pub suspects: usize,
 }

@@ -72,6 +72,7 @@ fn limited(report: &Report, suspects: usize, windows: usize) -> Report {
         time_line: report.time_line.clone(),
         reconciliation: report.reconciliation.clone(),
         lost: report.lost.clone(),
+        suppressions: report.suppressions.clone(),
         process: report.process.clone(),
     };
     let lines = &mut limited.time_line;
@@ -96,6 +97,9 @@ fn limited(report: &Report, suspects: usize, windows: usize) -> Report {
     }
     limited.process.command.truncate(ENTRIES);
     limited.process.versions.truncate(ENTRIES);
+    limited.process.children.truncate(ENTRIES);
+    limited.suppressions.used.truncate(ENTRIES);
+    limited.suppressions.stale.truncate(ENTRIES);
     limited.reconciliation.owners.truncate(ENTRIES);
     limited.lost.notes.truncate(ENTRIES);
     limited

@@ -4,6 +4,7 @@ pub mod browser;
 pub mod call_stack;
 mod entries;
 pub mod flame_graph;
+pub mod merged;
 pub mod numbers;
 pub mod recording;
 pub mod summary;

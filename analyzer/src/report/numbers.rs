@@ -39,7 +39,11 @@ pub fn count(number: u64) -> String {
 
 /// A number and its noun: `1 block`, `1,200 blocks`.
 pub fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
     format!("{} {noun}{plural}", count(number))
 }
 
@@ -119,6 +123,7 @@ mod tests {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
         assert_eq!(counted(1, "block"), "1 block");
+        assert_eq!(counted(3, "process"), "3 processes");
         assert_eq!(share(9_999_999, 10_000_000), "99.99 %");
         assert_eq!(share(5, 5), "100 %");
         assert_eq!(share(1, 2), "50 %");

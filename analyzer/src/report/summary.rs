@@ -6,7 +6,7 @@ use anstyle::Style;
 
 use super::numbers::{bytes, count, counted, duration, plain};
 use crate::findings::{place, rate_in_words, until_limit};
-use crate::model::{FrameKind, Report, Suspect, Verdict};
+use crate::model::{FrameKind, Pattern, Report, Suppressed, Suspect, Verdict};
 
 const BOLD: Style = Style::new().bold();
 /// Frames of a suspect's stack that are printed: the user's own, and what leads to the memory.
@@ -39,6 +39,7 @@ pub fn write(report: &Report, top: usize, out: &mut dyn Write) -> io::Result<()>
     if let Some(line) = until_limit(&report.growth) {
         writeln!(out, "{line}")?;
     }
+    children(report, out)?;
     process(report, out)?;
     let shown = report.suspects.iter().filter(|suspect| suspect.suppressed_by.is_none());
     let shown: Vec<&Suspect> = shown.collect();
@@ -53,10 +54,24 @@ pub fn write(report: &Report, top: usize, out: &mut dyn Write) -> io::Result<()>
     }
     reconciliation(report, out)?;
     writeln!(out)?;
+    suppressions(&report.suppressions, out)?;
     match report.lost.anything {
         false => writeln!(out, "nothing lost"),
         true => report.lost.notes.iter().try_for_each(|note| writeln!(out, "{}", plain(note))),
     }
+}
+
+/// A prefork server does its work in processes that this verdict is not about.
+fn children(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let children = &report.process.children;
+    let Some(first) = children.first() else { return Ok(()) };
+    let them = match children.len() {
+        1 => "1 other process of this run has a trace".to_owned(),
+        more => format!("{} other processes of this run have traces", count(more as u64)),
+    };
+    let dots = if children.len() > 1 { " …" } else { "" };
+    let own = plain(&report.process.trace);
+    writeln!(out, "{them}: tftrace-analyze merge {own} {}{dots}", plain(first))
 }
 
 fn process(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -73,7 +88,7 @@ fn process(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         Some(requests) => {
             writeln!(out, "requests: {} ({})", count(requests), plain(&report.requests.source))
         }
-        None => writeln!(out, "requests: not counted; rates are per second"),
+        None => writeln!(out, "requests: not counted: {}", plain(&report.requests.source)),
     }
 }
 
@@ -105,18 +120,44 @@ fn write_suspect(rank: usize, suspect: &Suspect, out: &mut dyn Write) -> io::Res
     if suspect.windows > 0 {
         writeln!(out, "     rests on {}", counted(suspect.windows as u64, "window"))?;
     }
-    for pattern in &suspect.patterns {
-        writeln!(out, "     {}: {}", pattern.id, plain(&pattern.sentence))?;
-        for evidence in &pattern.evidence {
-            writeln!(out, "       evidence: {}", plain(evidence))?;
-        }
-        writeln!(out, "       remedy: {}", plain(&pattern.remedy))?;
+    for known in &suspect.patterns {
+        pattern(known, out)?;
     }
     if let Some(needed) = &suspect.needed {
         writeln!(out, "     to decide: {}", plain(needed))?;
     }
     if matches!(suspect.verdict, Verdict::Leak | Verdict::Undecided) {
         stack(suspect, out)?;
+    }
+    Ok(())
+}
+
+/// A known cause with its evidence and its remedy.
+pub(super) fn pattern(pattern: &Pattern, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "     {}: {}", pattern.id, plain(&pattern.sentence))?;
+    for evidence in &pattern.evidence {
+        writeln!(out, "       evidence: {}", plain(evidence))?;
+    }
+    writeln!(out, "       remedy: {}", plain(&pattern.remedy))
+}
+
+/// What does not count, and rules that hide nothing.
+pub fn suppressions(suppressed: &Suppressed, out: &mut dyn Write) -> io::Result<()> {
+    for used in &suppressed.used {
+        let file = used.file.as_ref().map_or_else(
+            || format!("built-in list, version {}", suppressed.built_in_version),
+            Clone::clone,
+        );
+        writeln!(
+            out,
+            "suppressed: {} by {} ({})",
+            counted(used.suspects as u64, "suspect"),
+            plain(&used.rule),
+            plain(&file)
+        )?;
+    }
+    for rule in &suppressed.stale {
+        writeln!(out, "stale suppression, fits no suspect: {}", plain(rule))?;
     }
     Ok(())
 }

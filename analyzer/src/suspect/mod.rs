@@ -8,6 +8,7 @@ mod path;
 mod requests;
 mod split;
 mod start_up;
+mod wanted;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ pub use describe::{Context, describe, more};
 pub use path::is_tracing;
 pub use requests::count_requests;
 pub use start_up::start_up;
+pub use wanted::Wanted;
 
 /// Growth counts as recent from this share of the time on: what is a cause is decided by what grew
 /// after the beginning.

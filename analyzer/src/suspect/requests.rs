@@ -11,6 +11,7 @@ use tftrace_format::reader::Trace;
 
 use super::path::{PathId, Paths, Step};
 use super::start_up::Imports;
+use super::wanted::Wanted;
 use crate::heap::TotalsKey;
 use crate::symbol::Symbols;
 use crate::time_line::{Requests, TimeLine};
@@ -64,15 +65,16 @@ struct Repeated {
     number: u64,
 }
 
-/// Requests after start-up, if a line repeats.
+/// Requests after start-up, if a line repeats, or the function that is wanted.
 pub fn count_requests(
     trace: &Trace<'_>,
     symbols: &Symbols,
     line: &TimeLine,
     start_up: usize,
+    wanted: Option<&Wanted>,
 ) -> Option<Requests> {
     let mut paths = Paths::new(trace, symbols);
-    let lines = lines(trace, symbols, &mut paths, line, start_up);
+    let lines = lines(trace, symbols, &mut paths, line, start_up, wanted);
     let repeated: Vec<Repeated> = lines
         .iter()
         .filter_map(|(&at, stacks)| {
@@ -83,10 +85,12 @@ pub fn count_requests(
         .collect();
     let Repeated { at, number, .. } = outermost(&paths, &lines, &repeated)?;
     let Some(Step::Line(place)) = paths.step(at) else { return None };
-    let source = format!(
-        "calls of the line {} ({})",
-        place.location.as_deref().unwrap_or("[unknown]"),
-        place.function
+    let source = wanted.map_or_else(
+        || {
+            let location = place.location.as_deref().unwrap_or("[unknown]");
+            format!("calls of the line {location} ({})", place.function)
+        },
+        Wanted::counted,
     );
     // When they were: as those call stacks show that were reached once for each, wherever they are. If
     // there are none, requests are taken to be spread evenly from the first to the last.
@@ -152,7 +156,10 @@ fn lines(
     paths: &mut Paths<'_>,
     line: &TimeLine,
     start_up: usize,
+    wanted: Option<&Wanted>,
 ) -> BTreeMap<PathId, Vec<Calls>> {
+    // A function has many lines: the first one seen stands for all.
+    let mut named = None;
     let mut imports = Imports::new(trace, symbols);
     let mut temporaries: BTreeMap<TotalsKey, u64> = BTreeMap::new();
     for entry in trace.totals().flat_map(|page| page.entries) {
@@ -179,10 +186,16 @@ fn lines(
             continue;
         }
         let path = paths.of(stack, false);
-        if paths.is_theirs(path) {
+        let at = match wanted {
+            None => paths.is_theirs(path).then(|| paths.line(path)),
+            Some(wanted) => wanted
+                .on_the_way(paths, path)
+                .map(|at| *named.get_or_insert_with(|| paths.line(at))),
+        };
+        if let Some(at) = at {
             let is_kept = line.held_by(key).blocks as f64 > KEPT * number as f64;
             let calls = Calls { key, path, number, timed, first, last, is_kept };
-            lines.entry(paths.line(path)).or_default().push(calls);
+            lines.entry(at).or_default().push(calls);
         }
     }
     lines

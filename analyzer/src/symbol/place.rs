@@ -86,6 +86,8 @@ pub(crate) fn owner(path: &str) -> Owner {
     });
     match framework {
         Some((name, ..)) => Owner::Framework(name),
+        // Python's own extension modules, wherever it is installed.
+        None if path.contains("/lib-dynload/") => Owner::System,
         None if package.is_none() && SYSTEM.iter().any(|place| path.starts_with(place)) => {
             Owner::System
         }
@@ -112,6 +114,10 @@ mod tests {
             ("/usr/lib/x86_64-linux-gnu/libc.so.6", Owner::System),
             ("/lib/x86_64-linux-gnu/libc.so.6", Owner::System),
             ("[vdso]", Owner::System),
+            (
+                "/opt/py/lib/python3.11/lib-dynload/_ctypes.cpython-311-x86_64-linux-gnu.so",
+                Owner::System,
+            ),
             ("/app/build/libpreprocess.so", Owner::User),
         ] {
             assert_eq!(owner(path), expected, "{path}");

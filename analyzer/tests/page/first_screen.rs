@@ -1,5 +1,7 @@
 //! What is seen first, in 1280 by 800 pixels, and what a suspect opens.
 
+use tftrace_analyzer::model::{Suppressed, UsedRule};
+
 use crate::browser::{Conditions, Page};
 use crate::{graphs, reports};
 
@@ -107,6 +109,61 @@ fn the_keyboard_alone_is_enough() {
     assert!(page.is("!location.hash.includes('node=')"), "Escape does not zoom out");
     page.press("4");
     assert!(page.text("#run").contains("python examples/serve.py"));
+    page.assert_quiet();
+}
+
+/// A suspect that lies in several domains has more than the one that is named.
+#[test]
+fn the_layers_of_the_chart_add_up_to_what_is_live() {
+    let mut report = reports::leak();
+    report.suspects[0].domain = "mmap".into();
+    let held = report.suspects[0].curve.held.last().copied().unwrap();
+    let mmap = report.time_line.domains.iter().find(|series| series.name == "mmap").unwrap();
+    assert!(held > *mmap.bytes.last().unwrap() as f64, "the test needs more than the domain has");
+    let live: u64 =
+        report.time_line.domains.iter().map(|series| *series.bytes.last().unwrap()).sum();
+    let page = Page::open(&report, &graphs::plain());
+    // What the legend says of each layer, in MB.
+    let legend = "[...document.querySelectorAll('#time-line-legend .legend-entry:has(.swatch.area) .legend-value')]";
+    let texts = page.value(&format!("{legend}.map(value => value.innerText).join(';')"));
+    let megabytes = |text: &str| match text.split_once(' ') {
+        Some((number, "MB")) => number.parse::<f64>().unwrap(),
+        Some((_, "B")) => 0.0,
+        _ => panic!("{texts}"),
+    };
+    let drawn: f64 = texts.as_str().unwrap().split(';').map(megabytes).sum();
+    assert!((drawn - live as f64 / 1e6).abs() < 0.5, "{drawn} MB of {live}: {texts}");
+    // The small curves follow the time axis of the chart: half of the requests is half of the width.
+    let path = page.value("document.querySelector('.sparkline-line').getAttribute('d')");
+    let points = path.as_str().unwrap().trim_start_matches('M').split('L');
+    let places: Vec<f64> =
+        points.map(|point| point.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(places.is_sorted() && *places.last().unwrap() == 112.0, "{places:?}");
+    page.assert_quiet();
+}
+
+#[test]
+fn what_is_suppressed_is_marked_and_counted() {
+    let mut report = reports::leak();
+    report.suspects[1].suppressed_by = Some("leak:keep_result".into());
+    report.suppressions = Suppressed {
+        built_in_version: 1,
+        used: vec![UsedRule { rule: "leak:keep_result".into(), file: None, suspects: 1 }],
+        stale: vec!["known.txt: leak:gone".into()],
+    };
+    report.process.children = vec!["trace.17.bin".into(), "trace.18.bin".into()];
+    let page = Page::open(&report, &graphs::plain());
+    assert!(page.text(".suspects tbody tr:nth-child(2)").contains("suppressed"));
+    page.press("4");
+    let run = page.text("#run");
+    for shown in [
+        "1 suspect\n",
+        "leak:keep_result (built-in list, version 1)",
+        "known.txt: leak:gone",
+        "2 have traces of their own: tftrace-analyze merge",
+    ] {
+        assert!(run.contains(shown), "{shown}: {run}");
+    }
     page.assert_quiet();
 }
 

@@ -2,7 +2,7 @@
 
 use tftrace_analyzer::model::{
     Curve, Estimate, Frame, FrameKind, Growth, Line, Lost, Owner, Pattern, Process, Reconciliation,
-    Report, Requests, SCHEMA, Series, Suspect, TimeLine, Verdict,
+    Report, Requests, SCHEMA, Series, Suppressed, Suspect, TimeLine, UsedRule, Verdict,
 };
 
 pub(crate) const WINDOWS: usize = 120;
@@ -191,6 +191,7 @@ pub(crate) fn leak() -> Report {
             ],
         },
         lost: Lost::default(),
+        suppressions: Suppressed::default(),
         process: Process {
             pid: 4711,
             command: ["python", "examples/serve.py", "--requests", "1200"].map(String::from).to_vec(),
@@ -203,6 +204,7 @@ pub(crate) fn leak() -> Report {
             versions: [("Python", "3.11.7"), ("TensorFlow", "2.21.0"), ("tftrace", "0.1.0")]
                 .map(|(name, version)| (name.to_owned(), version.to_owned()))
                 .to_vec(),
+            children: Vec::new(),
         },
     }
 }
@@ -286,6 +288,9 @@ pub(crate) fn hostile() -> Report {
     report.process.command = vec![bad(), bad()];
     report.process.executable = bad();
     report.process.trace = bad();
+    report.process.children = vec![bad()];
+    report.suppressions.used = vec![UsedRule { rule: bad(), file: Some(bad()), suspects: 1 }];
+    report.suppressions.stale = vec![bad()];
     report.process.versions = vec![(bad(), bad())];
     report
 }
@@ -300,6 +305,8 @@ pub(crate) fn huge() -> Report {
     report.process.command = vec![long.clone(); 5000];
     report.process.versions = vec![(long.clone(), long.clone()); 500];
     report.lost = Lost { anything: true, events: 1, notes: vec![long.clone(); 5000] };
+    report.suppressions.stale = vec![long.clone(); 5000];
+    report.process.children = vec![long.clone(); 5000];
     report.reconciliation.owners = vec![Owner { name: long.clone(), bytes: 1 }; 500];
     let line = &mut report.time_line;
     line.seconds = (0..windows).map(|at| at as f64).collect();

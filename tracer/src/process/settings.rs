@@ -123,6 +123,8 @@ impl Settings {
             b"OBJECTS" => return Err(b" can only be 'list'; it is ignored"),
             b"UNWINDER" if value == b"backtrace" => self.slow_unwinder = true,
             b"UNWINDER" => return Err(b" can only be 'backtrace'; it is ignored"),
+            // The analyzer's: it may be set for both.
+            b"REQUESTS" => {}
             _ => return Err(b" is not a setting of this version; it is ignored"),
         }
         Ok(())

@@ -21,11 +21,21 @@ function showRun(report) {
         ["Process id", String(process.pid)],
         ["Started", process.started ? new Date(process.started * 1000).toISOString().replace("T", " ").replace(/\.\d+Z/, " UTC") : null],
         ["Traced for", durationText(process.seconds)], ["Requests", counted], ["Warm-up", warmUp],
+        ["Other processes", process.children.length ? `${countText(process.children.length)} have traces of their own: tftrace-analyze merge` : null],
       ]),
       facts("The trace", [["File", make("code", {}, process.trace)], ["Size", bytesText(process.trace_bytes)], ["Events", countText(process.events)],
         ...process.versions]),
+      facts("Suppressions", suppressionRows(report.suppressions)),
       make("div", { class: `panel prose ${lost.anything ? "lacking" : ""}` }, make("h2", {}, "What is missing"), make("ul", {}, lossWords))),
     make("div", {}, whereMemoryIs(reconciliation)));
+}
+
+/** What was left out of the verdict on purpose, and rules that left out nothing. */
+function suppressionRows({ used, stale, built_in_version: version }) {
+  const rows = used.map(({ rule, file, suspects }) =>
+    [countedText(suspects, "suspect"), [make("code", {}, rule), ` (${file ?? `built-in list, version ${version}`})`]]);
+  if (!rows.length) rows.push(["Used", "none"]);
+  return [...rows, ...stale.map((rule) => ["Stale", make("code", {}, rule)])];
 }
 
 /** The owners of the process's memory, as bars. */

@@ -16,24 +16,25 @@ function showBanner(report) {
   byId("banner-limit").replaceChildren(make("span", { class: "figure-number" }, words[0]), make("span", { class: "figure-words" }, words[1]));
 }
 
-/** A growth curve as small as a word. */
-function sparkline(suspect) {
+/** A growth curve as small as a word, over the same time as the large chart. */
+function sparkline(suspect, line) {
   const held = suspect.curve.held;
-  if (held.length < 2) return make("span", { class: "weak" }, "–");
+  if (held.length < 2 || held.length !== line.seconds.length) return make("span", { class: "weak" }, "–");
   const width = 112, height = 26;
-  const top = Math.max(1, ...held);
-  const point = (bytes, at) => `${((at / (held.length - 1)) * width).toFixed(1)} ${(height - 1 - (bytes / top) * (height - 3)).toFixed(1)}`;
-  // More points than pixels say nothing.
-  const step = Math.ceil(held.length / width);
-  const points = held.map((bytes, at) => [bytes, at]).filter(([, at]) => at % step === 0 || at === held.length - 1).map(([bytes, at]) => point(bytes, at));
+  const passed = line.requests.length === held.length ? line.requests : line.seconds;
+  const top = Math.max(1, ...held), end = Math.max(passed.at(-1), Number.MIN_VALUE);
+  const x = (at) => ((passed[at] / end) * width).toFixed(1);
+  const y = (bytes) => (height - 1 - (bytes / top) * (height - 3)).toFixed(1);
+  // Points that fall on the same place say nothing.
+  const points = held.map((bytes, at) => `${x(at)} ${y(bytes)}`).filter((point, at, all) => point !== all[at - 1]);
   return make("svg", { class: "sparkline", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-    make("path", { d: `M${points.join("L")}L${width} ${height}L0 ${height}Z`, class: "sparkline-area" }),
+    make("path", { d: `M${points.join("L")}L${width} ${height}L${x(0)} ${height}Z`, class: "sparkline-area" }),
     make("path", { d: `M${points.join("L")}`, class: "sparkline-line" }));
 }
 
 const SUSPECT_COLUMNS = [["#", "rank"], ["Verdict", ""], ["Your line", ""], ["Op", ""], ["Growth", "number"], ["95 % interval", "number"], ["Held", "number"], ["Over time", "curve"]];
 
-function suspectRow(suspect, open) {
+function suspectRow(suspect, timeLine, open) {
   const growth = growthText(suspect);
   const line = suspect.your_line;
   const row = make("tr", { tabindex: "0", "aria-expanded": "false", "data-rank": suspect.rank, class: suspect.suppressed_by ? "suppressed" : "",
@@ -56,7 +57,7 @@ function suspectRow(suspect, open) {
     make("td", { class: "number strong" }, growth ? `${growth.number} ${growth.unit}` : "–"),
     make("td", { class: "number weak" }, growth ? growth.interval : "–"),
     make("td", { class: "number" }, bytesText(suspect.held_bytes)),
-    make("td", { class: "curve" }, sparkline(suspect)));
+    make("td", { class: "curve" }, sparkline(suspect, timeLine)));
   return row;
 }
 
@@ -71,7 +72,7 @@ function showSuspects(report, left) {
     drawer.show(suspect, report, row);
     byId("drawer-close").focus();
   };
-  const rows = report.suspects.map((suspect) => suspectRow(suspect, open));
+  const rows = report.suspects.map((suspect) => suspectRow(suspect, report.time_line, open));
   element.replaceChildren(make("table", { class: "suspects" },
     make("caption", { class: "unseen" }, "Suspects, in the order of their growth. Enter opens a row."),
     make("thead", {}, make("tr", {}, SUSPECT_COLUMNS.map(([name, kind]) => make("th", { scope: "col", class: kind }, name)))),

@@ -3,6 +3,20 @@
 /** How many suspects have a layer of their own; more colours nobody can tell apart. */
 const SUSPECT_LAYERS = 3;
 
+/** Takes a suspect's memory out of its domain's. What is more than that is in others: the largest first, so that
+    the top of the stack stays what is live. */
+function takeOut(rest, suspect) {
+  suspect.curve.held.forEach((held, at) => {
+    const order = [...rest].sort((a, b) => (b.name === suspect.domain) - (a.name === suspect.domain) || b.bytes[at] - a.bytes[at]);
+    let left = held;
+    for (const series of order) {
+      const part = Math.min(left, series.bytes[at]);
+      series.bytes[at] -= part;
+      left -= part;
+    }
+  });
+}
+
 /** The layers from the bottom to the top. A suspect's memory is taken out of its domain's. */
 function timeLineLayers(report) {
   const { time_line: line, suspects } = report;
@@ -12,11 +26,11 @@ function timeLineLayers(report) {
     .slice(0, SUSPECT_LAYERS);
   const order = (name) => (DOMAINS.includes(name) ? DOMAINS.indexOf(name) : DOMAINS.length);
   const domains = [...line.domains].sort((a, b) => order(a.name) - order(b.name));
-  const layers = domains.filter((series) => series.bytes.some((bytes) => bytes > 0)).map((series) => {
-    const inside = growing.filter((suspect) => suspect.domain === series.name);
-    const bytes = series.bytes.map((all, at) =>
-      Math.max(0, all - inside.reduce((sum, suspect) => sum + suspect.curve.held[at], 0)));
-    return { name: inside.length ? `other ${series.name}` : series.name, bytes, domain: series.name };
+  const rest = domains.map((series) => ({ name: series.name, all: series.bytes, bytes: [...series.bytes] }));
+  for (const suspect of growing) takeOut(rest, suspect);
+  const layers = rest.filter((series) => series.all.some((bytes) => bytes > 0)).map(({ name, bytes }) => {
+    const isPart = growing.some((suspect) => suspect.domain === name);
+    return { name: isPart ? `other ${name}` : name, bytes, domain: name };
   });
   for (const suspect of growing.reverse()) {
     layers.push({ name: `${suspect.rank} ${suspect.name}`, bytes: suspect.curve.held, suspect: suspect.rank });

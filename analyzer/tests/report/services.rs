@@ -1,0 +1,121 @@
+//! Traces of services made by hand, whose truth is known.
+
+use tftrace_format::builder::{Packing, TraceBuilder};
+use tftrace_format::header::Header;
+use tftrace_format::record::{Code, LineTable, MemoryReading, Record};
+use tftrace_format::{CodeId, Domain, Event, Frame, LabelId, StackId, Ticks};
+
+/// Nanoseconds, and so ticks, from one request to the next.
+const REQUEST: u64 = 10_000_000;
+pub(crate) const REQUESTS: u64 = 2_000;
+/// What a leaking service keeps of each request.
+pub(crate) const LEAKED: u64 = 1_000;
+
+/// A service that answers requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Service {
+    pub(crate) pid: u32,
+    pub(crate) parent_pid: u32,
+    /// Bytes kept of each request.
+    pub(crate) leaks: u64,
+    pub(crate) requests: u64,
+    /// Whether it says when a request is done.
+    pub(crate) marks: bool,
+    /// From how many places each request allocates what it frees again.
+    pub(crate) places: u64,
+    pub(crate) file: &'static str,
+    pub(crate) function: &'static str,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            pid: 4,
+            parent_pid: 3,
+            leaks: LEAKED,
+            requests: REQUESTS,
+            marks: true,
+            places: 1,
+            file: "/app/serve.py",
+            function: "handle",
+        }
+    }
+}
+
+impl Service {
+    /// Its trace.
+    pub(crate) fn trace(self) -> Vec<u8> {
+        let mut builder = TraceBuilder::new();
+        let template = builder.build(Packing::Raw);
+        let header = Header::from_wire(&template).unwrap();
+        builder.header(Header {
+            pid: self.pid,
+            parent_pid: self.parent_pid,
+            command_line: b"python\0serve.py\0",
+            executable: b"/usr/bin/python3",
+            ..header
+        });
+        builder.record(&Record::Code(Code {
+            id: CodeId(1),
+            first_line: 42,
+            name: self.function.as_bytes(),
+            file: self.file.as_bytes(),
+            line_table: LineTable::Lnotab,
+            lines: b"",
+        }));
+        let python = Frame::Python { code: CodeId(1), instruction: 0 };
+        let native = |address| Frame::Raw { address };
+        let kept = builder.stack(&[python, native(0x10)]);
+        let churned: Vec<StackId> =
+            (0..self.places).map(|place| builder.stack(&[python, native(0x20 + place)])).collect();
+        let label = builder.label("request");
+        let mut writer = Writer { builder, label, service: self };
+        for request in 0..self.requests {
+            writer.request(request, kept, &churned);
+        }
+        for part in 1..=8 {
+            writer.builder.reading(MemoryReading {
+                time: (self.requests * REQUEST * part / 8).saturating_sub(REQUEST),
+                rss_anonymous: 50_000_000 + self.leaks * self.requests * part / 8,
+                rss_file: 1_000_000,
+                malloc_in_use: self.leaks * self.requests * part / 8 + 1000,
+                malloc_known: true,
+                cgroup_limit: 1_000_000_000,
+                cgroup_current: 500_000_000,
+                ..MemoryReading::default()
+            });
+        }
+        writer.builder.build(Packing::Chunked)
+    }
+}
+
+struct Writer {
+    builder: TraceBuilder,
+    label: LabelId,
+    service: Service,
+}
+
+impl Writer {
+    fn request(&mut self, request: u64, kept: StackId, churned: &[StackId]) {
+        let time = |part: u64| Ticks(request * REQUEST + part * REQUEST / 10);
+        let domain = Domain::Malloc;
+        let mut allocate = |part, address, size, stack| {
+            let (time, stack) = (time(part), Some(stack));
+            let event = Event::Allocated { time, domain, address, size, stack, file_backed: false };
+            self.builder.event(0, event);
+        };
+        for (at, stack) in churned.iter().enumerate() {
+            allocate(1, 0x10_0000 + at as u64 * 0x1_0000, 10_000 / self.service.places, *stack);
+        }
+        if self.service.leaks > 0 {
+            allocate(2, 0x100_0000 + request * 0x1_0000, self.service.leaks, kept);
+        }
+        for at in 0..self.service.places {
+            let address = 0x10_0000 + at * 0x1_0000;
+            self.builder.event(0, Event::Freed { time: time(3), domain, address });
+        }
+        if self.service.marks {
+            self.builder.event(0, Event::Marked { time: time(4), label: self.label });
+        }
+    }
+}

@@ -34,11 +34,13 @@ pub enum Counter {
     LostDuringSetUp = 10,
     /// Records (mappings, samples, names) that could not be written.
     LostRecords = 11,
+    /// Sampled allocations that were not recorded, because too many sampled blocks were live.
+    LostSamples = 12,
 }
 
 impl Counter {
     /// All counters, in the order of their numbers.
-    pub const ALL: [Counter; 12] = [
+    pub const ALL: [Counter; 13] = [
         Counter::PagesTaken,
         Counter::LostFileFull,
         Counter::LostNested,
@@ -51,6 +53,7 @@ impl Counter {
         Counter::UnwindBacktraceDiffers,
         Counter::LostDuringSetUp,
         Counter::LostRecords,
+        Counter::LostSamples,
     ];
 
     /// Why events are missing, in words, for the counters that count missing events.
@@ -62,6 +65,9 @@ impl Counter {
             Counter::LostBadAddress => Some("an address above 2^48"),
             Counter::LostDuringSetUp => Some("the tracer was still setting itself up"),
             Counter::LostRecords => Some("no room for a record of a mapping, sample or name"),
+            Counter::LostSamples => {
+                Some("more sampled blocks were live than the tracer remembers (a larger TFTRACE_SAMPLE helps)")
+            }
             _ => None,
         }
     }

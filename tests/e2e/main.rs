@@ -13,6 +13,7 @@ mod mappings;
 mod panics;
 mod process;
 mod python;
+mod sampling;
 mod stacks;
 mod tensorflow;
 mod tensors;

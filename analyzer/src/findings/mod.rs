@@ -46,7 +46,9 @@ pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) 
     let symbols = resolve(trace, &frames_of(trace, stacks.chain(peak)));
     let start_up = start_up(trace, &symbols, &line);
     let start_up = line.coarsen(start_up);
+    // The calls of a sample are too few to be counted.
     if line.requests.count().is_none()
+        && trace.header().sample_period.is_none()
         && let Some(requests) = count_requests(trace, &symbols, &line, start_up)
     {
         line.requests = requests;
@@ -55,6 +57,7 @@ pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) 
     let causes = find(trace, &line, &symbols, &axis, start_up);
     let context = Context { trace, symbols: &symbols, line: &line, axis: &axis };
     let mut suspects = suspects(&causes, context, suppressions);
+    errors(&causes, &mut suspects, &weights.unfreed);
     let live = retention::live(&line);
     let kept = retention::retention(trace, &line, &axis, &live, start_up);
     let growing = causes.iter().zip(&suspects).filter(|(_, suspect)| is_leak(suspect));
@@ -73,7 +76,7 @@ pub fn examine(trace: &Trace<'_>, path: &Path, suppressions: &mut Suppressions) 
         suspects,
         reconciliation: reconciliation::reconcile(trace, &line),
         lost: lost(trace),
-        process: process(trace, path, &line, &weights),
+        process: process(trace, path, &line),
     };
     Findings { report, weights, symbols }
 }
@@ -119,7 +122,7 @@ fn growth<'c, 'a: 'c>(causes: impl Iterator<Item = &'c Cause<'a>>, line: &TimeLi
         for &key in &cause.keys {
             let bytes = line.kept_since(key, cause.judgement.warm_up) as u64;
             if bytes > 0 {
-                totals.add(key, Level { bytes, blocks: line.held_by(key).blocks });
+                totals.add(key, Level::exact(bytes, line.held_by(key).blocks));
             }
         }
     }
@@ -141,6 +144,15 @@ fn shares(causes: &[Cause<'_>], suspects: &mut [Suspect]) {
         if sum > 0.0 && grows(suspect) {
             suspect.share_of_growth = cause.recent / sum;
         }
+    }
+}
+
+/// How far what each suspect holds may be off, where it is estimated from a sample.
+fn errors(causes: &[Cause<'_>], suspects: &mut [Suspect], unfreed: &StackTotals) {
+    for (cause, suspect) in causes.iter().zip(suspects) {
+        let mut held = Level::default();
+        cause.keys.iter().for_each(|key| held.add_all(unfreed.get(*key)));
+        suspect.held_bytes_error = held.error();
     }
 }
 
@@ -191,7 +203,7 @@ fn lost(trace: &Trace<'_>) -> Lost {
     }
 }
 
-fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -> Process {
+fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine) -> Process {
     let header = trace.header();
     let arguments = header.command_line.split(|byte| *byte == 0);
     let mut command: Vec<String> =
@@ -199,7 +211,8 @@ fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -
     if command.last().is_some_and(String::is_empty) {
         command.pop();
     }
-    let temporaries: u64 = weights.temporary.sum().blocks;
+    let temporaries = trace.totals().flat_map(|page| page.entries).map(|entry| entry.count);
+    let temporaries = temporaries.fold(0, u64::saturating_add);
     Process {
         pid: header.pid,
         command,
@@ -209,6 +222,7 @@ fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -
         trace: path.display().to_string(),
         trace_bytes: trace.used_bytes(),
         events: line.events.saturating_add(temporaries),
+        sample_period: header.sample_period.map(|period| period.get()),
         versions: versions(trace),
     }
 }

@@ -6,6 +6,7 @@ mod entries;
 pub mod flame_graph;
 pub mod numbers;
 pub mod recording;
+pub mod sampled;
 pub mod summary;
 pub mod text;
 pub mod wholeness;

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Ticks};
 
-use crate::heap::{Block, Level, TotalsKey};
+use crate::heap::{Level, TotalsKey};
 use crate::progress::Progress;
 use pass::Pass;
 
@@ -86,10 +86,10 @@ impl TimeLine {
                 pass.begin_anew();
             }
             let freed = pass.apply(&event);
-            if let (Some(line), Some((key, block))) = (&mut at_shut_down, freed)
+            if let (Some(line), Some((key, block, level))) = (&mut at_shut_down, freed)
                 && collected.is_some_and(|collected| time <= collected.ended)
             {
-                line.was_garbage(key, block);
+                line.was_garbage(key, block.born, level);
             }
             (last, count) = (time, count + 1);
             if count.is_multiple_of(1 << 16) {
@@ -110,13 +110,13 @@ impl TimeLine {
     }
 
     /// Adds a block that Python's last collection freed after that.
-    fn was_garbage(&mut self, key: TotalsKey, block: Block) {
-        if block.born > self.end {
+    fn was_garbage(&mut self, key: TotalsKey, born: Ticks, level: Level) {
+        if born > self.end {
             return;
         }
-        let window = self.windows.of(block.born);
+        let window = self.windows.of(born);
         if let (Some(window), Some(changes)) = (window, self.changes.get_mut(&key)) {
-            changes.garbage.push((window as u16, block.size, 1));
+            changes.garbage.push((window as u16, level.bytes, level.blocks as u32));
         }
     }
 
@@ -188,7 +188,7 @@ impl TimeLine {
     pub fn held_by(&self, key: TotalsKey) -> Level {
         let mut held = Level::default();
         for &(_, bytes, blocks) in self.changes.get(&key).map_or(&[][..], |of| &of.kept) {
-            held.add_all(Level { bytes, blocks: u64::from(blocks) });
+            held.add_all(Level::exact(bytes, u64::from(blocks)));
         }
         held
     }

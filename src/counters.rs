@@ -65,9 +65,9 @@ impl Counter {
             Counter::LostBadAddress => Some("an address above 2^48"),
             Counter::LostDuringSetUp => Some("the tracer was still setting itself up"),
             Counter::LostRecords => Some("no room for a record of a mapping, sample or name"),
-            Counter::LostSamples => {
-                Some("more sampled blocks were live than the tracer remembers (a larger TFTRACE_SAMPLE helps)")
-            }
+            Counter::LostSamples => Some(
+                "more sampled blocks were live than the tracer remembers (a larger TFTRACE_SAMPLE helps)",
+            ),
             _ => None,
         }
     }

@@ -96,9 +96,9 @@ impl LiveHeap {
                 self.set_level(Domain::Mmap, self.ranges.anonymous());
                 Change::Mapped
             }
-            Event::Allocated { domain, address, size, stack, time, .. } => {
-                Change::Allocated(self.allocated(domain, address, Block { size, stack, born: time }))
-            }
+            Event::Allocated { domain, address, size, stack, time, .. } => Change::Allocated(
+                self.allocated(domain, address, Block { size, stack, born: time }),
+            ),
             Event::Freed { domain: Domain::Mmap, address, .. } => {
                 let end = self.ranges.get(address).map_or(address, |range| range.end);
                 self.range_freed(address, end)

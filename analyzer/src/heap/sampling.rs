@@ -39,9 +39,13 @@ impl Sampling {
         let (size, count) = (size as f64, count as f64);
         let sampled = -(-size / period).exp_m1();
         let blocks = count / sampled;
-        let up = f64::from((chance.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32) / 2f64.powi(32);
-        Level::exact((blocks * size).round() as u64, (blocks + up) as u64,
-            variance: (count * size * size * (1.0 - sampled) / (sampled * sampled)) as u128)
+        let up =
+            f64::from((chance.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32) / 2f64.powi(32);
+        Level {
+            bytes: (blocks * size).round() as u64,
+            blocks: (blocks + up) as u64,
+            variance: (count * size * size * (1.0 - sampled) / (sampled * sampled)) as u128,
+        }
     }
 
     /// What temporaries stand for.
@@ -92,7 +96,10 @@ mod tests {
 
     impl Random {
         fn uniform(&mut self) -> f64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((self.0 >> 11) as f64 + 0.5) / 2f64.powi(53)
         }
     }

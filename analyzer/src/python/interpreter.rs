@@ -138,19 +138,9 @@ mod tests {
         assert!(!arenas("new_mmap_object", "mmap.cpython-311.so", mmap, one));
         let python = "libpython3.11.so.1.0";
         assert!(arenas("libpython3.11.so.1.0+0x9", python, mmap, one));
-        assert!(arenas(
-            "libpython3.11.so.1.0+0x9",
-            python,
-            mmap,
-            Level::exact(512 << 10, 2)
-        ));
+        assert!(arenas("libpython3.11.so.1.0+0x9", python, mmap, Level::exact(512 << 10, 2)));
         assert!(!arenas("libpython3.11.so.1.0+0x9", python, malloc, one));
-        assert!(!arenas(
-            "libpython3.11.so.1.0+0x9",
-            python,
-            mmap,
-            Level::exact(4096, 1)
-        ));
+        assert!(!arenas("libpython3.11.so.1.0+0x9", python, mmap, Level::exact(4096, 1)));
         assert!(!arenas("libpython3.11.so.1.0+0x9", python, mmap, Level::default()));
         assert!(!arenas("PyThread_start", python, mmap, one));
         assert!(!are_arenas(&[], mmap, one));

@@ -302,7 +302,8 @@ pub(crate) fn huge() -> Report {
     report.process.command = vec![long.clone(); 5000];
     report.process.versions = vec![(long.clone(), long.clone()); 500];
     report.lost = Lost { anything: true, events: 1, notes: vec![long.clone(); 5000] };
-    report.reconciliation.owners = vec![Owner { name: long.clone(), bytes: 1, bytes_error: 0.0 }; 500];
+    report.reconciliation.owners =
+        vec![Owner { name: long.clone(), bytes: 1, bytes_error: 0.0 }; 500];
     let line = &mut report.time_line;
     line.seconds = (0..windows).map(|at| at as f64).collect();
     line.requests = (0..windows).map(|at| at as f64 * 3.0).collect();

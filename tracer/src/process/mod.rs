@@ -110,6 +110,7 @@ fn without_process(value: usize) -> Option<&'static Process> {
 }
 
 /// The process, if it is set up already.
+#[inline(always)]
 pub(crate) fn if_set_up() -> Option<&'static Process> {
     let page = INCARNATION.load(Ordering::Acquire);
     if page.is_null() {

@@ -125,7 +125,9 @@ impl Settings {
                 let period = byte_size::parse(value).filter(|bytes| *bytes <= LARGEST_PERIOD);
                 self.sample_period = period.and_then(NonZeroU64::new);
                 if self.sample_period.is_none() {
-                    return Err(b" must be a size such as 512KiB, 1B to 1TiB; every allocation is recorded");
+                    return Err(
+                        b" must be a size such as 512KiB, 1B to 1TiB; every allocation is recorded",
+                    );
                 }
             }
             b"CHECK_UNWIND" => {

@@ -42,18 +42,31 @@ impl Call {
 /// Begins a call: what malloc and mmap are asked for from now on is Python's.
 #[inline(always)]
 pub(crate) fn begin(sp: u64) -> Call {
+    if let Some(slot) = sampling::slot() {
+        return Call { seen: true, time: None, outer: go_inside(slot) };
+    }
     let Some(entry) = guard::enter(sp) else { return Call { seen: false, time: None, outer: 0 } };
-    let slot = entry.slot;
+    let outer = go_inside(entry.slot);
+    Call { seen: true, time: Some(entry.process.clock.now()), outer }
+}
+
+/// Gives inside what the thread was.
+#[inline(always)]
+fn go_inside(slot: &ThreadSlot) -> u8 {
     // Relaxed: only this thread uses these.
     let outer = slot.inside.load(Ordering::Relaxed);
     slot.inside.store(INSIDE, Ordering::Relaxed);
     slot.inner_allocated.store(0, Ordering::Relaxed);
     slot.inner_freed.store(0, Ordering::Relaxed);
-    let time = match entry.process.sampling {
-        None => Some(entry.process.clock.now()),
-        Some(_) => None,
-    };
-    Call { seen: true, time, outer }
+    outer
+}
+
+/// The slot of the thread, if only a sample is recorded; the call that was begun is over.
+#[inline(always)]
+fn end_sampled(call: Call) -> Option<&'static ThreadSlot> {
+    let slot = sampling::slot().filter(|_| call.seen)?;
+    slot.inside.store(call.outer, Ordering::Relaxed);
+    Some(slot)
 }
 
 /// Ends a call, if its beginning was seen.
@@ -75,6 +88,13 @@ pub(crate) fn end(sp: u64, call: Call) {
 /// A block came to life, if there is one.
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, size: u64) {
+    if let Some(slot) = end_sampled(call)
+        && address != 0
+        && (slot.inner_allocated.load(Ordering::Relaxed) == address
+            || sampling::leaves_out(slot, registers.sp, Domain::Python, size))
+    {
+        return;
+    }
     if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && Switch::is_on(&mut entry)
@@ -86,6 +106,11 @@ pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, siz
 /// A block died, if there was one.
 #[inline(always)]
 pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
+    if let Some(slot) = end_sampled(call)
+        && sampling::lacks(slot, Domain::Python, address)
+    {
+        return;
+    }
     if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && sampling::forgets(&entry, Domain::Python, address)

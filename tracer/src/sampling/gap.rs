@@ -69,14 +69,20 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
+    /// Whether a block of this size, which is allocated now, ends before the gap does.
+    #[inline(always)]
+    pub(super) fn passes(&mut self, size: u64) -> bool {
+        let passes = size < self.left;
+        if passes {
+            self.left = self.left.wrapping_sub(size);
+        }
+        passes
+    }
+
     /// Whether the gap ends in a block of this size, which is allocated now.
     #[inline(always)]
     pub(super) fn ends_in(&mut self, size: u64, mean: Mean) -> bool {
-        if size < self.left {
-            self.left = self.left.wrapping_sub(size);
-            return false;
-        }
-        self.reached(size, mean)
+        !self.passes(size) && self.reached(size, mean)
     }
 
     #[cold]
@@ -85,8 +91,7 @@ impl Gap {
             // The moment and the place differ for every thread; mixing spreads that over all bits.
             self.state = mix(arch::ticks() ^ mix(core::ptr::from_ref(self) as u64));
             self.left = self.draw(mean);
-            if size < self.left {
-                self.left = self.left.wrapping_sub(size);
+            if self.passes(size) {
                 return false;
             }
         }

@@ -78,15 +78,13 @@ impl LiveSet {
         let key = Key::new(domain, address);
         let [first, second] = key.buckets();
         // Relaxed: what is there of this key was seen, with the block, by whoever has it now.
-        let holds = |bucket| {
-            self.bucket(bucket).any(|place| place.load(Ordering::Relaxed) == key.word)
-        };
+        let holds =
+            |bucket| self.bucket(bucket).any(|place| place.load(Ordering::Relaxed) == key.word);
         if holds(first) || holds(second) {
             return true;
         }
-        let room = |bucket| {
-            self.bucket(bucket).filter(|place| place.load(Ordering::Relaxed) == 0).count()
-        };
+        let room =
+            |bucket| self.bucket(bucket).filter(|place| place.load(Ordering::Relaxed) == 0).count();
         let order = if room(first) >= room(second) { [first, second] } else { [second, first] };
         let counted = |count: u16| count.checked_add(1);
         // Release, here and below: who gets the block from this thread sees both.
@@ -102,12 +100,17 @@ impl LiveSet {
         taken
     }
 
+    /// Whether an address may be in the set; asked by the thread that has the block.
+    #[inline(always)]
+    pub(super) fn may_hold(&self, domain: Domain, address: u64) -> bool {
+        // Acquire: pairs with the release of `insert`, through whatever brought the block here.
+        self.count(Key::new(domain, address)).load(Ordering::Acquire) != 0
+    }
+
     /// Takes an address out, by the thread that frees the block. False: it is not in the set.
     #[inline(always)]
     pub(super) fn remove(&self, domain: Domain, address: u64) -> bool {
-        let key = Key::new(domain, address);
-        // Acquire: pairs with the release of `insert`, through whatever brought the block here.
-        self.count(key).load(Ordering::Acquire) != 0 && self.take(key)
+        self.may_hold(domain, address) && self.take(Key::new(domain, address))
     }
 
     #[cold]

@@ -8,6 +8,7 @@ mod gap;
 mod live_set;
 
 use core::num::NonZeroU64;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use tftrace_format::Domain;
 use tftrace_format::counters::Counter;
@@ -16,7 +17,8 @@ pub(crate) use gap::Gap;
 use gap::Mean;
 use live_set::LiveSet;
 
-use crate::thread::guard::HookEntry;
+use crate::thread::guard::{self, HookEntry};
+use crate::thread::slot::ThreadSlot;
 
 /// The largest period. Above it the sum of 64 means would come near the range of the arithmetic.
 pub(crate) const LARGEST_PERIOD: u64 = 1 << 40;
@@ -31,7 +33,37 @@ pub(crate) struct Sampling {
 impl Sampling {
     /// Nothing sampled yet; `None` if there is no memory for what will be.
     pub(crate) fn new(period: NonZeroU64) -> Option<Self> {
-        Some(Self { mean: Mean::new(period), live: LiveSet::new()? })
+        let sampling = Self { mean: Mean::new(period), live: LiveSet::new()? };
+        SAMPLED.store(true, Ordering::Relaxed);
+        Some(sampling)
+    }
+}
+
+/// The same in all processes of the program, so that hooks of one that is not sampled look no further.
+static SAMPLED: AtomicBool = AtomicBool::new(false);
+
+/// The slot of the calling thread, if only a sample is recorded: to ask whether a call is over at once.
+#[inline(always)]
+pub(crate) fn slot() -> Option<&'static ThreadSlot> {
+    // Relaxed: a hint. Where it is missed the call takes the longer way.
+    if SAMPLED.load(Ordering::Relaxed) { guard::idle_slot() } else { None }
+}
+
+/// Whether a new block is certainly not in the sample: its bytes are counted, and the call is over.
+/// False: [`takes`] is to be asked.
+#[inline(always)]
+pub(crate) fn leaves_out(slot: &ThreadSlot, sp: u64, domain: Domain, size: u64) -> bool {
+    domain.is_sampled()
+        && slot.process.switch.is_left_on()
+        && guard::briefly(slot, sp, |lane| lane.gap.passes(size))
+}
+
+/// Whether a block that dies is certainly not in the sample. False: [`forgets`] is to be asked.
+#[inline(always)]
+pub(crate) fn lacks(slot: &ThreadSlot, domain: Domain, address: u64) -> bool {
+    match &slot.process.sampling {
+        Some(sampling) if domain.is_sampled() => !sampling.live.may_hold(domain, address),
+        _ => false,
     }
 }
 

@@ -67,6 +67,7 @@ impl TraceBuilder {
             command_line: b"python\0serve.py\0",
             executable: b"/usr/bin/python3",
             sample_period: None,
+            bound: None,
         };
         Self {
             header,

@@ -36,11 +36,16 @@ pub enum Counter {
     LostRecords = 11,
     /// Sampled allocations that were not recorded, because too many sampled blocks were live.
     LostSamples = 12,
+    /// The serial of the last compaction. Storing it makes what that wrote exist, and what it was
+    /// made of not, at once.
+    CompactedBelow = 13,
+    /// By how many pages the file went past its bound at most, because its live data needs them.
+    PagesBeyondBound = 14,
 }
 
 impl Counter {
     /// All counters, in the order of their numbers.
-    pub const ALL: [Counter; 13] = [
+    pub const ALL: [Counter; 15] = [
         Counter::PagesTaken,
         Counter::LostFileFull,
         Counter::LostNested,
@@ -54,6 +59,8 @@ impl Counter {
         Counter::LostDuringSetUp,
         Counter::LostRecords,
         Counter::LostSamples,
+        Counter::CompactedBelow,
+        Counter::PagesBeyondBound,
     ];
 
     /// Why events are missing, in words, for the counters that count missing events.

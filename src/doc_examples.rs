@@ -101,6 +101,7 @@ fn the_header_is_as_documented() {
         command_line: b"python\0serve.py\0",
         executable: b"/usr/bin/python3",
         sample_period: None,
+        bound: None,
     };
     let mut room = [0; 256];
     let len = header.to_wire(&mut room).unwrap();
@@ -123,6 +124,7 @@ fn the_header_of_a_sample_is_as_documented() {
         command_line: b"serve\0",
         executable: b"/srv/serve",
         sample_period: NonZeroU64::new(512 << 10),
+        bound: None,
     };
     let mut room = [0; 256];
     let len = header.to_wire(&mut room).unwrap();

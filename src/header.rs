@@ -4,7 +4,7 @@
 //! 0 magic "TFTRACE\0"   8 version   12 bytes of the header   16 CRC-32 of bytes 20..(bytes)   20 zero
 //! 24 pid  28 parent pid  32 start of the process  40 ticks per second  48 clock origin  56 wall clock (ns)
 //! 64 clock kind  65 architecture  66 depth  68 zero  72 command line, executable: length and bytes each;
-//! sampling period: a varint, not in traces of version 1
+//! sampling period, bound of the file: varints, not in traces of version 1
 //! ```
 
 use core::num::NonZeroU64;
@@ -57,6 +57,8 @@ pub struct Header<'a> {
     pub executable: &'a [u8],
     /// `TFTRACE_SAMPLE`: the mean bytes from one sample to the next. `None`: every allocation is recorded.
     pub sample_period: Option<NonZeroU64>,
+    /// `TFTRACE_MAX_BYTES`: how large the file may become. `None`: as large as it must.
+    pub bound: Option<NonZeroU64>,
 }
 
 /// Why bytes are no header.
@@ -73,9 +75,10 @@ pub enum HeaderFault {
 }
 
 impl<'a> Header<'a> {
-    /// The version of a trace with this header: 2 if a reader of version 1 would take a sample for all.
+    /// The version of a trace with this header: 2 if a reader of version 1 would take a sample for all,
+    /// or what was compacted for something else.
     pub fn version(&self) -> u32 {
-        if self.sample_period.is_some() { 2 } else { 1 }
+        if self.sample_period.is_some() || self.bound.is_some() { 2 } else { 1 }
     }
 
     /// Writes the header; gives its bytes, or `None` if `room` is too small.
@@ -84,8 +87,10 @@ impl<'a> Header<'a> {
         let mut writer = Writer::new(rest);
         writer.bytes(self.command_line.get(..8192).unwrap_or(self.command_line));
         writer.bytes(self.executable.get(..4096).unwrap_or(self.executable));
-        if let Some(period) = self.sample_period {
-            writer.number(period.get());
+        if self.version() > 1 {
+            for value in [self.sample_period, self.bound] {
+                writer.number(value.map_or(0, NonZeroU64::get));
+            }
         }
         let len = FIXED_BYTES.checked_add(writer.finish()?)?;
         fixed.fill(0);
@@ -143,6 +148,12 @@ impl<'a> Header<'a> {
             _ => return Err(HeaderFault::Damaged),
         };
         let mut texts = Reader::new(bytes.get(FIXED_BYTES..len).unwrap_or_default());
+        let command_line = texts.bytes().ok_or(HeaderFault::Damaged)?;
+        let executable = texts.bytes().ok_or(HeaderFault::Damaged)?;
+        let mut later = || match version {
+            1 => Ok(None),
+            _ => texts.number().map(NonZeroU64::new).ok_or(HeaderFault::Damaged),
+        };
         Ok(Self {
             pid: u32_at(bytes, 24),
             parent_pid: u32_at(bytes, 28),
@@ -152,12 +163,10 @@ impl<'a> Header<'a> {
             wall_clock_ns: u64_at(bytes, 56),
             clock,
             depth: (u32_at(bytes, 64) >> 16) as u16,
-            command_line: texts.bytes().ok_or(HeaderFault::Damaged)?,
-            executable: texts.bytes().ok_or(HeaderFault::Damaged)?,
-            sample_period: match version {
-                1 => None,
-                _ => NonZeroU64::new(texts.number().ok_or(HeaderFault::Damaged)?),
-            },
+            command_line,
+            executable,
+            sample_period: later()?,
+            bound: later()?,
         })
     }
 }
@@ -182,6 +191,7 @@ mod tests {
             command_line: b"python\0serve.py\0",
             executable: b"/usr/bin/python3",
             sample_period: NonZeroU64::new(512 << 10),
+            bound: NonZeroU64::new(2 << 30),
         }
     }
 
@@ -200,7 +210,7 @@ mod tests {
     /// What an older reader understands stays readable for it.
     #[test]
     fn a_trace_of_everything_has_the_first_version() {
-        let everything = Header { sample_period: None, ..sample() };
+        let everything = Header { sample_period: None, bound: None, ..sample() };
         assert_eq!((everything.version(), sample().version()), (1, 2));
         let mut room = [0; 512];
         let len = everything.to_wire(&mut room).unwrap();

@@ -4,6 +4,7 @@
 mod support;
 
 mod boot;
+mod bounded;
 mod calls;
 mod control;
 mod launcher;

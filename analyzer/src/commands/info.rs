@@ -14,7 +14,7 @@ use crate::cli::Metric;
 use crate::heap::{HOST, Replay, measure};
 use crate::report::numbers::{bytes, count, counted, duration, plain, share};
 use crate::report::text::{events, reconciled, seconds};
-use crate::report::{recording, sampled, wholeness};
+use crate::report::{compacted, recording, sampled, wholeness};
 
 /// Writes one line per fact: `NAME: VALUE`. The file says of itself that it has `version`.
 pub fn write(trace: &Trace<'_>, version: u32, out: &mut dyn Write) -> Result<(), Error> {
@@ -23,6 +23,9 @@ pub fn write(trace: &Trace<'_>, version: u32, out: &mut dyn Write) -> Result<(),
     process(trace, replay, version, out)?;
     if let Some(line) = sampled::line(trace) {
         writeln!(out, "sampled: {line}")?;
+    }
+    if let Some(line) = compacted::line(trace) {
+        writeln!(out, "compacted: {line}")?;
     }
     writeln!(out, "events: {}", events(&measured))?;
     writeln!(

@@ -15,7 +15,7 @@ use crate::model::{
     Verdict,
 };
 use crate::pattern;
-use crate::report::wholeness;
+use crate::report::{compacted, wholeness};
 use crate::stack::frames_of;
 use crate::suppression::Suppressions;
 use crate::suspect::{Cause, Context, count_requests, describe, find, start_up};
@@ -223,6 +223,7 @@ fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine) -> Process {
         trace_bytes: trace.used_bytes(),
         events: line.events.saturating_add(temporaries),
         sample_period: header.sample_period.map(|period| period.get()),
+        compacted: compacted::line(trace),
         versions: versions(trace),
     }
 }

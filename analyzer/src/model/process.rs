@@ -23,6 +23,8 @@ pub struct Process {
     pub events: u64,
     /// If it holds a sample: one per so many bytes, on average. Bytes and blocks are estimates then.
     pub sample_period: Option<u64>,
+    /// What is coarse because the file has a bound, in one plain sentence.
+    pub compacted: Option<String>,
     /// Names and versions known from the trace: Python, TensorFlow, the tracer.
     pub versions: Vec<(String, String)>,
 }

@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod call_stack;
+pub mod compacted;
 mod entries;
 pub mod flame_graph;
 pub mod numbers;

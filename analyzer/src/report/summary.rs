@@ -73,6 +73,9 @@ fn process(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if let Some(period) = process.sample_period {
         writeln!(out, "sampled:  {}", sampled::in_words(period))?;
     }
+    if let Some(line) = &process.compacted {
+        writeln!(out, "compacted: {}", plain(line))?;
+    }
     match report.requests.count {
         Some(requests) => {
             writeln!(out, "requests: {} ({})", count(requests), plain(&report.requests.source))

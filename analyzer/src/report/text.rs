@@ -100,6 +100,9 @@ impl Report<'_> {
         if let Some(line) = sampled::line(trace) {
             writeln!(out, "sampled:    {line}")?;
         }
+        if let Some(line) = super::compacted::line(trace) {
+            writeln!(out, "compacted:  {line}")?;
+        }
         match super::recording::line(trace) {
             Some(line) => writeln!(out, "{line}"),
             None => Ok(()),

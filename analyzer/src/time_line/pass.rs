@@ -127,7 +127,11 @@ impl<'t, 'a> Pass<'t, 'a> {
         let windows = self.windows;
         self.heap.each_live(|key, level, born| {
             let Some(window) = windows.of(born) else { return };
-            changes.entry(key).or_default().kept.push((window as u16, level.bytes, level.blocks as u32));
+            changes.entry(key).or_default().kept.push((
+                window as u16,
+                level.bytes,
+                level.blocks as u32,
+            ));
         });
         for changes in changes.values_mut() {
             windows::sum_up(&mut changes.kept);

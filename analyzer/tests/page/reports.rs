@@ -202,6 +202,7 @@ pub(crate) fn leak() -> Report {
             trace_bytes: 180_300_000,
             events: 12_345_678,
             sample_period: None,
+            compacted: None,
             versions: [("Python", "3.11.7"), ("TensorFlow", "2.21.0"), ("tftrace", "0.1.0")]
                 .map(|(name, version)| (name.to_owned(), version.to_owned()))
                 .to_vec(),

@@ -133,7 +133,7 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             settings,
             clock,
             switch: Switch::new(&file),
-            spool: Spool::new(file, 2)?,
+            spool: Spool::new(file, 2, settings.bound)?,
             log: ChunkLog::default(),
             stacks: StackTable::new()?,
             rules: RuleTable::new()?,
@@ -188,6 +188,7 @@ fn write_header(
         command_line: command_line.as_ref().map_or(&[], ProcFile::bytes),
         executable: system_call::read_link(c"/proc/self/exe", &mut executable).unwrap_or_default(),
         sample_period: settings.sample_period,
+        bound: settings.bound,
     };
     let mut room = [0; HEADER_LIMIT];
     let len = header.to_wire(&mut room)?;

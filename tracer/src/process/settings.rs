@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) start_paused: bool,
     /// `TFTRACE_SAMPLE`: the mean bytes from one sample to the next; `None` = every allocation is recorded.
     pub(crate) sample_period: Option<NonZeroU64>,
+    /// `TFTRACE_MAX_BYTES`: how large the file may become; `None` = as large as it must.
+    pub(crate) bound: Option<NonZeroU64>,
     /// `TFTRACE_CHECK_UNWIND`: check every so-manyth stack; 0 = none.
     pub(crate) check_unwind: u32,
     /// `TFTRACE_OBJECTS=list`: find loaded objects as where glibc does not tell.
@@ -36,6 +38,9 @@ pub(crate) struct Settings {
 
 /// The smallest useful depth, in frames.
 const SMALLEST_DEPTH: u16 = 8;
+
+/// The smallest bound of a file, in bytes: what is in use at once needs some room.
+const SMALLEST_BOUND: u64 = 8 << 20;
 
 /// The outcome of reading the variables.
 pub(crate) struct Parsed {
@@ -66,6 +71,7 @@ pub(crate) fn read() -> Option<Parsed> {
         python_blocks: true,
         start_paused: false,
         sample_period: None,
+        bound: None,
         check_unwind: 0,
         object_list: false,
         slow_unwinder: false,
@@ -127,6 +133,15 @@ impl Settings {
                 if self.sample_period.is_none() {
                     return Err(
                         b" must be a size such as 512KiB, 1B to 1TiB; every allocation is recorded",
+                    );
+                }
+            }
+            b"MAX_BYTES" => {
+                let bound = byte_size::parse(value).filter(|bytes| *bytes >= SMALLEST_BOUND);
+                self.bound = bound.and_then(NonZeroU64::new);
+                if self.bound.is_none() {
+                    return Err(
+                        b" must be a size such as 2GiB, at least 8MiB; the file has no bound",
                     );
                 }
             }

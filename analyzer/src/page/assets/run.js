@@ -24,6 +24,7 @@ function showRun(report) {
       ]),
       facts("The trace", [["File", make("code", {}, process.trace)], ["Size", bytesText(process.trace_bytes)], ["Events", countText(process.events)],
         ["Sampled", process.sample_period === null ? null : `Bytes and blocks are estimated from 1 sample per ${periodText(process.sample_period)}; ± is one standard error`],
+        ["Compacted", process.compacted],
         ...process.versions]),
       make("div", { class: `panel prose ${lost.anything ? "lacking" : ""}` }, make("h2", {}, "What is missing"), make("ul", {}, lossWords))),
     make("div", {}, whereMemoryIs(reconciliation)));

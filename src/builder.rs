@@ -4,6 +4,7 @@
 //! touches a file, and it never drops an event silently: what does not fit is a counted loss.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 
 use crate::chunk::{ChunkHeader, ChunkKind, Codec, framed_len};
 use crate::counters::{COUNTERS_PAGE, Counter};
@@ -65,6 +66,8 @@ impl TraceBuilder {
             depth: 1024,
             command_line: b"python\0serve.py\0",
             executable: b"/usr/bin/python3",
+            sample_period: None,
+            bound: None,
         };
         Self {
             header,
@@ -82,6 +85,12 @@ impl TraceBuilder {
     /// Replaces the header.
     pub fn header(&mut self, header: Header<'static>) -> &mut Self {
         self.header = header;
+        self
+    }
+
+    /// Says that the events are a sample, one per so many bytes; 0: they are all that happened.
+    pub fn sample_period(&mut self, bytes: u64) -> &mut Self {
+        self.header.sample_period = NonZeroU64::new(bytes);
         self
     }
 

@@ -34,11 +34,18 @@ pub enum Counter {
     LostDuringSetUp = 10,
     /// Records (mappings, samples, names) that could not be written.
     LostRecords = 11,
+    /// Sampled allocations that were not recorded, because too many sampled blocks were live.
+    LostSamples = 12,
+    /// The serial of the last compaction. Storing it makes what that wrote exist, and what it was
+    /// made of not, at once.
+    CompactedBelow = 13,
+    /// By how many pages the file went past its bound at most, because its live data needs them.
+    PagesBeyondBound = 14,
 }
 
 impl Counter {
     /// All counters, in the order of their numbers.
-    pub const ALL: [Counter; 12] = [
+    pub const ALL: [Counter; 15] = [
         Counter::PagesTaken,
         Counter::LostFileFull,
         Counter::LostNested,
@@ -51,6 +58,9 @@ impl Counter {
         Counter::UnwindBacktraceDiffers,
         Counter::LostDuringSetUp,
         Counter::LostRecords,
+        Counter::LostSamples,
+        Counter::CompactedBelow,
+        Counter::PagesBeyondBound,
     ];
 
     /// Why events are missing, in words, for the counters that count missing events.
@@ -62,6 +72,9 @@ impl Counter {
             Counter::LostBadAddress => Some("an address above 2^48"),
             Counter::LostDuringSetUp => Some("the tracer was still setting itself up"),
             Counter::LostRecords => Some("no room for a record of a mapping, sample or name"),
+            Counter::LostSamples => Some(
+                "more sampled blocks were live than the tracer remembers (a larger TFTRACE_SAMPLE helps)",
+            ),
             _ => None,
         }
     }

@@ -3,6 +3,8 @@
 //! A block that begins with "```hex NAME" is an example: bytes, then a semicolon and their meaning.
 //! Never repairs the document: a failure prints the bytes that the example claims to be.
 
+use core::num::NonZeroU64;
+
 use crate::check;
 use crate::chunk::{ChunkHeader, ChunkKind, Codec, Slot, framed_len, look};
 use crate::counters::{Counter, Counters};
@@ -69,6 +71,7 @@ fn every_example_is_checked() {
     let named: Vec<_> = DOCUMENT.lines().filter_map(|line| line.strip_prefix(EXAMPLE)).collect();
     let checked = [
         "header",
+        "sampled",
         "counter",
         "page",
         "event",
@@ -97,10 +100,35 @@ fn the_header_is_as_documented() {
         depth: 1024,
         command_line: b"python\0serve.py\0",
         executable: b"/usr/bin/python3",
+        sample_period: None,
+        bound: None,
     };
     let mut room = [0; 256];
     let len = header.to_wire(&mut room).unwrap();
     let documented = written_as("header", &room[..len]);
+    assert_eq!(Header::from_wire(&documented), Ok(header));
+}
+
+/// Version 2: the header of a sample ends with the period.
+#[test]
+fn the_header_of_a_sample_is_as_documented() {
+    let header = Header {
+        pid: 4242,
+        parent_pid: 4200,
+        process_start: 1_234_567,
+        ticks_per_second: 1_000_000_000,
+        clock_origin: 0,
+        wall_clock_ns: 0,
+        clock: ClockKind::Monotonic,
+        depth: 1024,
+        command_line: b"serve\0",
+        executable: b"/srv/serve",
+        sample_period: NonZeroU64::new(512 << 10),
+        bound: None,
+    };
+    let mut room = [0; 256];
+    let len = header.to_wire(&mut room).unwrap();
+    let documented = written_as("sampled", &room[..len]);
     assert_eq!(Header::from_wire(&documented), Ok(header));
 }
 

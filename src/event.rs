@@ -45,6 +45,13 @@ impl Domain {
         Self::ALL.get(usize::try_from(number).ok()?).copied()
     }
 
+    /// Whether `TFTRACE_SAMPLE` concerns it. Mappings and device memory are few, large, and mapped or
+    /// freed in parts: they are recorded in full.
+    #[inline(always)]
+    pub fn is_sampled(self) -> bool {
+        matches!(self, Domain::Malloc | Domain::Python | Domain::TensorFlow)
+    }
+
     /// The name that reports and options use.
     pub fn name(self) -> &'static str {
         match self {

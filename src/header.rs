@@ -3,16 +3,20 @@
 //! ```text
 //! 0 magic "TFTRACE\0"   8 version   12 bytes of the header   16 CRC-32 of bytes 20..(bytes)   20 zero
 //! 24 pid  28 parent pid  32 start of the process  40 ticks per second  48 clock origin  56 wall clock (ns)
-//! 64 clock kind  65 architecture  66 depth  68 zero  72 command line, executable: length and bytes each
+//! 64 clock kind  65 architecture  66 depth  68 zero  72 command line, executable: length and bytes each;
+//! sampling period, bound of the file: varints, not in traces of version 1
 //! ```
+
+use core::num::NonZeroU64;
 
 use crate::page::{put, u32_at, u64_at};
 use crate::varint::{Reader, Writer};
 
 /// The first eight bytes of a trace.
 pub const TRACE_MAGIC: [u8; 8] = *b"TFTRACE\0";
-/// The version of the format that this crate writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version of the format that this crate reads. A trace has the lowest one that holds all
+/// it says: see [`Header::version`].
+pub const FORMAT_VERSION: u32 = 2;
 /// Bytes of the fixed part.
 const FIXED_BYTES: usize = 72;
 /// The largest header, in bytes.
@@ -51,6 +55,10 @@ pub struct Header<'a> {
     pub command_line: &'a [u8],
     /// The path of the executable.
     pub executable: &'a [u8],
+    /// `TFTRACE_SAMPLE`: the mean bytes from one sample to the next. `None`: every allocation is recorded.
+    pub sample_period: Option<NonZeroU64>,
+    /// `TFTRACE_MAX_BYTES`: how large the file may become. `None`: as large as it must.
+    pub bound: Option<NonZeroU64>,
 }
 
 /// Why bytes are no header.
@@ -67,17 +75,28 @@ pub enum HeaderFault {
 }
 
 impl<'a> Header<'a> {
+    /// The version of a trace with this header: 2 if a reader of version 1 would take a sample for all,
+    /// or what was compacted for something else.
+    pub fn version(&self) -> u32 {
+        if self.sample_period.is_some() || self.bound.is_some() { 2 } else { 1 }
+    }
+
     /// Writes the header; gives its bytes, or `None` if `room` is too small.
     pub fn to_wire(&self, room: &mut [u8]) -> Option<usize> {
         let (fixed, rest) = room.split_at_mut_checked(FIXED_BYTES)?;
         let mut writer = Writer::new(rest);
         writer.bytes(self.command_line.get(..8192).unwrap_or(self.command_line));
         writer.bytes(self.executable.get(..4096).unwrap_or(self.executable));
+        if self.version() > 1 {
+            for value in [self.sample_period, self.bound] {
+                writer.number(value.map_or(0, NonZeroU64::get));
+            }
+        }
         let len = FIXED_BYTES.checked_add(writer.finish()?)?;
         fixed.fill(0);
         let parts: [(usize, &[u8]); 11] = [
             (0, &TRACE_MAGIC),
-            (8, &FORMAT_VERSION.to_le_bytes()),
+            (8, &self.version().to_le_bytes()),
             (12, &u32::try_from(len).ok()?.to_le_bytes()),
             (24, &self.pid.to_le_bytes()),
             (28, &self.parent_pid.to_le_bytes()),
@@ -129,6 +148,12 @@ impl<'a> Header<'a> {
             _ => return Err(HeaderFault::Damaged),
         };
         let mut texts = Reader::new(bytes.get(FIXED_BYTES..len).unwrap_or_default());
+        let command_line = texts.bytes().ok_or(HeaderFault::Damaged)?;
+        let executable = texts.bytes().ok_or(HeaderFault::Damaged)?;
+        let mut later = || match version {
+            1 => Ok(None),
+            _ => texts.number().map(NonZeroU64::new).ok_or(HeaderFault::Damaged),
+        };
         Ok(Self {
             pid: u32_at(bytes, 24),
             parent_pid: u32_at(bytes, 28),
@@ -138,8 +163,10 @@ impl<'a> Header<'a> {
             wall_clock_ns: u64_at(bytes, 56),
             clock,
             depth: (u32_at(bytes, 64) >> 16) as u16,
-            command_line: texts.bytes().ok_or(HeaderFault::Damaged)?,
-            executable: texts.bytes().ok_or(HeaderFault::Damaged)?,
+            command_line,
+            executable,
+            sample_period: later()?,
+            bound: later()?,
         })
     }
 }
@@ -163,6 +190,8 @@ mod tests {
             depth: 1024,
             command_line: b"python\0serve.py\0",
             executable: b"/usr/bin/python3",
+            sample_period: NonZeroU64::new(512 << 10),
+            bound: NonZeroU64::new(2 << 30),
         }
     }
 
@@ -177,5 +206,15 @@ mod tests {
             assert!(Header::from_wire(&damaged[..len]).is_err(), "byte {at}");
             assert!(Header::from_wire(&room[..at]).is_err(), "cut at {at}");
         }
+    }
+    /// What an older reader understands stays readable for it.
+    #[test]
+    fn a_trace_of_everything_has_the_first_version() {
+        let everything = Header { sample_period: None, bound: None, ..sample() };
+        assert_eq!((everything.version(), sample().version()), (1, 2));
+        let mut room = [0; 512];
+        let len = everything.to_wire(&mut room).unwrap();
+        assert_eq!(u32_at(&room, 8), 1);
+        assert_eq!(Header::from_wire(&room[..len]), Ok(everything));
     }
 }

@@ -36,9 +36,20 @@ pub enum PageKind {
     Nodes = 3,
     /// [`crate::chunk`]s; the header's number is how many pages the run has, this one included.
     Chunks = 4,
+    /// As `Chunks`, until a compaction takes their place: void if the serial is below
+    /// [`crate::counters::Counter::CompactedBelow`].
+    Drained = 5,
+    /// As `Chunks`, what a compaction made. The serial is the compaction's: void unless it is
+    /// [`crate::counters::Counter::CompactedBelow`].
+    Compacted = 6,
 }
 
 impl PageKind {
+    /// Whether it is the first page of a run.
+    pub fn is_run(self) -> bool {
+        matches!(self, PageKind::Chunks | PageKind::Drained | PageKind::Compacted)
+    }
+
     /// The kind with this number.
     pub fn from_wire(number: u8) -> Option<Self> {
         Some(match number {
@@ -46,6 +57,8 @@ impl PageKind {
             2 => PageKind::Totals,
             3 => PageKind::Nodes,
             4 => PageKind::Chunks,
+            5 => PageKind::Drained,
+            6 => PageKind::Compacted,
             _ => return None,
         })
     }
@@ -56,7 +69,7 @@ impl PageKind {
 pub struct PageHeader {
     /// What it holds.
     pub kind: PageKind,
-    /// Unique in the trace. A chunk that replaces a page carries the page's serial.
+    /// Unique in the trace, but for compacted runs. A chunk that replaces a page carries the page's serial.
     pub serial: u64,
     /// Events, totals: the tracer's number of the thread. Nodes: the first id. Chunks: pages of the run.
     pub number: u32,

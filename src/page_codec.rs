@@ -144,23 +144,46 @@ pub fn write_totals(
     out.finish()
 }
 
+/// Reads what [`write_totals`] wrote; ends at the first entry that makes no sense.
+#[derive(Clone, Debug)]
+pub struct TotalsReader<'a> {
+    input: Reader<'a>,
+    stack: u64,
+}
+
+impl<'a> TotalsReader<'a> {
+    /// Reads the thread, and stands before the first entry.
+    pub fn new(bytes: &'a [u8]) -> Option<(PageThread, Self)> {
+        let mut input = Reader::new(bytes);
+        let thread = PageThread::read(&mut input)?;
+        Some((thread, Self { input, stack: 0 }))
+    }
+
+    /// Whether everything was read.
+    pub fn is_finished(&self) -> bool {
+        self.input.is_empty()
+    }
+}
+
+impl Iterator for TotalsReader<'_> {
+    type Item = Temporaries;
+
+    fn next(&mut self) -> Option<Temporaries> {
+        let domain = Domain::from_wire(u64::from(self.input.byte()?))?;
+        self.stack = self.input.difference(self.stack)?;
+        let size = self.input.number()?;
+        let count = self.input.number()?;
+        let stack = StackId::new(u32::try_from(self.stack).ok()?);
+        Some(Temporaries { key: crate::totals::TemporaryKey { stack, size, domain }, count })
+    }
+}
+
 /// Reads what [`write_totals`] wrote; `None` if a part makes no sense.
 #[cfg(feature = "reader")]
 pub fn read_totals(bytes: &[u8]) -> Option<(PageThread, std::vec::Vec<Temporaries>)> {
-    let mut input = Reader::new(bytes);
-    let thread = PageThread::read(&mut input)?;
-    let mut entries = std::vec::Vec::new();
-    let mut stack = 0;
-    while !input.is_empty() {
-        let domain = Domain::from_wire(u64::from(input.byte()?))?;
-        stack = input.difference(stack)?;
-        let size = input.number()?;
-        let count = input.number()?;
-        let stack = StackId::new(u32::try_from(stack).ok()?);
-        let key = crate::totals::TemporaryKey { stack, size, domain };
-        entries.push(Temporaries { key, count });
-    }
-    Some((thread, entries))
+    let (thread, mut entries) = TotalsReader::new(bytes)?;
+    let read = entries.by_ref().collect();
+    entries.is_finished().then_some((thread, read))
 }
 
 /// Compresses `plain` into `room`. Gives the codec and the bytes used; `None` if `room` is too small.
@@ -181,15 +204,28 @@ pub fn decompress(header: &crate::chunk::ChunkHeader, payload: &[u8]) -> Option<
     if plain_len > PLAIN_LIMIT {
         return None;
     }
-    if header.codec == Codec::Plain as u8 {
-        return (payload.len() == plain_len).then(|| payload.to_vec());
-    }
-    if header.codec != Codec::Lz4 as u8 {
-        return None;
-    }
     let mut plain = std::vec![0; plain_len];
-    let len = lz4_flex::block::decompress_into(payload, &mut plain).ok()?;
-    (len == plain_len).then_some(plain)
+    decompress_into(header, payload, &mut plain)?;
+    Some(plain)
+}
+
+/// Writes the bytes before compression into `room`, and gives them; `None` if they make no sense or do
+/// not fit.
+pub fn decompress_into<'r>(
+    header: &crate::chunk::ChunkHeader,
+    payload: &[u8],
+    room: &'r mut [u8],
+) -> Option<&'r [u8]> {
+    let plain = room.get_mut(..header.plain_len as usize)?;
+    let len = if header.codec == Codec::Plain as u8 {
+        crate::page::put(plain, 0, payload)?;
+        payload.len()
+    } else if header.codec == Codec::Lz4 as u8 {
+        lz4_flex::block::decompress_into(payload, plain).ok()?
+    } else {
+        return None;
+    };
+    (len == plain.len()).then_some(plain)
 }
 
 /// The events of a raw page's body, and how many slots of it are damaged.

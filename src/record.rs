@@ -152,6 +152,13 @@ pub enum Record<'a> {
         /// Whether it began: what was live before may have been freed unseen. Else it ended.
         on: bool,
     },
+    /// Allocations before a time whose frees are known were folded into totals, to keep the file small.
+    Compacted {
+        /// Until when this may have been done: before, time lines lack what came and went.
+        until: Ticks,
+        /// How many allocations were folded, since the trace began.
+        folded: u64,
+    },
     /// The tracer's own notes: what it could not do.
     Note {
         /// One line.
@@ -221,6 +228,11 @@ impl<'a> Record<'a> {
                 out.number(ended.0);
                 out.byte(u8::from(*enabled));
             }
+            Record::Compacted { until, folded } => {
+                out.byte(11);
+                out.number(until.0);
+                out.number(*folded);
+            }
             Record::Note { text } => {
                 out.byte(5);
                 out.bytes(text);
@@ -273,6 +285,7 @@ impl<'a> Record<'a> {
                 ended: Ticks(input.number()?),
                 enabled: input.byte()? != 0,
             },
+            11 => Record::Compacted { until: Ticks(input.number()?), folded: input.number()? },
             _ => return None,
         })
     }
@@ -346,6 +359,7 @@ mod tests {
             Record::ShutDown { time: Ticks(1 << 40), begins: true },
             Record::Recording { time: Ticks(1 << 41), on: true },
             Record::LastCollection { began: Ticks(7), ended: Ticks(1 << 40), enabled: true },
+            Record::Compacted { until: Ticks(1 << 40), folded: 1 << 33 },
             Record::Op { id: OpId(3), name: b"mm", region: b"output", data_type: 1 },
             Record::Code(Code {
                 id: CodeId(7),

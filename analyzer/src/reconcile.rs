@@ -41,9 +41,9 @@ mod tests {
 
     #[test]
     fn the_difference_is_relative_to_the_allocators_figure() {
-        let at = AtReading { bytes: 900, chunk_bytes: 990, malloc_in_use: 1000 };
+        let at = AtReading { bytes: 900, chunk_bytes: 990, malloc_in_use: 1000, variance: 0 };
         assert_eq!(difference(&at), Difference { bytes: -10, percent: -1.0 });
-        let none = AtReading { bytes: 0, chunk_bytes: 0, malloc_in_use: 0 };
+        let none = AtReading { bytes: 0, chunk_bytes: 0, malloc_in_use: 0, variance: 0 };
         assert_eq!(difference(&none).percent, 0.0);
     }
 }

@@ -110,6 +110,7 @@ pub struct Trace<'a> {
     last_collection: Option<LastCollection>,
     recordings: Vec<(Ticks, bool)>,
     notes: Vec<String>,
+    compacted: Option<(Ticks, u64)>,
     counters: Counters,
     damage: Vec<Damage>,
     event_pages: Vec<scan::EventPage>,
@@ -208,6 +209,11 @@ impl<'a> Trace<'a> {
     /// When recording was switched on (true) or off, by time. Empty: it was never off.
     pub fn recordings(&self) -> &[(Ticks, bool)] {
         &self.recordings
+    }
+
+    /// If the trace was compacted: until when, and how many allocations are only counted since.
+    pub fn compacted(&self) -> Option<(Ticks, u64)> {
+        self.compacted
     }
 
     /// What the tracer said about itself.

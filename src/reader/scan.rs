@@ -91,6 +91,8 @@ struct Scan<'a> {
     /// Serials of the pages that chunks replace: their raw pages, if any are left, are copies.
     drained: HashSet<u64>,
     raw: Vec<(PageHeader, usize)>,
+    /// The serial of the last compaction; 0: there was none.
+    compacted_below: u64,
     unmapped: Vec<(crate::ids::MappingId, Ticks)>,
 }
 
@@ -109,12 +111,19 @@ impl<'a> Scan<'a> {
             recordings: Vec::new(),
             last_collection: None,
             notes: Vec::new(),
+            compacted: None,
             counters: Counters::default(),
             damage: Vec::new(),
             event_pages: Vec::new(),
             totals_pages: Vec::new(),
         };
-        Self { trace, drained: HashSet::new(), raw: Vec::new(), unmapped: Vec::new() }
+        Self {
+            trace,
+            drained: HashSet::new(),
+            raw: Vec::new(),
+            compacted_below: 0,
+            unmapped: Vec::new(),
+        }
     }
 
     fn damage(&mut self, offset: usize, bytes: usize, kind: DamageKind) {
@@ -137,15 +146,37 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Whether what a run holds stands elsewhere: a compaction took its place, or is not complete.
+    fn is_void(&self, header: &PageHeader) -> bool {
+        match header.kind {
+            PageKind::Drained => header.serial < self.compacted_below,
+            PageKind::Compacted => header.serial != self.compacted_below,
+            _ => false,
+        }
+    }
+
+    /// The serial of the last compaction. Where the counter is damaged: of the last that began.
+    fn last_compaction(&self) -> u64 {
+        self.trace.counters.get(Counter::CompactedBelow).unwrap_or_else(|| {
+            let pages = self.trace.bytes.chunks(PAGE_BYTES).skip(COUNTERS_PAGE + 1);
+            let headers = pages.filter_map(|page| PageHeader::from_wire(page).ok());
+            let compacted = headers.filter(|header| header.kind == PageKind::Compacted);
+            compacted.map(|header| header.serial).max().unwrap_or(0)
+        })
+    }
+
     fn pages(&mut self) {
+        self.compacted_below = self.last_compaction();
         let bytes = self.trace.bytes;
         let mut at = (COUNTERS_PAGE + 1) * PAGE_BYTES;
         while let Some(page) = bytes.get(at..).filter(|page| !page.is_empty()) {
             match PageHeader::from_wire(page) {
-                Ok(header) if header.kind == PageKind::Chunks => {
+                Ok(header) if header.kind.is_run() => {
                     let run = (header.number.max(1) as usize).saturating_mul(PAGE_BYTES);
                     let end = at.saturating_add(run).min(bytes.len());
-                    self.chunks(at + PAGE_HEADER_BYTES, end);
+                    if !self.is_void(&header) {
+                        self.chunks(at + PAGE_HEADER_BYTES, end);
+                    }
                     at = end;
                     continue;
                 }
@@ -320,6 +351,9 @@ impl<'a> Scan<'a> {
             }
             Some(Record::ShutDown { time, begins }) => self.trace.shut_downs.push((time, begins)),
             Some(Record::Recording { time, on }) => self.trace.recordings.push((time, on)),
+            Some(Record::Compacted { until, folded }) => {
+                self.trace.compacted = Some((until, folded));
+            }
             Some(Record::Note { text: note }) => self.trace.notes.push(text(note)),
             None => return false,
         }

@@ -4,6 +4,7 @@
 mod support;
 
 mod boot;
+mod bounded;
 mod calls;
 mod control;
 mod launcher;
@@ -13,6 +14,7 @@ mod mappings;
 mod panics;
 mod process;
 mod python;
+mod sampling;
 mod stacks;
 mod tensorflow;
 mod tensors;

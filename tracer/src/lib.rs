@@ -1,8 +1,9 @@
 //! `libtftrace.so`: records the allocations of the process it is preloaded into.
 //!
 //! Two halves. *Hooks* run inside the host's calls: [`exports`] forward them, [`record`] says what
-//! they mean, [`capture`] and [`stack_table`] who made them, [`python`] and [`tensorflow`] what the
-//! stack alone does not tell, and [`spool`] puts them into pages of the trace file. The *drain*
+//! they mean, [`sampling`] which are left out, [`capture`] and [`stack_table`] who made them,
+//! [`python`] and [`tensorflow`] what the stack alone does not tell, and [`spool`] puts them into
+//! pages of the trace file. The *drain*
 //! compresses full pages, samples memory and gives back the slots of dead threads, in threads of
 //! its own, which a hook only starts.
 //!
@@ -24,6 +25,7 @@ mod process;
 mod python;
 mod real;
 mod record;
+mod sampling;
 mod spool;
 mod stack_table;
 mod stand_in;

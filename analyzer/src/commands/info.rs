@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use tftrace_format::Domain;
 use tftrace_format::counters::Counter;
 use tftrace_format::header::ClockKind;
 use tftrace_format::page::PAGE_BYTES;
@@ -13,13 +14,19 @@ use crate::cli::Metric;
 use crate::heap::{HOST, Replay, measure};
 use crate::report::numbers::{bytes, count, counted, duration, plain, share};
 use crate::report::text::{events, reconciled, seconds};
-use crate::report::{recording, wholeness};
+use crate::report::{compacted, recording, sampled, wholeness};
 
 /// Writes one line per fact: `NAME: VALUE`. The file says of itself that it has `version`.
 pub fn write(trace: &Trace<'_>, version: u32, out: &mut dyn Write) -> Result<(), Error> {
     let measured = measure(trace, Metric::Unfreed, &HOST);
     let replay = &measured.replay;
     process(trace, replay, version, out)?;
+    if let Some(line) = sampled::line(trace) {
+        writeln!(out, "sampled: {line}")?;
+    }
+    if let Some(line) = compacted::line(trace) {
+        writeln!(out, "compacted: {line}")?;
+    }
     writeln!(out, "events: {}", events(&measured))?;
     writeln!(
         out,
@@ -29,6 +36,17 @@ pub fn write(trace: &Trace<'_>, version: u32, out: &mut dyn Write) -> Result<(),
     )?;
     writeln!(out, "stacks: {} (callers' stacks included)", count(trace.node_count() as u64))?;
     writeln!(out, "objects: {}", count(trace.objects().count() as u64))?;
+    for domain in Domain::ALL {
+        let level = measured.unfreed.level(domain);
+        if replay.heap.peak(domain).blocks > 0 {
+            write!(out, "unfreed {}: {} bytes", domain.name(), count(level.bytes))?;
+            write!(out, " in {}", counted(level.blocks, "block"))?;
+            match level.error() {
+                0.0 => writeln!(out)?,
+                error => writeln!(out, " ± {} bytes", count(error.round() as u64))?,
+            }
+        }
+    }
     let anomalies = replay.heap.anomalies();
     writeln!(
         out,

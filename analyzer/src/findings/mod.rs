@@ -17,7 +17,7 @@ use crate::model::{
     Verdict,
 };
 use crate::pattern;
-use crate::report::wholeness;
+use crate::report::{compacted, wholeness};
 use crate::stack::frames_of;
 use crate::suppression::Suppressions;
 use crate::suspect::{Cause, Context, Wanted, count_requests, describe, find, start_up};
@@ -55,7 +55,9 @@ pub fn examine(
     let symbols = resolve(trace, &frames_of(trace, stacks.chain(peak)));
     let imported = start_up(trace, &symbols, &line);
     let wanted = requests.map(Wanted::parse);
-    if wanted.is_some() || line.requests.count().is_none() {
+    // The calls of a sample are too few to be counted.
+    let countable = line.requests.count().is_none() && trace.header().sample_period.is_none();
+    if wanted.is_some() || countable {
         let counted = count_requests(trace, &symbols, &line, imported, wanted.as_ref());
         if let Some(requests) = counted.or_else(|| Some(wanted?.not_counted())) {
             line.requests = requests;
@@ -66,6 +68,7 @@ pub fn examine(
     let causes = find(trace, &line, &symbols, &axis, start_up);
     let context = Context { trace, symbols: &symbols, line: &line, axis: &axis };
     let mut suspects = suspects(&causes, context, suppressions);
+    errors(&causes, &mut suspects, &weights.unfreed);
     let live = retention::live(&line);
     let kept = retention::retention(trace, &line, &axis, &live, start_up);
     let growing = causes.iter().zip(&suspects).filter(|(_, suspect)| is_leak(suspect));
@@ -85,7 +88,7 @@ pub fn examine(
         reconciliation: reconciliation::reconcile(trace, &line),
         lost: lost(trace),
         suppressions: suppressions.used(),
-        process: process(trace, path, &line, &weights),
+        process: process(trace, path, &line),
     };
     Findings { report, weights, symbols }
 }
@@ -131,7 +134,7 @@ fn growth<'c, 'a: 'c>(causes: impl Iterator<Item = &'c Cause<'a>>, line: &TimeLi
         for &key in &cause.keys {
             let bytes = line.kept_since(key, cause.judgement.warm_up) as u64;
             if bytes > 0 {
-                totals.add(key, Level { bytes, blocks: line.held_by(key).blocks });
+                totals.add(key, Level::exact(bytes, line.held_by(key).blocks));
             }
         }
     }
@@ -153,6 +156,15 @@ fn shares(causes: &[Cause<'_>], suspects: &mut [Suspect]) {
         if sum > 0.0 && grows(suspect) {
             suspect.share_of_growth = cause.recent / sum;
         }
+    }
+}
+
+/// How far what each suspect holds may be off, where it is estimated from a sample.
+fn errors(causes: &[Cause<'_>], suspects: &mut [Suspect], unfreed: &StackTotals) {
+    for (cause, suspect) in causes.iter().zip(suspects) {
+        let mut held = Level::default();
+        cause.keys.iter().for_each(|key| held.add_all(unfreed.get(*key)));
+        suspect.held_bytes_error = held.error();
     }
 }
 
@@ -203,7 +215,7 @@ fn lost(trace: &Trace<'_>) -> Lost {
     }
 }
 
-fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -> Process {
+fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine) -> Process {
     let header = trace.header();
     let arguments = header.command_line.split(|byte| *byte == 0);
     let mut command: Vec<String> =
@@ -211,7 +223,8 @@ fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -
     if command.last().is_some_and(String::is_empty) {
         command.pop();
     }
-    let temporaries: u64 = weights.temporary.sum().blocks;
+    let temporaries = trace.totals().flat_map(|page| page.entries).map(|entry| entry.count);
+    let temporaries = temporaries.fold(0, u64::saturating_add);
     Process {
         pid: header.pid,
         command,
@@ -221,6 +234,8 @@ fn process(trace: &Trace<'_>, path: &Path, line: &TimeLine, weights: &Weights) -
         trace: path.display().to_string(),
         trace_bytes: trace.used_bytes(),
         events: line.events.saturating_add(temporaries),
+        sample_period: header.sample_period.map(|period| period.get()),
+        compacted: compacted::line(trace),
         versions: versions(trace),
         children: family_of(path).iter().map(|path| path.display().to_string()).collect(),
     }

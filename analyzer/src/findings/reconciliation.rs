@@ -16,15 +16,16 @@ pub(super) fn last_reading<'t>(trace: &'t Trace<'_>, line: &TimeLine) -> Option<
 /// Explains the last reading by what is live then.
 pub(super) fn reconcile(trace: &Trace<'_>, line: &TimeLine) -> Reconciliation {
     let mut owners = Vec::new();
-    let mut add = |name: String, bytes: u64| {
+    let mut add_estimate = |name: String, bytes: u64, bytes_error: f64| {
         if bytes > 0 {
-            owners.push(Owner { name, bytes });
+            owners.push(Owner { name, bytes, bytes_error });
         }
     };
-    let live = |domain: Domain| line.levels[domain as usize].bytes;
     for domain in crate::heap::HOST {
-        add(format!("live blocks: {}", domain.name()), live(domain));
+        let level = line.levels[domain as usize];
+        add_estimate(format!("live blocks: {}", domain.name()), level.bytes, level.error());
     }
+    let mut add = |name, bytes| add_estimate(name, bytes, 0.0);
     for (domain, name) in [
         (Domain::Python, "kept by Python's allocator (pymalloc slack)"),
         (Domain::TensorFlow, "kept by TensorFlow's pool (BFC slack)"),

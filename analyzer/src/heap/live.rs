@@ -5,6 +5,7 @@ use tftrace_format::{Domain, Event, StackId, Ticks, range_end};
 
 use super::purpose::{Purpose, Purposes};
 use super::ranges::{Range, RangeKind, RangeMap};
+use super::sampling::Sampling;
 use super::totals::{Level, StackTotals, TotalsKey};
 use crate::reconcile::chunk_bytes;
 
@@ -22,10 +23,12 @@ pub struct Block {
 /// What an event did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A block or range came to life.
-    Allocated,
-    /// A live block died.
-    Freed(Block),
+    /// A range came to life.
+    Mapped,
+    /// A block came to life, and what it stands for.
+    Allocated(Level),
+    /// A live block died, and what it stood for.
+    Freed(Block, Level),
     /// Nothing that is live was concerned.
     Nothing,
 }
@@ -43,6 +46,7 @@ pub struct Anomalies {
 #[derive(Clone, Debug, Default)]
 pub struct LiveHeap {
     purposes: Purposes,
+    sampling: Sampling,
     /// By the domain whose functions allocated them.
     blocks: [FxHashMap<u64, Block>; Domain::ALL.len()],
     /// By the domain that they are for; pools left out.
@@ -60,9 +64,9 @@ pub struct LiveHeap {
 }
 
 impl LiveHeap {
-    /// An empty heap, of a trace with these purposes.
-    pub fn new(purposes: Purposes) -> Self {
-        Self { purposes, ..Self::default() }
+    /// An empty heap, of a trace with these purposes that was sampled so.
+    pub fn new(purposes: Purposes, sampling: Sampling) -> Self {
+        Self { purposes, sampling, ..Self::default() }
     }
 
     /// Forgets what is live: recording begins, and what happened before was not seen to its end.
@@ -70,6 +74,7 @@ impl LiveHeap {
         let old = std::mem::take(self);
         *self = Self {
             purposes: old.purposes,
+            sampling: old.sampling,
             peaks: old.peaks,
             anomalies: old.anomalies,
             is_partial: true,
@@ -89,12 +94,11 @@ impl LiveHeap {
                 };
                 self.ranges.insert(address, Range { end, stack, kind, born: time });
                 self.set_level(Domain::Mmap, self.ranges.anonymous());
-                Change::Allocated
+                Change::Mapped
             }
-            Event::Allocated { domain, address, size, stack, time, .. } => {
-                self.allocated(domain, address, Block { size, stack, born: time });
-                Change::Allocated
-            }
+            Event::Allocated { domain, address, size, stack, time, .. } => Change::Allocated(
+                self.allocated(domain, address, Block { size, stack, born: time }),
+            ),
             Event::Freed { domain: Domain::Mmap, address, .. } => {
                 let end = self.ranges.get(address).map_or(address, |range| range.end);
                 self.range_freed(address, end)
@@ -109,24 +113,26 @@ impl LiveHeap {
         }
     }
 
-    fn allocated(&mut self, domain: Domain, address: u64, block: Block) {
+    fn allocated(&mut self, domain: Domain, address: u64, block: Block) -> Level {
+        let new = self.sampling.block(domain, block.size, block.born);
         if let Some(earlier) = self.blocks[domain as usize].insert(address, block) {
             self.anomalies.replaced += 1;
             self.forget(domain, earlier);
         }
         if domain == Domain::Malloc {
-            self.malloc.add(block.size);
-            let chunk = chunk_bytes(block.size);
+            self.malloc.add_all(new);
+            let chunk = self.sampling.scaled(domain, block.size, chunk_bytes(block.size));
             self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_add(chunk);
         }
         match self.purposes.get(domain, block.stack) {
-            Purpose::Pool(of) => self.pools[of as usize].add(block.size),
+            Purpose::Pool(of) => self.pools[of as usize].add_all(new),
             Purpose::Use(of) => {
                 let mut level = self.level(of);
-                level.add(block.size);
+                level.add_all(new);
                 self.set_level(of, level);
             }
         }
+        new
     }
 
     fn freed(&mut self, domain: Domain, address: u64) -> Change {
@@ -136,20 +142,21 @@ impl LiveHeap {
             self.anomalies.unmatched_frees += u64::from(is_known);
             return Change::Nothing;
         };
-        self.forget(domain, block);
-        Change::Freed(block)
+        Change::Freed(block, self.forget(domain, block))
     }
 
-    fn forget(&mut self, domain: Domain, block: Block) {
+    fn forget(&mut self, domain: Domain, block: Block) -> Level {
+        let old = self.sampling.block(domain, block.size, block.born);
         if domain == Domain::Malloc {
-            self.malloc.remove(block.size);
-            let chunk = chunk_bytes(block.size);
+            self.malloc.remove_all(old);
+            let chunk = self.sampling.scaled(domain, block.size, chunk_bytes(block.size));
             self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_sub(chunk);
         }
         match self.purposes.get(domain, block.stack) {
-            Purpose::Pool(of) => self.pools[of as usize].remove(block.size),
-            Purpose::Use(of) => self.levels[of as usize].remove(block.size),
+            Purpose::Pool(of) => self.pools[of as usize].remove_all(old),
+            Purpose::Use(of) => self.levels[of as usize].remove_all(old),
         }
+        old
     }
 
     fn range_freed(&mut self, start: u64, end: u64) -> Change {
@@ -187,7 +194,9 @@ impl LiveHeap {
     /// The part of a domain's pools in which no block is live.
     pub fn slack(&self, domain: Domain) -> u64 {
         let blocks = self.blocks[domain as usize].values();
-        let in_use = blocks.fold(0u64, |sum, block| sum.saturating_add(block.size));
+        let in_use = blocks.fold(0u64, |sum, block| {
+            sum.saturating_add(self.sampling.block(domain, block.size, block.born).bytes)
+        });
         self.pools(domain).bytes.saturating_sub(in_use)
     }
 
@@ -220,17 +229,19 @@ impl LiveHeap {
     }
 
     /// Shows every live block, and every range of memory, pools and files left out: whose it is, its
-    /// stack, its bytes, and when it was allocated.
-    pub fn each_live(&self, mut show: impl FnMut(TotalsKey, u64, Ticks)) {
+    /// stack, what it stands for, and when it was allocated.
+    pub fn each_live(&self, mut show: impl FnMut(TotalsKey, Level, Ticks)) {
         for domain in Domain::ALL {
             for block in self.blocks[domain as usize].values() {
                 if let Purpose::Use(of) = self.purposes.get(domain, block.stack) {
-                    show((of, block.stack), block.size, block.born);
+                    let level = self.sampling.block(domain, block.size, block.born);
+                    show((of, block.stack), level, block.born);
                 }
             }
         }
         for (start, range) in self.memory_ranges() {
-            show((Domain::Mmap, range.stack), range.end - start, range.born);
+            let level = Level::exact(range.end - start, 1);
+            show((Domain::Mmap, range.stack), level, range.born);
         }
     }
 
@@ -249,9 +260,9 @@ impl LiveHeap {
     /// of them is there. So are mappings of files.
     pub fn totals(&self, domains: &[Domain]) -> StackTotals {
         let mut totals = StackTotals::default();
-        self.each_live(|(of, stack), bytes, _| {
+        self.each_live(|(of, stack), level, _| {
             if domains.contains(&of) {
-                totals.add((of, stack), Level { bytes, blocks: 1 });
+                totals.add((of, stack), level);
             }
         });
         totals
@@ -279,10 +290,11 @@ mod tests {
         heap.apply(&allocated(Domain::Malloc, 16, 10_001));
         heap.apply(&allocated(Domain::Python, 16, 20_001));
         let block = Block { size: 10_001, stack: StackId::new(1), born: TIME };
-        assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), Change::Freed(block));
+        let freed_block = Change::Freed(block, Level::exact(10_001, 1));
+        assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), freed_block);
         assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), Change::Nothing);
-        assert_eq!(heap.level(Domain::Python), Level { bytes: 20_001, blocks: 1 });
-        assert_eq!(heap.peak(Domain::Malloc), Level { bytes: 10_001, blocks: 1 });
+        assert_eq!(heap.level(Domain::Python), Level::exact(20_001, 1));
+        assert_eq!(heap.peak(Domain::Malloc), Level::exact(10_001, 1));
         assert_eq!(heap.malloc_chunk_bytes(), 0);
         assert_eq!(heap.anomalies(), Anomalies { unmatched_frees: 1, replaced: 0 });
     }
@@ -292,7 +304,7 @@ mod tests {
         let mut heap = LiveHeap::default();
         heap.apply(&allocated(Domain::Malloc, 16, 10_001));
         heap.apply(&allocated(Domain::Malloc, 16, 24));
-        assert_eq!(heap.level(Domain::Malloc), Level { bytes: 24, blocks: 1 });
+        assert_eq!(heap.level(Domain::Malloc), Level::exact(24, 1));
         assert_eq!(heap.malloc_chunk_bytes(), 32);
         assert_eq!(heap.anomalies(), Anomalies { unmatched_frees: 0, replaced: 1 });
     }
@@ -304,7 +316,7 @@ mod tests {
         heap.apply(&freed(Domain::Malloc, 16));
         heap.apply(&freed(Domain::Cuda, 16));
         let peaks = Domain::ALL.map(|domain| heap.peak(domain));
-        assert_eq!(peaks[0], Level { bytes: 0, blocks: 1 });
+        assert_eq!(peaks[0], Level::exact(0, 1));
         assert_eq!(peaks[1..], [Level::default(); 5]);
     }
 
@@ -320,9 +332,9 @@ mod tests {
             stack: None,
             file_backed: true,
         });
-        assert_eq!(heap.level(Domain::Mmap), Level { bytes: 8192, blocks: 1 });
-        assert_eq!(heap.file_backed(), Level { bytes: 4096, blocks: 1 });
-        assert_eq!(heap.totals(&Domain::ALL).sum(), Level { bytes: 8192, blocks: 1 });
+        assert_eq!(heap.level(Domain::Mmap), Level::exact(8192, 1));
+        assert_eq!(heap.file_backed(), Level::exact(4096, 1));
+        assert_eq!(heap.totals(&Domain::ALL).sum(), Level::exact(8192, 1));
         heap.apply(&Event::RangeFreed {
             time: TIME,
             domain: Domain::Mmap,

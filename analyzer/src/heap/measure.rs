@@ -5,6 +5,7 @@ use tftrace_format::{Domain, Event, StackId};
 
 use super::purpose::{Purpose, Purposes};
 use super::replay::{Replay, replay};
+use super::sampling::Sampling;
 use super::totals::{Level, StackTotals, TotalsKey};
 use super::unfreed::Unfreed;
 use crate::cli::Metric;
@@ -18,7 +19,7 @@ pub struct Measured {
     pub unfreed: Unfreed,
     /// The metric, by domain and call stack.
     pub totals: StackTotals,
-    /// Temporaries of host memory.
+    /// Temporaries of host memory that the trace holds, whatever they stand for.
     pub temporaries: Level,
 }
 
@@ -34,20 +35,21 @@ pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measure
             requested.add(key, level);
         }
     };
+    let sampling = Sampling::of(trace);
     let replay_all = replay(trace, None, |event, _| {
         if metric == Metric::Allocated
-            && let Event::Allocated { domain, size, stack, file_backed: false, .. } = *event
+            && let Event::Allocated { domain, size, stack, file_backed: false, time, .. } = *event
         {
-            request(domain, stack, Level { bytes: size, blocks: 1 });
+            request(domain, stack, sampling.block(domain, size, time));
         }
     });
     let mut temporaries = Level::default();
     for entry in trace.totals().flat_map(|page| page.entries) {
-        let bytes = entry.key.size.saturating_mul(entry.count);
-        let level = Level { bytes, blocks: entry.count };
+        let level = sampling.temporaries(&entry);
         let is_asked_for = matches!(metric, Metric::Allocated | Metric::Temporary);
         if HOST.contains(&entry.key.domain) {
-            temporaries.add_all(level);
+            let bytes = entry.key.size.saturating_mul(entry.count);
+            temporaries.add_all(Level::exact(bytes, entry.count));
         }
         if is_asked_for {
             request(entry.key.domain, entry.key.stack, level);
@@ -105,8 +107,47 @@ mod tests {
             (Metric::Peak, 30_002, 2),
         ] {
             let sum = measure(&trace, metric, &HOST).totals.sum();
-            assert_eq!(sum, Level { bytes, blocks }, "{metric:?}");
+            assert_eq!(sum, Level::exact(bytes, blocks), "{metric:?}");
         }
+    }
+
+    /// Each sampled block stands for several, with an error; a mapping stands for itself.
+    #[test]
+    fn a_sample_is_scaled_in_every_metric() {
+        let mut builder = TraceBuilder::new();
+        builder.sample_period(4096);
+        let (stack, file_backed) = (None, false);
+        for (domain, address, size) in [
+            (Domain::Malloc, 16, 64),
+            (Domain::Python, 16, 4096),
+            (Domain::Mmap, 1 << 20, 4096),
+            (Domain::Malloc, 1 << 12, 1 << 20),
+        ] {
+            let time = Ticks(10);
+            builder.event(0, Event::Allocated { time, domain, address, size, stack, file_backed });
+        }
+        builder.event(0, Event::Freed { time: Ticks(20), domain: Domain::Malloc, address: 16 });
+        let key = TemporaryKey { stack, size: 64, domain: Domain::Malloc };
+        builder.temporaries(0, Temporaries { key, count: 3 });
+        let bytes = builder.build(Packing::Chunked);
+        let trace = Trace::open(&bytes).unwrap();
+        // 64 / (1 - exp(-1/64)) and 4096 / (1 - exp(-1)), rounded.
+        let (small, page) = (4128, 6480);
+        let (large, mapped) = (1 << 20, 4096);
+        for (metric, bytes) in [
+            (Metric::Unfreed, page + mapped + large),
+            (Metric::Allocated, 4 * small + page + mapped + large),
+            (Metric::Temporary, 3 * small),
+            (Metric::Peak, small + page + mapped + large),
+        ] {
+            let measured = measure(&trace, metric, &HOST);
+            let sum = measured.totals.sum();
+            assert!(sum.bytes.abs_diff(bytes) <= 3, "{metric:?}: {} is not {bytes}", sum.bytes);
+            assert!(sum.error() > 0.0, "{metric:?}");
+        }
+        let unfreed = measure(&trace, Metric::Unfreed, &HOST).unfreed;
+        assert_eq!(unfreed.level(Domain::Mmap), Level::exact(mapped, 1));
+        assert_eq!(unfreed.level(Domain::Malloc).error(), 0.0, "far above the period, and exact");
     }
 
     #[test]
@@ -130,6 +171,6 @@ mod tests {
             assert_eq!(sum(Metric::Allocated), live * 1001, "{domains:?}");
         }
         let temporaries = measure(&trace, Metric::Unfreed, &[]).temporaries;
-        assert_eq!(temporaries, Level { bytes: 4_097_000, blocks: 2 }, "of the host, always");
+        assert_eq!(temporaries, Level::exact(4_097_000, 2), "of the host, always");
     }
 }

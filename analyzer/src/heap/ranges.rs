@@ -124,7 +124,7 @@ mod tests {
     fn left(map: &RangeMap) -> Vec<(u64, u64)> {
         let ranges: Vec<_> = map.iter().map(|(start, range)| (start, range.end)).collect();
         let bytes: u64 = ranges.iter().map(|(start, end)| end - start).sum();
-        assert_eq!(map.anonymous(), Level { bytes, blocks: ranges.len() as u64 });
+        assert_eq!(map.anonymous(), Level::exact(bytes, ranges.len() as u64));
         ranges
     }
 
@@ -147,8 +147,8 @@ mod tests {
             20,
             Range { end: 30, stack: StackId::new(2), kind: RangeKind::File, born: Ticks(1) },
         );
-        assert_eq!(map.anonymous(), Level { bytes: 30, blocks: 2 });
-        assert_eq!(map.file_backed(), Level { bytes: 10, blocks: 1 });
+        assert_eq!(map.anonymous(), Level::exact(30, 2));
+        assert_eq!(map.file_backed(), Level::exact(10, 1));
         assert_eq!(map.get(20).unwrap().stack, StackId::new(2));
         assert_eq!(map.get(30).unwrap().stack, StackId::new(1));
     }

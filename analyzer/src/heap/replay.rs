@@ -7,6 +7,7 @@ use tftrace_format::{Event, LabelId, Ticks};
 
 use super::live::{Change, LiveHeap};
 use super::purpose::Purposes;
+use super::sampling::Sampling;
 use super::unfreed::Unfreed;
 use crate::progress::Progress;
 
@@ -48,6 +49,8 @@ pub struct AtReading {
     pub chunk_bytes: u64,
     /// What glibc said.
     pub malloc_in_use: u64,
+    /// The variance of `bytes`, if they are estimated.
+    pub variance: u128,
 }
 
 /// What a run through the events leaves behind.
@@ -100,6 +103,7 @@ impl Replay {
             bytes: self.heap.malloc().bytes,
             chunk_bytes: self.heap.malloc_chunk_bytes(),
             malloc_in_use,
+            variance: self.heap.malloc().variance,
         });
     }
 }
@@ -119,7 +123,7 @@ pub fn replay(
     let mut events = trace.events();
     let pages = events.pages_left() as u64;
     let progress = Progress::begin("reading events", pages);
-    let heap = LiveHeap::new(Purposes::of(trace));
+    let heap = LiveHeap::new(Purposes::of(trace), Sampling::of(trace));
     let mut replay = Replay { heap, ..Replay::default() };
     while limit.is_none_or(|limit| replay.counts.sum() < limit) {
         let Some((_, event)) = events.next() else { break };
@@ -201,7 +205,7 @@ mod tests {
         builder.reading(MemoryReading { time: 40, ..Default::default() });
         let bytes = builder.build(Packing::Raw);
         let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
-        let expected = AtReading { bytes: 100, chunk_bytes: 112, malloc_in_use: 112 };
+        let expected = AtReading { bytes: 100, chunk_bytes: 112, malloc_in_use: 112, variance: 0 };
         assert_eq!(end.at_reading, Some(expected));
     }
 

@@ -12,24 +12,43 @@ pub struct Level {
     pub bytes: u64,
     /// Blocks; for mmap, ranges.
     pub blocks: u64,
+    /// Of `bytes`, if they were estimated from a sample: the square of their standard error. 0: exact.
+    pub variance: u128,
 }
 
 impl Level {
+    /// Bytes and blocks that were counted, and not estimated.
+    pub const fn exact(bytes: u64, blocks: u64) -> Self {
+        Self { bytes, blocks, variance: 0 }
+    }
+
+    /// The standard error of the bytes; 0: they are exact.
+    pub fn error(&self) -> f64 {
+        (self.variance as f64).sqrt()
+    }
+
     /// One more block.
     pub fn add(&mut self, bytes: u64) {
-        self.add_all(Level { bytes, blocks: 1 });
+        self.add_all(Level::exact(bytes, 1));
     }
 
     /// More blocks.
     pub fn add_all(&mut self, more: Level) {
         self.bytes = self.bytes.saturating_add(more.bytes);
         self.blocks = self.blocks.saturating_add(more.blocks);
+        self.variance = self.variance.saturating_add(more.variance);
     }
 
     /// One block less.
     pub fn remove(&mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.blocks = self.blocks.saturating_sub(1);
+        self.remove_all(Level::exact(bytes, 1));
+    }
+
+    /// Fewer blocks.
+    pub fn remove_all(&mut self, less: Level) {
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+        self.blocks = self.blocks.saturating_sub(less.blocks);
+        self.variance = self.variance.saturating_sub(less.variance);
     }
 }
 
@@ -44,6 +63,11 @@ impl StackTotals {
     /// Adds blocks to a stack.
     pub fn add(&mut self, key: TotalsKey, more: Level) {
         self.0.entry(key).or_default().add_all(more);
+    }
+
+    /// What a stack has.
+    pub fn get(&self, key: TotalsKey) -> Level {
+        self.0.get(&key).copied().unwrap_or_default()
     }
 
     /// The stacks, in no order.

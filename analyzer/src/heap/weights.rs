@@ -6,6 +6,7 @@ use tftrace_format::{Domain, Event};
 use super::measure::blocks_requested;
 use super::purpose::Purposes;
 use super::replay::{Replay, replay};
+use super::sampling::Sampling;
 use super::totals::StackTotals;
 
 /// What each call stack weighs, by domain.
@@ -28,16 +29,16 @@ pub fn weigh(trace: &Trace<'_>, domains: &[Domain]) -> (Replay, Weights) {
     let purposes = Purposes::of(trace);
     let mut weights = Weights::default();
     let used_for = |domain, stack| blocks_requested(&purposes, domains, domain, stack);
+    let sampling = Sampling::of(trace);
     let replayed = replay(trace, None, |event, _| {
-        if let Event::Allocated { domain, size, stack, file_backed: false, .. } = *event
+        if let Event::Allocated { domain, size, stack, file_backed: false, time, .. } = *event
             && let Some(key) = used_for(domain, stack)
         {
-            weights.allocated.add(key, super::Level { bytes: size, blocks: 1 });
+            weights.allocated.add(key, sampling.block(domain, size, time));
         }
     });
     for entry in trace.totals().flat_map(|page| page.entries) {
-        let bytes = entry.key.size.saturating_mul(entry.count);
-        let level = super::Level { bytes, blocks: entry.count };
+        let level = sampling.temporaries(&entry);
         if let Some(key) = used_for(entry.key.domain, entry.key.stack) {
             weights.allocated.add(key, level);
             weights.temporary.add(key, level);

@@ -21,6 +21,10 @@ pub struct Process {
     pub trace_bytes: u64,
     /// Events in it, temporaries that are only counted included.
     pub events: u64,
+    /// If it holds a sample: one per so many bytes, on average. Bytes and blocks are estimates then.
+    pub sample_period: Option<u64>,
+    /// What is coarse because the file has a bound, in one plain sentence.
+    pub compacted: Option<String>,
     /// Names and versions known from the trace: Python, TensorFlow, the tracer.
     pub versions: Vec<(String, String)>,
     /// Traces of its children, and of what took its place, that lie beside its own.
@@ -47,6 +51,8 @@ pub struct Owner {
     pub name: String,
     /// How much.
     pub bytes: u64,
+    /// The standard error of `bytes`, if they are estimated from a sample; 0: they are exact.
+    pub bytes_error: f64,
 }
 
 /// What the trace lacks. Empty lists and zeros: nothing.

@@ -31,6 +31,8 @@ pub struct Suspect {
     pub share_of_growth: f64,
     /// Live now.
     pub held_bytes: u64,
+    /// The standard error of `held_bytes`, if they are estimated from a sample; 0: they are exact.
+    pub held_bytes_error: f64,
     /// Live now.
     pub held_blocks: u64,
     /// The heaviest stack, root first.

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn arenas_are_known_by_their_maker_or_by_their_size_where_python_is_stripped() {
-        let one = Level { bytes: 1 << 20, blocks: 1 };
+        let one = Level::exact(1 << 20, 1);
         let arenas = |function, module, domain, blocks| {
             are_arenas(&[place(function, Some(module))], domain, blocks)
         };
@@ -140,19 +140,9 @@ mod tests {
         assert!(!arenas("new_mmap_object", "mmap.cpython-311.so", mmap, one));
         let python = "libpython3.11.so.1.0";
         assert!(arenas("libpython3.11.so.1.0+0x9", python, mmap, one));
-        assert!(arenas(
-            "libpython3.11.so.1.0+0x9",
-            python,
-            mmap,
-            Level { bytes: 512 << 10, blocks: 2 }
-        ));
+        assert!(arenas("libpython3.11.so.1.0+0x9", python, mmap, Level::exact(512 << 10, 2)));
         assert!(!arenas("libpython3.11.so.1.0+0x9", python, malloc, one));
-        assert!(!arenas(
-            "libpython3.11.so.1.0+0x9",
-            python,
-            mmap,
-            Level { bytes: 4096, blocks: 1 }
-        ));
+        assert!(!arenas("libpython3.11.so.1.0+0x9", python, mmap, Level::exact(4096, 1)));
         assert!(!arenas("libpython3.11.so.1.0+0x9", python, mmap, Level::default()));
         assert!(!arenas("PyThread_start", python, mmap, one));
         assert!(!are_arenas(&[], mmap, one));

@@ -7,6 +7,7 @@ use tftrace_format::Domain;
 
 use super::call_stack;
 use super::numbers::{bytes, count, counted, share, share_of_rest};
+use super::sampled::with_error;
 use super::text::Report;
 use crate::heap::Level;
 use crate::stack::Ranked;
@@ -15,7 +16,7 @@ const BOLD: Style = Style::new().bold();
 
 /// Memory of a domain in words: `52.4 MB in 800 blocks`.
 pub(super) fn level(level: Level, domain: Domain) -> String {
-    format!("{} in {}", bytes(level.bytes), blocks(level, domain))
+    format!("{} in {}", with_error(level.bytes, level.error()), blocks(level, domain))
 }
 
 fn blocks(level: Level, domain: Domain) -> String {
@@ -30,7 +31,7 @@ pub(super) fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> 
         out,
         "\n{BOLD}{}: {} in {}, from {}{BOLD:#}",
         report.metric.bytes_in_words(),
-        bytes(sum.bytes),
+        with_error(sum.bytes, sum.error()),
         counted(sum.blocks, "block"),
         counted(stacks, "call stack"),
     )?;
@@ -78,7 +79,7 @@ fn write_entry(
     write!(
         out,
         "\n{BOLD}{rank:>3}. {} {} in {}{BOLD:#}, {} on average, {} of all  ({})",
-        bytes(entry.level.bytes),
+        with_error(entry.level.bytes, entry.level.error()),
         report.metric.state_in_words(),
         blocks(entry.level, domain),
         bytes(entry.level.bytes / entry.level.blocks.max(1)),

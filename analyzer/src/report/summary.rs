@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use super::numbers::{bytes, count, counted, duration, plain};
+use super::sampled::{self, with_error};
 use crate::findings::{place, rate_in_words, until_limit};
 use crate::model::{FrameKind, Pattern, Report, Suppressed, Suspect, Verdict};
 
@@ -84,6 +85,12 @@ fn process(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         duration(process.seconds),
         counted(process.events, "event"),
     )?;
+    if let Some(period) = process.sample_period {
+        writeln!(out, "sampled:  {}", sampled::in_words(period))?;
+    }
+    if let Some(line) = &process.compacted {
+        writeln!(out, "compacted: {}", plain(line))?;
+    }
     match report.requests.count {
         Some(requests) => {
             writeln!(out, "requests: {} ({})", count(requests), plain(&report.requests.source))
@@ -106,7 +113,7 @@ fn write_suspect(rank: usize, suspect: &Suspect, out: &mut dyn Write) -> io::Res
     }
     facts.push(format!(
         "{} held in {}",
-        bytes(suspect.held_bytes),
+        with_error(suspect.held_bytes, suspect.held_bytes_error),
         counted(suspect.held_blocks, "block")
     ));
     if suspect.share_of_growth > 0.0 {
@@ -192,7 +199,7 @@ fn reconciliation(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     };
     writeln!(out, "\n{BOLD}where the memory is{BOLD:#}: {whole}")?;
     for owner in found.owners.iter().take(OWNERS) {
-        writeln!(out, "  {:>10}  {}", bytes(owner.bytes), owner.name)?;
+        writeln!(out, "  {:>10}  {}", with_error(owner.bytes, owner.bytes_error), owner.name)?;
     }
     Ok(())
 }

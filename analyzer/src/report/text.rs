@@ -7,6 +7,7 @@ use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use super::numbers::{bytes, count, counted, duration, plain, signed_bytes};
+use super::sampled::{self, with_error};
 use super::{entries, wholeness};
 use crate::cli::{Metric, ViewArgs};
 use crate::heap::{AtReading, Measured, Replay};
@@ -48,10 +49,11 @@ pub fn reconciled(at: Option<&AtReading>) -> String {
         return "live malloc blocks: not compared, glibc's own figure is not in the trace".into();
     };
     let difference = difference(at);
+    let error = (at.variance as f64).sqrt();
     format!(
         "live malloc blocks: {} as requested, {} as glibc counts them; glibc itself says {} in use \
          (difference {:+.1} %, {})",
-        bytes(at.bytes),
+        with_error(at.bytes, error),
         bytes(at.chunk_bytes),
         bytes(at.malloc_in_use),
         difference.percent,
@@ -95,6 +97,12 @@ impl Report<'_> {
         writeln!(out, "            pid {}, executable {}", header.pid, plain(&executable))?;
         writeln!(out, "duration:   {}", duration(seconds(trace, &self.measured.replay)))?;
         writeln!(out, "events:     {}", events(self.measured))?;
+        if let Some(line) = sampled::line(trace) {
+            writeln!(out, "sampled:    {line}")?;
+        }
+        if let Some(line) = super::compacted::line(trace) {
+            writeln!(out, "compacted:  {line}")?;
+        }
         match super::recording::line(trace) {
             Some(line) => writeln!(out, "{line}"),
             None => Ok(()),
@@ -124,7 +132,7 @@ impl Report<'_> {
                     out,
                     "pools of {}: {} in {}, not counted above: the blocks inside are ({} unfreed)",
                     domain.name(),
-                    bytes(pools.bytes),
+                    with_error(pools.bytes, pools.error()),
                     counted(pools.blocks, "region"),
                     bytes(cut),
                 )?;

@@ -95,13 +95,10 @@ mod tests {
         let group = |members: &[(StackId, u64)]| StackGroup {
             domain: Domain::Malloc,
             arenas: false,
-            level: Level {
-                bytes: members.iter().map(|member| member.1).sum(),
-                blocks: members.len() as u64,
-            },
+            level: Level::exact(members.iter().map(|member| member.1).sum(), members.len() as u64),
             members: members
                 .iter()
-                .map(|&(stack, bytes)| (Some(stack), Level { bytes, blocks: 1 }))
+                .map(|&(stack, bytes)| (Some(stack), Level::exact(bytes, 1)))
                 .collect(),
         };
         let stacks = |top| -> Vec<_> {

@@ -127,7 +127,7 @@ mod tests {
         for (stack, bytes) in
             [(Some(wide), 996), (Some(narrow[0]), 1), (Some(narrow[1]), 2), (None, 1)]
         {
-            totals.add((Domain::Malloc, stack), Level { bytes, blocks: 1 });
+            totals.add((Domain::Malloc, stack), Level::exact(bytes, 1));
         }
         let of = |stack, smaller, bytes| Drawn { domain: Domain::Malloc, stack, smaller, bytes };
         assert_eq!(
@@ -136,8 +136,8 @@ mod tests {
         );
         assert_eq!(without_slivers(&trace, &totals, 10_000), whole(&totals));
         let lost = StackId::new(u32::MAX);
-        totals.add((Domain::Malloc, lost), Level { bytes: 1000, blocks: 1 });
-        totals.add((Domain::Mmap, Some(root)), Level { bytes: 30, blocks: 1 });
+        totals.add((Domain::Malloc, lost), Level::exact(1000, 1));
+        totals.add((Domain::Mmap, Some(root)), Level::exact(30, 1));
         let mmap = Drawn { domain: Domain::Mmap, ..of(Some(root), false, 30) };
         assert_eq!(
             without_slivers(&trace, &totals, 100),

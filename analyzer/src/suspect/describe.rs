@@ -78,6 +78,7 @@ pub fn describe(cause: &Cause<'_>, context: Context<'_>) -> Suspect {
         windows: cause.judgement.windows,
         share_of_growth: 0.0,
         held_bytes: cause.series.live.last().copied().unwrap_or(0.0) as u64,
+        held_bytes_error: 0.0,
         held_blocks: cause.series.kept_blocks.iter().sum::<f64>() as u64,
         stack: frames(trace, symbols, stack),
         curve: curve(&cause.series, &cause.judgement, axis),

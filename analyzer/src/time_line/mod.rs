@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId, Ticks};
 
-use crate::heap::{Block, Level, TotalsKey};
+use crate::heap::{Level, TotalsKey};
 use crate::progress::Progress;
 use pass::Pass;
 
@@ -88,10 +88,10 @@ impl TimeLine {
                 pass.begin_anew();
             }
             let freed = pass.apply(thread.number, &event);
-            if let (Some(line), Some((key, block))) = (&mut at_shut_down, freed)
+            if let (Some(line), Some((key, block, level))) = (&mut at_shut_down, freed)
                 && collected.is_some_and(|collected| time <= collected.ended)
             {
-                line.was_garbage(key, block);
+                line.was_garbage(key, block.born, level);
             }
             (last, count) = (time, count + 1);
             if count.is_multiple_of(1 << 16) {
@@ -112,13 +112,13 @@ impl TimeLine {
     }
 
     /// Adds a block that Python's last collection freed after that.
-    fn was_garbage(&mut self, key: TotalsKey, block: Block) {
-        if block.born > self.end {
+    fn was_garbage(&mut self, key: TotalsKey, born: Ticks, level: Level) {
+        if born > self.end {
             return;
         }
-        let window = self.windows.of(block.born);
+        let window = self.windows.of(born);
         if let (Some(window), Some(changes)) = (window, self.changes.get_mut(&key)) {
-            changes.garbage.push((window as u16, block.size, 1));
+            changes.garbage.push((window as u16, level.bytes, level.blocks as u32));
         }
     }
 
@@ -196,7 +196,7 @@ impl TimeLine {
     pub fn held_by(&self, key: TotalsKey) -> Level {
         let mut held = Level::default();
         for &(_, bytes, blocks) in self.changes.get(&key).map_or(&[][..], |of| &of.kept) {
-            held.add_all(Level { bytes, blocks: u64::from(blocks) });
+            held.add_all(Level::exact(bytes, u64::from(blocks)));
         }
         held
     }

@@ -6,7 +6,7 @@ use tftrace_format::{Domain, Event, Ticks};
 
 use super::windows::{self, Windows};
 use super::{Changes, TimeLine, requests, starters};
-use crate::heap::{Block, Change, LiveHeap, Purpose, Purposes, TotalsKey};
+use crate::heap::{Block, Change, Level, LiveHeap, Purpose, Purposes, Sampling, TotalsKey};
 
 /// State of a pass over the events.
 pub(super) struct Pass<'t, 'a> {
@@ -27,7 +27,7 @@ impl<'t, 'a> Pass<'t, 'a> {
         let purposes = Purposes::of(trace);
         Self {
             trace,
-            heap: LiveHeap::new(purposes.clone()),
+            heap: LiveHeap::new(purposes.clone(), Sampling::of(trace)),
             purposes,
             windows: Windows::new(trace.header().ticks_per_second),
             changes: FxHashMap::default(),
@@ -38,8 +38,12 @@ impl<'t, 'a> Pass<'t, 'a> {
         }
     }
 
-    /// Applies the next event; gives the block that it freed.
-    pub(super) fn apply(&mut self, thread: u32, event: &Event) -> Option<(TotalsKey, Block)> {
+    /// Applies the next event; gives the block that it freed, and what it stood for.
+    pub(super) fn apply(
+        &mut self,
+        thread: u32,
+        event: &Event,
+    ) -> Option<(TotalsKey, Block, Level)> {
         let window = match self.windows.of(event.time()) {
             Some(window) => window,
             None => {
@@ -65,10 +69,12 @@ impl<'t, 'a> Pass<'t, 'a> {
                 }
                 return None;
             }
-            (Event::Allocated { domain, stack, size, .. }, _) => (domain, stack, size as i64),
-            (Event::Freed { domain, .. }, Change::Freed(block)) => {
-                freed = Some(block);
-                (domain, block.stack, -(block.size as i64))
+            (Event::Allocated { domain, stack, .. }, Change::Allocated(level)) => {
+                (domain, stack, level.bytes as i64)
+            }
+            (Event::Freed { domain, .. }, Change::Freed(block, level)) => {
+                freed = Some((block, level));
+                (domain, block.stack, -(level.bytes as i64))
             }
             (Event::Marked { label, .. }, _) => {
                 self.requests.mark(label, self.window);
@@ -79,7 +85,7 @@ impl<'t, 'a> Pass<'t, 'a> {
         let Purpose::Use(of) = self.purposes.get(domain, stack) else { return None };
         let key = (of, stack);
         self.change(key, bytes, u32::from(bytes > 0));
-        freed.map(|block| (key, block))
+        freed.map(|(block, level)| (key, block, level))
     }
 
     fn change(&mut self, key: TotalsKey, bytes: i64, calls: u32) {
@@ -136,9 +142,13 @@ impl<'t, 'a> Pass<'t, 'a> {
         self.look_at_mappings();
         let mut changes = self.changes.clone();
         let windows = self.windows;
-        self.heap.each_live(|key, bytes, born| {
+        self.heap.each_live(|key, level, born| {
             let Some(window) = windows.of(born) else { return };
-            changes.entry(key).or_default().kept.push((window as u16, bytes, 1));
+            changes.entry(key).or_default().kept.push((
+                window as u16,
+                level.bytes,
+                level.blocks as u32,
+            ));
         });
         for changes in changes.values_mut() {
             windows::sum_up(&mut changes.kept);

@@ -60,7 +60,7 @@ fn sums(bytes: &[u8]) -> Vec<u64> {
     [Metric::Unfreed, Metric::Peak, Metric::Temporary, Metric::Allocated]
         .into_iter()
         .map(|metric| measure(&trace, metric, &HOST).totals.sum())
-        .flat_map(|Level { bytes, blocks }| [bytes, blocks])
+        .flat_map(|Level { bytes, blocks, .. }| [bytes, blocks])
         .collect()
 }
 

@@ -98,6 +98,7 @@ pub(crate) fn suspect(
         windows: 100,
         share_of_growth: 0.81 / rank as f64,
         held_bytes: last as u64,
+        held_bytes_error: 0.0,
         held_blocks: 1200,
         stack: stack(),
         curve: curve(held, 20),
@@ -181,13 +182,13 @@ pub(crate) fn leak() -> Report {
             rss_anonymous: Some(669_000_000),
             explained: Some(0.962),
             owners: vec![
-                Owner { name: "live blocks of malloc".into(), bytes: 262_000_000 },
-                Owner { name: "live blocks of Python".into(), bytes: 158_000_000 },
-                Owner { name: "tensors".into(), bytes: 102_000_000 },
-                Owner { name: "freed, but kept by malloc".into(), bytes: 61_000_000 },
-                Owner { name: "mapped".into(), bytes: 41_000_000 },
-                Owner { name: "stacks of threads".into(), bytes: 9_000_000 },
-                Owner { name: "the tracer".into(), bytes: 12_000_000 },
+                Owner { name: "live blocks of malloc".into(), bytes: 262_000_000, bytes_error: 0.0 },
+                Owner { name: "live blocks of Python".into(), bytes: 158_000_000, bytes_error: 0.0 },
+                Owner { name: "tensors".into(), bytes: 102_000_000, bytes_error: 0.0 },
+                Owner { name: "freed, but kept by malloc".into(), bytes: 61_000_000, bytes_error: 0.0 },
+                Owner { name: "mapped".into(), bytes: 41_000_000, bytes_error: 0.0 },
+                Owner { name: "stacks of threads".into(), bytes: 9_000_000, bytes_error: 0.0 },
+                Owner { name: "the tracer".into(), bytes: 12_000_000, bytes_error: 0.0 },
             ],
         },
         lost: Lost::default(),
@@ -201,6 +202,8 @@ pub(crate) fn leak() -> Report {
             trace: "/srv/app/trace.bin".into(),
             trace_bytes: 180_300_000,
             events: 12_345_678,
+            sample_period: None,
+            compacted: None,
             versions: [("Python", "3.11.7"), ("TensorFlow", "2.21.0"), ("tftrace", "0.1.0")]
                 .map(|(name, version)| (name.to_owned(), version.to_owned()))
                 .to_vec(),
@@ -307,7 +310,8 @@ pub(crate) fn huge() -> Report {
     report.lost = Lost { anything: true, events: 1, notes: vec![long.clone(); 5000] };
     report.suppressions.stale = vec![long.clone(); 5000];
     report.process.children = vec![long.clone(); 5000];
-    report.reconciliation.owners = vec![Owner { name: long.clone(), bytes: 1 }; 500];
+    report.reconciliation.owners =
+        vec![Owner { name: long.clone(), bytes: 1, bytes_error: 0.0 }; 500];
     let line = &mut report.time_line;
     line.seconds = (0..windows).map(|at| at as f64).collect();
     line.requests = (0..windows).map(|at| at as f64 * 3.0).collect();

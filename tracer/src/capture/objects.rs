@@ -169,12 +169,17 @@ impl ObjectTable {
 /// Looks at a `free`: if the loader frees the link map of an object, the object is unloaded.
 #[inline(always)]
 pub(crate) fn note_free(entry: &HookEntry, registers: EntryRegisters, address: u64) {
-    let process = entry.process;
-    // SAFETY: the hook was entered by a call, so its return address stands at `sp`.
-    let caller = unsafe { (registers.sp as *const u64).read() };
-    if process.objects.is_loader(caller) {
+    if is_loaders(entry.process, registers) {
         from_loader(entry, address);
     }
+}
+
+/// Whether the loader made the call whose registers these are.
+#[inline(always)]
+pub(crate) fn is_loaders(process: &Process, registers: EntryRegisters) -> bool {
+    // SAFETY: the hook was entered by a call, so its return address stands at `sp`.
+    let caller = unsafe { (registers.sp as *const u64).read() };
+    process.objects.is_loader(caller)
 }
 
 #[cold]

@@ -19,6 +19,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     let with_files = system_call::own_descriptor_table().is_ok();
     let mut next_sample = Instant::now();
     let mut next_search = Instant::now();
+    let begun = Instant::now();
     loop {
         process.spool.make_ready_ahead();
         process.spool.each_full(|page| pages.send(page).is_ok());
@@ -27,6 +28,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
             take_sample(process, with_files, true);
             // glibc walks its free lists under its locks: where that takes long, it is done seldom.
             let pause = Duration::from_millis(SAMPLE_MS).max(now.elapsed() * SAMPLE_SHARE);
+            let pause = pause.max(least_pause(process, begun.elapsed()));
             next_sample = now + pause;
         }
         if now >= next_search {
@@ -35,4 +37,14 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
         }
         std::thread::sleep(Duration::from_millis(ROUND_MS));
     }
+}
+
+/// Readings are not compacted. Where the file has a bound they take a sixteenth of it at most, by
+/// being the rarer the longer the trace is.
+fn least_pause(process: &Process, traced: Duration) -> Duration {
+    /// A reading in the file, framed.
+    const READING_BYTES: u64 = 128;
+    let Some(bound) = process.settings.bound else { return Duration::ZERO };
+    let most = bound.get() / (16 * READING_BYTES);
+    traced / u32::try_from(most).unwrap_or(u32::MAX).max(1)
 }

@@ -110,6 +110,8 @@ unsafe fn reallocate(old: Block, size: usize, registers: EntryRegisters) -> Bloc
     } else if size == 0 {
         // glibc frees the block; with a size, a null result means that the old block lives on.
         record::reallocated(registers, Domain::Malloc, begun, old as u64, None);
+    } else {
+        record::not_reallocated(registers, Domain::Malloc, begun, old as u64);
     }
     block
 }

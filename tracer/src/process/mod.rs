@@ -1,5 +1,6 @@
 //! This process as the tracer sees it: one [`Process`] per incarnation, a child of `fork` gets its own.
 
+mod byte_size;
 mod descent;
 pub(crate) mod labels;
 pub(crate) mod notice;
@@ -20,6 +21,7 @@ use crate::capture::rule_table::RuleTable;
 use crate::clock::Clock;
 use crate::python;
 use crate::record::foreign::ForeignFrees;
+use crate::sampling::Sampling;
 use crate::spool::Spool;
 use crate::spool::chunk_log::ChunkLog;
 use crate::stack_table::StackTable;
@@ -41,6 +43,8 @@ pub(crate) struct Process {
     pub(crate) objects: ObjectTable,
     pub(crate) threads: Registry,
     pub(crate) foreign: ForeignFrees,
+    /// `None`: every allocation is recorded.
+    pub(crate) sampling: Option<Sampling>,
     pub(crate) labels: labels::Labels,
     /// The ops that memory was for.
     pub(crate) ops: crate::tensorflow::op_table::OpTable,
@@ -106,6 +110,7 @@ fn without_process(value: usize) -> Option<&'static Process> {
 }
 
 /// The process, if it is set up already.
+#[inline(always)]
 pub(crate) fn if_set_up() -> Option<&'static Process> {
     let page = INCARNATION.load(Ordering::Acquire);
     if page.is_null() {

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::python;
 use crate::real;
 use crate::record::foreign::ForeignFrees;
+use crate::sampling::Sampling;
 use crate::spool::Spool;
 use crate::spool::chunk_log::ChunkLog;
 use crate::spool::file::{FileError, SpoolFile};
@@ -132,13 +133,17 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             settings,
             clock,
             switch: Switch::new(&file),
-            spool: Spool::new(file, 2)?,
+            spool: Spool::new(file, 2, settings.bound)?,
             log: ChunkLog::default(),
             stacks: StackTable::new()?,
             rules: RuleTable::new()?,
             objects: ObjectTable::new()?,
             threads: Registry::new()?,
             foreign: ForeignFrees::new()?,
+            sampling: match settings.sample_period {
+                Some(period) => Some(Sampling::new(period)?),
+                None => None,
+            },
             labels: super::labels::Labels::new()?,
             ops: crate::tensorflow::op_table::OpTable::new()?,
             python: python::Place::default(),
@@ -182,6 +187,8 @@ fn write_header(
         depth: settings.depth,
         command_line: command_line.as_ref().map_or(&[], ProcFile::bytes),
         executable: system_call::read_link(c"/proc/self/exe", &mut executable).unwrap_or_default(),
+        sample_period: settings.sample_period,
+        bound: settings.bound,
     };
     let mut room = [0; HEADER_LIMIT];
     let len = header.to_wire(&mut room)?;

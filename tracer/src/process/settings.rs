@@ -1,8 +1,12 @@
 //! The `TFTRACE_*` variables, read from the kernel: libc's environment may not be set up yet.
 
+use core::num::NonZeroU64;
+
+use super::byte_size;
 use super::notice;
 use super::path::PathBuffer;
 use super::proc_file::ProcFile;
+use crate::sampling::LARGEST_PERIOD;
 use crate::system_call;
 
 /// What the user asked for.
@@ -20,6 +24,10 @@ pub(crate) struct Settings {
     pub(crate) python_blocks: bool,
     /// `TFTRACE_START=off`: record nothing before `tftrace ctl` says so.
     pub(crate) start_paused: bool,
+    /// `TFTRACE_SAMPLE`: the mean bytes from one sample to the next; `None` = every allocation is recorded.
+    pub(crate) sample_period: Option<NonZeroU64>,
+    /// `TFTRACE_MAX_BYTES`: how large the file may become; `None` = as large as it must.
+    pub(crate) bound: Option<NonZeroU64>,
     /// `TFTRACE_CHECK_UNWIND`: check every so-manyth stack; 0 = none.
     pub(crate) check_unwind: u32,
     /// `TFTRACE_OBJECTS=list`: find loaded objects as where glibc does not tell.
@@ -30,6 +38,9 @@ pub(crate) struct Settings {
 
 /// The smallest useful depth, in frames.
 const SMALLEST_DEPTH: u16 = 8;
+
+/// The smallest bound of a file, in bytes: what is in use at once needs some room.
+const SMALLEST_BOUND: u64 = 8 << 20;
 
 /// The outcome of reading the variables.
 pub(crate) struct Parsed {
@@ -59,6 +70,8 @@ pub(crate) fn read() -> Option<Parsed> {
         follow_exec: false,
         python_blocks: true,
         start_paused: false,
+        sample_period: None,
+        bound: None,
         check_unwind: 0,
         object_list: false,
         slow_unwinder: false,
@@ -114,6 +127,24 @@ impl Settings {
             b"START" if value == b"off" => self.start_paused = true,
             b"START" if value == b"on" => self.start_paused = false,
             b"START" => return Err(b" can only be on or off; it is ignored"),
+            b"SAMPLE" => {
+                let period = byte_size::parse(value).filter(|bytes| *bytes <= LARGEST_PERIOD);
+                self.sample_period = period.and_then(NonZeroU64::new);
+                if self.sample_period.is_none() {
+                    return Err(
+                        b" must be a size such as 512KiB, 1B to 1TiB; every allocation is recorded",
+                    );
+                }
+            }
+            b"MAX_BYTES" => {
+                let bound = byte_size::parse(value).filter(|bytes| *bytes >= SMALLEST_BOUND);
+                self.bound = bound.and_then(NonZeroU64::new);
+                if self.bound.is_none() {
+                    return Err(
+                        b" must be a size such as 2GiB, at least 8MiB; the file has no bound",
+                    );
+                }
+            }
             b"CHECK_UNWIND" => {
                 let every = number(value).and_then(|every| u32::try_from(every).ok());
                 self.check_unwind =

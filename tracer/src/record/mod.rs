@@ -12,6 +12,7 @@ use crate::arch::EntryRegisters;
 use crate::capture;
 use crate::drain;
 use crate::process::switch::Switch;
+use crate::sampling;
 use crate::tensorflow::{Annotation, op_table};
 use crate::thread::guard::{self, HookEntry};
 use crate::thread::lane::End;
@@ -39,12 +40,20 @@ fn append(entry: &mut HookEntry, event: &Event) {
 /// A block came to life. To be called after the real call.
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, domain: Domain, address: u64, size: u64) {
-    if let Some(mut entry) = enter_recording(registers.sp) {
-        let time = append_allocated(&mut entry, registers, domain, address, size, false);
+    if let Some(slot) = sampling::slot()
+        && sampling::leaves_out(slot, registers.sp, domain, size)
+    {
+        python_blocks::note_allocated(slot, address);
+        return;
+    }
+    if let Some(mut entry) = enter_recording(registers.sp)
+        && let Some(time) = append_allocated(&mut entry, registers, domain, address, size, false)
+    {
         drain::after_allocation(&mut entry, time);
     }
 }
 
+/// Gives the time; `None`: the block is not in the sample.
 #[inline(always)]
 fn append_allocated(
     entry: &mut HookEntry,
@@ -53,10 +62,14 @@ fn append_allocated(
     address: u64,
     size: u64,
     file_backed: bool,
-) -> Ticks {
+) -> Option<Ticks> {
+    let of_python = python_blocks::note_allocated(entry.slot, address);
+    if !sampling::takes(entry, domain, address, size) {
+        return None;
+    }
     let stack = capture::call_stack(entry, registers);
     let time = entry.process.clock.now();
-    let stack = match python_blocks::note_allocated(entry.slot, address) {
+    let stack = match of_python {
         false => stack,
         true => {
             let leaf = match domain {
@@ -68,7 +81,7 @@ fn append_allocated(
         }
     };
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed });
-    time
+    Some(time)
 }
 
 /// Says that this thread is inside the allocator of a domain; gives whose it was inside before.
@@ -96,6 +109,9 @@ pub(crate) fn tensor_allocated(
     op: Option<&Annotation>,
 ) {
     let Some(mut entry) = enter_recording(registers.sp) else { return };
+    if !sampling::takes(&mut entry, domain, address, size) {
+        return;
+    }
     let stack = capture::call_stack(&mut entry, registers);
     let time = entry.process.clock.now();
     let inside = entry.slot.inside.load(Ordering::Relaxed); // This thread's own.
@@ -122,31 +138,58 @@ pub(crate) fn tensor_allocated(
 /// A block is about to die. To be called before the real call.
 #[inline(always)]
 pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
+    if let Some(slot) = sampling::slot()
+        && sampling::lacks(slot, domain, address)
+        && !capture::objects::is_loaders(slot.process, registers)
+    {
+        return python_blocks::note_freed(slot, address);
+    }
     if let Some(mut entry) = guard::enter(registers.sp) {
         // Objects are unloaded while nothing is recorded, too.
         capture::objects::note_free(&entry, registers, address);
-        if !Switch::is_on(&mut entry) {
+        python_blocks::note_freed(entry.slot, address);
+        // So are sampled blocks forgotten: another one may get the address.
+        if !sampling::forgets(&entry, domain, address) || !Switch::is_on(&mut entry) {
             return;
         }
-        python_blocks::note_freed(entry.slot, address);
         let time = entry.process.clock.now();
         let (process, thread) = (entry.process, thread(&entry));
         entry.lane().ended(process, thread, (domain, address), time, End::Freed);
     }
 }
 
-/// When something that may still fail was begun.
+/// When something that may still fail was begun. `None`: its success would not be recorded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Begun(Option<Ticks>);
 
 /// A block may be about to die (`realloc`). To be called before the real call.
 #[inline(always)]
 pub(crate) fn reallocating(registers: EntryRegisters, domain: Domain, address: u64) -> Begun {
-    Begun(enter_recording(registers.sp).map(|mut entry| {
-        let (process, time) = (entry.process, entry.process.clock.now());
-        entry.lane().announce_resized(process, domain, address, time);
-        time
-    }))
+    if sampling::slot().is_some_and(|slot| sampling::lacks(slot, domain, address)) {
+        return Begun(None);
+    }
+    let Some(mut entry) = guard::enter(registers.sp) else { return Begun(None) };
+    if !sampling::forgets(&entry, domain, address) || !Switch::is_on(&mut entry) {
+        return Begun(None);
+    }
+    let (process, time) = (entry.process, entry.process.clock.now());
+    entry.lane().announce_resized(process, domain, address, time);
+    Begun(Some(time))
+}
+
+/// `realloc` failed: the block that was begun with lives on.
+#[cold]
+pub(crate) fn not_reallocated(
+    registers: EntryRegisters,
+    domain: Domain,
+    begun: Begun,
+    address: u64,
+) {
+    if begun.0.is_some()
+        && let Some(entry) = guard::enter(registers.sp)
+    {
+        sampling::remember_again(&entry, domain, address);
+    }
 }
 
 /// `realloc` succeeded: the old block died when it was begun, the new one lives now, if there is one.
@@ -159,9 +202,9 @@ pub(crate) fn reallocated(
     new: Option<(u64, u64)>,
 ) {
     let Some(mut entry) = enter_recording(registers.sp) else { return };
+    python_blocks::note_freed(entry.slot, old);
     if let Begun(Some(time)) = begun {
         let (process, thread) = (entry.process, thread(&entry));
-        python_blocks::note_freed(entry.slot, old);
         entry.lane().ended(process, thread, (domain, old), time, End::Resized);
     }
     if let Some((address, size)) = new {

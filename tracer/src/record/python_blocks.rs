@@ -12,6 +12,7 @@ use crate::arch::EntryRegisters;
 use crate::capture;
 use crate::process::switch::Switch;
 use crate::python;
+use crate::sampling;
 use crate::thread::guard::{self, HookEntry};
 use crate::thread::lane::End;
 use crate::thread::slot::ThreadSlot;
@@ -22,32 +23,61 @@ pub(super) const INSIDE: u8 = Domain::Python as u8 + 1;
 /// A call that was begun.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    /// When; `None`: it is not recorded.
+    /// Whether the thread was in the tracer then.
+    seen: bool,
+    /// When; `None` where a sample is recorded: most calls end without a use for the time.
     time: Option<Ticks>,
     /// Inside what it came.
     outer: u8,
 }
 
+impl Call {
+    /// When the call was begun; later, but with the GIL held ever since, where that was not noted.
+    #[inline(always)]
+    fn begun(self, entry: &HookEntry) -> Ticks {
+        self.time.unwrap_or_else(|| entry.process.clock.now())
+    }
+}
+
 /// Begins a call: what malloc and mmap are asked for from now on is Python's.
 #[inline(always)]
 pub(crate) fn begin(sp: u64) -> Call {
-    let Some(entry) = guard::enter(sp) else { return Call { time: None, outer: 0 } };
-    let slot = entry.slot;
+    if let Some(slot) = sampling::slot() {
+        return Call { seen: true, time: None, outer: go_inside(slot) };
+    }
+    let Some(entry) = guard::enter(sp) else { return Call { seen: false, time: None, outer: 0 } };
+    let outer = go_inside(entry.slot);
+    Call { seen: true, time: Some(entry.process.clock.now()), outer }
+}
+
+/// Gives inside what the thread was.
+#[inline(always)]
+fn go_inside(slot: &ThreadSlot) -> u8 {
     // Relaxed: only this thread uses these.
     let outer = slot.inside.load(Ordering::Relaxed);
     slot.inside.store(INSIDE, Ordering::Relaxed);
     slot.inner_allocated.store(0, Ordering::Relaxed);
     slot.inner_freed.store(0, Ordering::Relaxed);
-    Call { time: Some(entry.process.clock.now()), outer }
+    outer
 }
 
-/// Ends a call, if its beginning was seen. Gives the entry, and when the call was begun.
+/// The slot of the thread, if only a sample is recorded; the call that was begun is over.
 #[inline(always)]
-fn enter(sp: u64, call: Call) -> Option<(HookEntry, Ticks)> {
-    let begun = call.time?;
+fn end_sampled(call: Call) -> Option<&'static ThreadSlot> {
+    let slot = sampling::slot().filter(|_| call.seen)?;
+    slot.inside.store(call.outer, Ordering::Relaxed);
+    Some(slot)
+}
+
+/// Ends a call, if its beginning was seen.
+#[inline(always)]
+fn enter(sp: u64, call: Call) -> Option<HookEntry> {
+    if !call.seen {
+        return None;
+    }
     let entry = guard::enter(sp)?;
     entry.slot.inside.store(call.outer, Ordering::Relaxed);
-    Some((entry, begun))
+    Some(entry)
 }
 
 /// Ends a call that did nothing.
@@ -58,7 +88,14 @@ pub(crate) fn end(sp: u64, call: Call) {
 /// A block came to life, if there is one.
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, size: u64) {
-    if let Some((mut entry, _)) = enter(registers.sp, call)
+    if let Some(slot) = end_sampled(call)
+        && address != 0
+        && (slot.inner_allocated.load(Ordering::Relaxed) == address
+            || sampling::leaves_out(slot, registers.sp, Domain::Python, size))
+    {
+        return;
+    }
+    if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && Switch::is_on(&mut entry)
     {
@@ -69,10 +106,17 @@ pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, siz
 /// A block died, if there was one.
 #[inline(always)]
 pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
-    if let Some((mut entry, begun)) = enter(registers.sp, call)
+    if let Some(slot) = end_sampled(call)
+        && sampling::lacks(slot, Domain::Python, address)
+    {
+        return;
+    }
+    if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
+        && sampling::forgets(&entry, Domain::Python, address)
         && Switch::is_on(&mut entry)
     {
+        let begun = call.begun(&entry);
         python::watch(&mut entry, begun);
         append_freed(&mut entry, begun, address);
     }
@@ -81,10 +125,13 @@ pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
 /// A block took the place of another, if there was one.
 #[inline(always)]
 pub(crate) fn reallocated(registers: EntryRegisters, call: Call, old: u64, new: u64, size: u64) {
-    if let Some((mut entry, begun)) = enter(registers.sp, call)
-        && Switch::is_on(&mut entry)
-    {
-        if old != 0 {
+    if let Some(mut entry) = enter(registers.sp, call) {
+        let sampled = old != 0 && sampling::forgets(&entry, Domain::Python, old);
+        if !Switch::is_on(&mut entry) {
+            return;
+        }
+        if sampled {
+            let begun = call.begun(&entry);
             append_freed(&mut entry, begun, old);
         }
         append_allocated(&mut entry, registers, new, size);
@@ -94,6 +141,9 @@ pub(crate) fn reallocated(registers: EntryRegisters, call: Call, old: u64, new: 
 #[inline(always)]
 fn append_allocated(entry: &mut HookEntry, registers: EntryRegisters, address: u64, size: u64) {
     if entry.slot.inner_allocated.load(Ordering::Relaxed) == address {
+        return;
+    }
+    if !sampling::takes(entry, Domain::Python, address, size) {
         return;
     }
     let (stack, time) = capture::python_stack(entry, registers);

@@ -5,14 +5,14 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use tftrace_format::Ticks;
 use tftrace_format::chunk::{CHUNK_MAGIC, ChunkHeader, ChunkKind, Codec, framed_len};
 use tftrace_format::counters::Counter;
-use tftrace_format::page::{PAGE_BYTES, PAGE_HEADER_BYTES};
+use tftrace_format::page::{PAGE_BYTES, PAGE_HEADER_BYTES, PageKind};
 use tftrace_format::record::{RECORD_LIMIT, Record};
 
 use super::{PageIndex, Spool};
 
 /// Pages of a run: the largest chunk fits.
-const RUN_PAGES: u32 = 4;
-const RUN_BYTES: usize = RUN_PAGES as usize * PAGE_BYTES;
+pub(crate) const RUN_PAGES: u32 = 4;
+pub(crate) const RUN_BYTES: usize = RUN_PAGES as usize * PAGE_BYTES;
 const _: () = assert!(
     tftrace_format::page_codec::PAYLOAD_LIMIT + 64 < RUN_BYTES - PAGE_HEADER_BYTES,
     "a chunk must fit into one run"
@@ -36,28 +36,9 @@ impl ChunkLog {
         plain_len: usize,
         serial: u64,
     ) -> bool {
-        let (codec, payload) = packed;
-        let (Ok(payload_len), Ok(plain_len)) =
-            (u32::try_from(payload.len()), u32::try_from(plain_len))
-        else {
-            return false;
-        };
-        let header =
-            ChunkHeader { kind: kind as u8, codec: codec as u8, payload_len, plain_len, serial };
-        let header = header.to_wire(payload);
-        let Some(place) = self.reserve(spool, now, payload.len()) else { return false };
-        let Some(rest) = header.get(4..) else { return false };
+        let Some(place) = self.reserve(spool, now, packed.1.len()) else { return false };
         // SAFETY: `reserve` gave this place to this call alone, with room for header and payload.
-        unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), place.wrapping_add(4), rest.len()) };
-        // SAFETY: as above.
-        let body = unsafe { place.add(header.len()) };
-        // SAFETY: as above.
-        unsafe { core::ptr::copy_nonoverlapping(payload.as_ptr(), body, payload.len()) };
-        // SAFETY: places are multiples of eight; the word is this call's.
-        let magic = unsafe { AtomicU32::from_ptr(place.cast()) };
-        // Release: whoever finds the magic finds the chunk. This is the commit point.
-        magic.store(CHUNK_MAGIC, Ordering::Release);
-        true
+        unsafe { write_chunk(place, kind, packed, plain_len, serial) }
     }
 
     /// Appends a record; a failure is counted.
@@ -91,7 +72,7 @@ impl ChunkLog {
             let (run, start) = if run != 0 && used.checked_add(wanted)? <= RUN_BYTES {
                 (PageIndex(run as u32), used)
             } else {
-                (spool.take_run(RUN_PAGES, now)?, PAGE_HEADER_BYTES)
+                (spool.take_run(PageKind::Chunks, RUN_PAGES, None, now)?, PAGE_HEADER_BYTES)
             };
             let new = (u64::from(run.0) << 32) | start.checked_add(wanted)? as u64;
             // A run that loses this race stays empty, which a reader understands.
@@ -102,4 +83,36 @@ impl ChunkLog {
             }
         }
     }
+}
+
+/// Writes a chunk. False, and nothing is written: it is too large for the format.
+///
+/// # Safety
+/// `place` is a multiple of eight, the caller's alone, and has room for header and payload.
+pub(crate) unsafe fn write_chunk(
+    place: *mut u8,
+    kind: ChunkKind,
+    (codec, payload): (Codec, &[u8]),
+    plain_len: usize,
+    serial: u64,
+) -> bool {
+    let (Ok(payload_len), Ok(plain_len)) = (u32::try_from(payload.len()), u32::try_from(plain_len))
+    else {
+        return false;
+    };
+    let header =
+        ChunkHeader { kind: kind as u8, codec: codec as u8, payload_len, plain_len, serial };
+    let header = header.to_wire(payload);
+    let Some(rest) = header.get(4..) else { return false };
+    // SAFETY: our caller promises the room.
+    unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), place.wrapping_add(4), rest.len()) };
+    // SAFETY: as above.
+    let body = unsafe { place.add(header.len()) };
+    // SAFETY: as above.
+    unsafe { core::ptr::copy_nonoverlapping(payload.as_ptr(), body, payload.len()) };
+    // SAFETY: our caller promises the alignment; the word is this call's.
+    let magic = unsafe { AtomicU32::from_ptr(place.cast()) };
+    // Release: whoever finds the magic finds the chunk. This is the commit point.
+    magic.store(CHUNK_MAGIC, Ordering::Release);
+    true
 }

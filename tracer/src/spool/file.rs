@@ -109,6 +109,18 @@ impl SpoolFile {
         }
     }
 
+    /// Takes the blocks of pages away; they read as zeros then. False: the file system cannot.
+    pub(crate) fn punch(&self, from: u64, to: u64) -> bool {
+        let pages = to.saturating_sub(from) as usize;
+        if !self.populates || to > self.reserved_pages {
+            return false;
+        }
+        // SAFETY: inside the mapping.
+        let start = unsafe { self.base.add(from as usize * PAGE_BYTES) };
+        // SAFETY: our caller owns these pages and wants them gone.
+        unsafe { system_call::advise(start, pages * PAGE_BYTES, libc::MADV_REMOVE) }.is_ok()
+    }
+
     /// Lengthens the file. False: not allowed, or the file is not under its path any more.
     pub(crate) fn grow(&self, bytes: u64) -> bool {
         let allowed = self.populates && bytes <= system_call::limit(libc::RLIMIT_FSIZE);

@@ -7,6 +7,7 @@ pub(crate) mod chunk_log;
 pub(crate) mod file;
 mod file_growth;
 
+use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use tftrace_format::Ticks;
@@ -55,6 +56,10 @@ pub(crate) struct Spool {
     next_serial: AtomicU64,
     /// Until when nobody asks a full disk again.
     full_until: AtomicU64,
+    /// Pages that the file may have while no drain runs.
+    cap: AtomicU64,
+    /// Pages whose blocks were given back to the file system.
+    punched: AtomicU64,
 }
 
 /// How long a full disk is left alone: about a tenth of a second, whichever clock counts.
@@ -68,7 +73,11 @@ unsafe impl Send for Spool {}
 
 impl Spool {
     /// Takes over a mapped file whose first two pages are ready and written.
-    pub(crate) fn new(file: SpoolFile, ready_pages: u64) -> Option<Self> {
+    pub(crate) fn new(
+        file: SpoolFile,
+        ready_pages: u64,
+        bound: Option<NonZeroU64>,
+    ) -> Option<Self> {
         let pages = file.reserved_pages() as usize;
         let next_free =
             system_call::map_private(pages.checked_mul(size_of::<AtomicU32>())?).ok()?;
@@ -82,6 +91,8 @@ impl Spool {
             states: states.cast(),
             next_serial: AtomicU64::new(1),
             full_until: AtomicU64::new(0),
+            cap: AtomicU64::new(bound.map_or(u64::MAX, |bytes| bytes.get() / PAGE_BYTES as u64)),
+            punched: AtomicU64::new(0),
             file,
         })
     }
@@ -121,20 +132,92 @@ impl Spool {
             Some(index) => index,
             None => self.take_fresh(1, opened)?,
         };
-        self.begin(index, kind, number, tid, opened);
+        let serial = self.take_serial();
+        self.begin(index, PageHeader { kind, serial, number, tid, opened });
         Some(index)
+    }
+
+    /// A number that no page had yet.
+    pub(crate) fn take_serial(&self) -> u64 {
+        self.next_serial.fetch_add(1, Ordering::Relaxed) // Unique is enough.
     }
 
     /// Takes consecutive pages for chunks. `None`: the file cannot grow.
-    pub(crate) fn take_run(&self, pages: u32, opened: Ticks) -> Option<PageIndex> {
+    pub(crate) fn take_run(
+        &self,
+        kind: PageKind,
+        pages: u32,
+        serial: Option<u64>,
+        opened: Ticks,
+    ) -> Option<PageIndex> {
         let index = self.take_fresh(u64::from(pages), opened)?;
-        self.begin(index, PageKind::Chunks, pages, 0, opened);
+        let serial = serial.unwrap_or_else(|| self.take_serial());
+        self.begin(index, PageHeader { kind, serial, number: pages, tid: 0, opened });
         Some(index)
     }
 
-    fn begin(&self, index: PageIndex, kind: PageKind, number: u32, tid: u32, opened: Ticks) {
-        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed); // Unique is enough.
-        let header = PageHeader { kind, serial, number, tid, opened }.to_wire();
+    /// Takes a run again that was emptied. False: there are no blocks for it on the disk.
+    ///
+    /// # Safety
+    /// The run is the caller's, from [`Spool::empty_run`].
+    pub(crate) unsafe fn reuse_run(&self, index: PageIndex, header: PageHeader) -> bool {
+        let (from, pages) = (u64::from(index.0), u64::from(header.number));
+        if !self.file.populate(from, from.saturating_add(pages)) {
+            return false;
+        }
+        self.punched.fetch_sub(pages, Ordering::Relaxed); // A figure.
+        self.begin(index, header);
+        true
+    }
+
+    /// Empties a run whose chunks stand elsewhere now, and gives its blocks back. False: it stays as it
+    /// is, which is void.
+    ///
+    /// # Safety
+    /// The run is the caller's alone.
+    pub(crate) unsafe fn empty_run(&self, index: PageIndex, pages: u32) -> bool {
+        let first = u64::from(index.0);
+        let (second, end) = (first.saturating_add(1), first.saturating_add(u64::from(pages)));
+        // The header goes last: without it a reader would take what follows for pages of their own.
+        let emptied = self.file.punch(second, end) && self.file.punch(first, second);
+        if emptied {
+            self.punched.fetch_add(u64::from(pages), Ordering::Relaxed); // A figure.
+        }
+        emptied
+    }
+
+    /// Pages that have blocks on the disk.
+    pub(crate) fn disk_pages(&self) -> u64 {
+        let punched = self.punched.load(Ordering::Relaxed);
+        self.ready.load(Ordering::Relaxed).saturating_sub(punched)
+    }
+
+    /// Lets the file go past its bound for a moment: the drain runs and makes it smaller again.
+    pub(crate) fn lift_cap(&self) {
+        self.cap.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Shows every page of raw events, one after the other, header and words. For the drain.
+    ///
+    /// Inlined there: what it does with them may end in a panic, and a hook never gets there.
+    #[inline(always)]
+    pub(crate) fn each_raw_page(&self, mut show: impl FnMut(&[AtomicU64])) {
+        const WORDS: usize = PAGE_BYTES / 8;
+        for index in 2..self.taken.load(Ordering::Relaxed) {
+            let Ok(index) = u32::try_from(index) else { return };
+            let page = self.page(PageIndex(index)).cast::<AtomicU64>();
+            // SAFETY: pages that were taken stay mapped; others change them by atomic stores, and
+            // their headers before the magic, which is loaded first.
+            let words = unsafe { core::slice::from_raw_parts(page, WORDS) };
+            let magic = words.first().map_or(0, |word| word.load(Ordering::Acquire));
+            if magic == u64::from(PAGE_MAGIC) | (PageKind::Events as u64) << 32 {
+                show(words);
+            }
+        }
+    }
+
+    fn begin(&self, index: PageIndex, header: PageHeader) {
+        let header = header.to_wire();
         let page = self.page(index);
         if let Some(rest) = header.get(4..) {
             // SAFETY: the page is ready, larger than a header, and nobody else's yet.
@@ -169,6 +252,10 @@ impl Spool {
         let mut first = self.taken.load(Ordering::Relaxed);
         loop {
             let end = first.checked_add(pages)?;
+            // Relaxed: it is lifted once, for good.
+            if end > self.cap.load(Ordering::Relaxed) {
+                return None;
+            }
             if end > self.limit.load(Ordering::Acquire) && !self.grow(end) {
                 return None;
             }
@@ -205,7 +292,8 @@ impl Spool {
             if end <= ready {
                 return Some(());
             }
-            let limit = self.limit.load(Ordering::Acquire);
+            let cap = self.cap.load(Ordering::Relaxed); // As in `extend`.
+            let limit = self.limit.load(Ordering::Acquire).min(cap);
             let step = end.max(ready.saturating_add(READY_STEP)).min(limit);
             let step = if self.file.populate(ready, step) {
                 step
@@ -319,7 +407,14 @@ impl Spool {
         self.change_counter(counter, |value| value.saturating_add(amount));
     }
 
-    fn raise_counter(&self, counter: Counter, at_least: u64) {
+    /// Stores a counter that makes other things exist.
+    pub(crate) fn commit(&self, counter: Counter, value: u64) {
+        // Release: whoever sees the value sees what was written before.
+        self.counter(counter).store(check::seal(value, 0), Ordering::Release);
+    }
+
+    /// Makes a counter as large as this, if it is not.
+    pub(crate) fn raise_counter(&self, counter: Counter, at_least: u64) {
         self.change_counter(counter, |value| value.max(at_least));
     }
 

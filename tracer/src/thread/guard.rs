@@ -43,6 +43,37 @@ pub(crate) fn enter(sp: u64) -> Option<HookEntry> {
     enter_slot(process, slot, sp)
 }
 
+/// The slot of the calling thread, if it has one in this process and no hook of it is under way.
+#[inline(always)]
+pub(crate) fn idle_slot() -> Option<&'static ThreadSlot> {
+    let process = process::if_set_up()?;
+    // SAFETY: the word is this thread's own.
+    let value = unsafe { arch::thread_word().read() };
+    if value <= OWN_THREAD {
+        return None;
+    }
+    // SAFETY: values above OWN_THREAD are addresses of slots, which live for ever.
+    let slot: &'static ThreadSlot = unsafe { &*(value as *const ThreadSlot) };
+    let idle = slot.depth.load(Ordering::Relaxed) == 0; // As in `enter_slot`.
+    (idle && core::ptr::eq(slot.process, process)).then_some(slot)
+}
+
+/// Runs `work`, a few instructions, on the outer lane of the calling thread's idle slot.
+///
+/// What [`enter`] gives is more than most calls of a sampled host need.
+#[inline(always)]
+pub(crate) fn briefly<R>(slot: &ThreadSlot, sp: u64, work: impl FnOnce(&mut Lane) -> R) -> R {
+    slot.depth.store(1, Ordering::Relaxed);
+    slot.entry_sp.store(sp, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: as for a `HookEntry`: the depth gives this call the lane, also in a handler.
+    let lane = unsafe { &mut *slot.lane(false) };
+    let result = work(lane);
+    compiler_fence(Ordering::SeqCst);
+    slot.depth.store(0, Ordering::Relaxed);
+    result
+}
+
 #[inline(always)]
 fn enter_slot(process: &'static Process, slot: &'static ThreadSlot, sp: u64) -> Option<HookEntry> {
     // Only this thread and its signal handlers use depth: program order is enough, which the

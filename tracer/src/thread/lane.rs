@@ -15,6 +15,7 @@ use crate::capture::kept_stack::KeptStack;
 use crate::capture::stack_cache::StackCache;
 use crate::process::Process;
 use crate::python::kept_frames::KeptFrames;
+use crate::sampling::Gap;
 use crate::spool::{PageIndex, Spool};
 
 const FINDER: usize = 2048;
@@ -53,6 +54,7 @@ pub(crate) struct Lane {
     pub(crate) kept: KeptStack,
     pub(crate) stacks: StackCache,
     pub(crate) python: KeptFrames,
+    pub(crate) gap: Gap,
 }
 
 #[inline(always)]

@@ -106,6 +106,24 @@ impl Registry {
         Some(shared)
     }
 
+    /// Sees every thread outside of its hooks once. `wait` is called while one is inside, and gives up by
+    /// false. What a hook that is begun later does bears a later stamp. For the drain.
+    #[inline(always)]
+    pub(crate) fn pass_all(&self, mut wait: impl FnMut() -> bool) -> bool {
+        self.slots().all(|slot| {
+            // Relaxed: nothing that the thread did is read here; the caller waits for it to arrive.
+            let inside = || {
+                slot.owned.load(Ordering::Relaxed) == 1 && slot.depth.load(Ordering::Relaxed) != 0
+            };
+            while inside() {
+                if !wait() {
+                    return false;
+                }
+            }
+            true
+        })
+    }
+
     /// Frees the slots of threads that are gone, their pages handed to the drain. Gives the rest.
     pub(crate) fn reclaim(&self, process: &'static Process) -> usize {
         let mut living = 0;

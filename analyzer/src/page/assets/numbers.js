@@ -20,6 +20,11 @@ function bytesText(bytes) {
   return `${inUnit(bytes, unit)} ${unit[0]}`;
 }
 
+/** `142.3 MB ± 1.2 MB`: an estimate and its standard error; exact bytes have none. */
+function estimateText(bytes, error) {
+  return error ? `${bytesText(bytes)} ± ${bytesText(error)}` : bytesText(bytes);
+}
+
 /** `1,234,567` */
 function countText(number) {
   return Math.round(number).toString().replace(/\B(?=(\d{3})+(?!\d))/g, ",");

@@ -24,6 +24,8 @@ function showRun(report) {
         ["Other processes", process.children.length ? `${countText(process.children.length)} have traces of their own: tftrace-analyze merge` : null],
       ]),
       facts("The trace", [["File", make("code", {}, process.trace)], ["Size", bytesText(process.trace_bytes)], ["Events", countText(process.events)],
+        ["Sampled", process.sample_period === null ? null : `Bytes and blocks are estimated from 1 sample per ${periodText(process.sample_period)}; ± is one standard error`],
+        ["Compacted", process.compacted],
         ...process.versions]),
       facts("Suppressions", suppressionRows(report.suppressions)),
       make("div", { class: `panel prose ${lost.anything ? "lacking" : ""}` }, make("h2", {}, "What is missing"), make("ul", {}, lossWords))),
@@ -36,6 +38,12 @@ function suppressionRows({ used, stale, built_in_version: version }) {
     [countedText(suspects, "suspect"), [make("code", {}, rule), ` (${file ?? `built-in list, version ${version}`})`]]);
   if (!rows.length) rows.push(["Used", "none"]);
   return [...rows, ...stale.map((rule) => ["Stale", make("code", {}, rule)])];
+}
+
+/** A sampling period as people set it, in powers of 1024. */
+function periodText(bytes) {
+  const unit = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]].find(([, factor]) => bytes % factor === 0);
+  return unit ? `${bytes / unit[1]} ${unit[0]}` : bytesText(bytes);
 }
 
 /** The owners of the process's memory, as bars. */
@@ -54,6 +62,6 @@ function whereMemoryIs(reconciliation) {
   panel.append(make("table", { class: "owners" }, make("caption", { class: "unseen" }, "Owners of memory"), make("tbody", {}, owners.map((owner) =>
     make("tr", {}, make("th", { scope: "row" }, owner.name),
       make("td", { class: "bar-cell" }, make("i", { class: "bar-fill", style: `width: ${((owner.bytes / largest) * 100).toFixed(1)}%` })),
-      make("td", { class: "number" }, bytesText(owner.bytes)))))));
+      make("td", { class: "number" }, estimateText(owner.bytes, owner.bytes_error)))))));
   return panel;
 }

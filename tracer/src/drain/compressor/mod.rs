@@ -1,5 +1,9 @@
 //! The thread that rewrites full pages as compressed chunks and gives the pages back.
 
+mod compactor;
+mod fold;
+mod run_log;
+
 use crossbeam_channel::Receiver;
 use tftrace_format::chunk::ChunkKind;
 use tftrace_format::event::EVENT_BYTES;
@@ -13,6 +17,8 @@ use tftrace_format::{Event, Ticks};
 use crate::own_memory;
 use crate::process::Process;
 use crate::spool::PageIndex;
+use compactor::Compactor;
+use run_log::Chunk;
 
 /// Where a page is rewritten: made once, because there may be no memory later.
 struct Room {
@@ -38,19 +44,35 @@ impl Room {
 /// Runs until the collector is gone, which is never; false if there is no memory to begin with.
 pub(super) fn run(process: &'static Process, pages: &Receiver<PageIndex>) -> bool {
     let Some(mut room) = Room::new() else { return false };
+    let mut compactor = match process.settings.bound {
+        None => None,
+        Some(bound) => match Compactor::new(bound.get()) {
+            None => return false,
+            compactor => compactor,
+        },
+    };
+    process.spool.lift_cap();
     for page in pages {
         // The compression takes a block of this size and aborts where there is none.
         let ready = own_memory::make_ready();
-        if ready && rewrite(process, page, &mut room).is_some() {
+        if ready && rewrite(process, page, &mut room, compactor.as_mut()).is_some() {
             // SAFETY: the page was handed over, and its entries stand in a chunk now.
             unsafe { process.spool.give_back(page) };
+        }
+        if let Some(compactor) = compactor.as_mut().filter(|_| ready) {
+            compactor.after_page(process);
         }
         // What cannot be rewritten stays as it is: it is a part of the trace already.
     }
     true
 }
 
-fn rewrite(process: &Process, page: PageIndex, room: &mut Room) -> Option<()> {
+fn rewrite(
+    process: &Process,
+    page: PageIndex,
+    room: &mut Room,
+    compactor: Option<&mut Compactor>,
+) -> Option<()> {
     let Room { events, plain, packed } = room;
     // SAFETY: the page was handed over, so nobody writes to it, and it stays mapped.
     let bytes = unsafe { core::slice::from_raw_parts(process.spool.page(page), PAGE_BYTES) };
@@ -71,12 +93,19 @@ fn rewrite(process: &Process, page: PageIndex, room: &mut Room) -> Option<()> {
             let entries = entries.filter(|words| words[1] != 0).filter_map(Temporaries::from_wire);
             (ChunkKind::Totals, write_totals(thread, entries, plain)?)
         }
-        PageKind::Nodes | PageKind::Chunks => return None,
+        PageKind::Nodes | PageKind::Chunks | PageKind::Drained | PageKind::Compacted => {
+            return None;
+        }
     };
     let plain = plain.get(..len)?;
     let (codec, packed_len) = compress(plain, packed)?;
     let payload = packed.get(..packed_len)?;
     let now = Ticks(process.clock.now().0);
+    if let Some(compactor) = compactor {
+        let serial = header.serial;
+        let chunk = Chunk { kind, codec, payload, plain_len: len, serial };
+        return compactor.append(&process.spool, now, chunk);
+    }
     let done = process.log.append(&process.spool, now, kind, (codec, payload), len, header.serial);
     done.then_some(())
 }

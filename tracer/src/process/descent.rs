@@ -82,7 +82,9 @@ pub(crate) fn ancestor_is_traced() -> bool {
 /// Whether the trace under this path was begun by an earlier image of this process (`exec`).
 pub(crate) fn is_own_trace(path: &CStr, start: u64) -> bool {
     let mut room = [0; 512];
-    let Ok(file) = system_call::open(path, libc::O_RDONLY | libc::O_NOFOLLOW, 0) else {
+    // Without waiting: a pipe may stand there.
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let Ok(file) = system_call::open(path, flags, 0) else {
         return false;
     };
     let Ok(len) = file.read_all(&mut room).map(<[u8]>::len) else { return false };

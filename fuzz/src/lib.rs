@@ -4,5 +4,5 @@
 mod make;
 mod use_up;
 
-pub use make::{Input, pages, program};
+pub use make::{Input, headed, pages, program};
 pub use use_up::{examine, read};

@@ -7,9 +7,11 @@ use tftrace_format::builder::{Packing, TraceBuilder};
 use tftrace_format::chunk::{ChunkHeader, ChunkKind, Codec};
 use tftrace_format::page::{PAGE_BODY_BYTES, PAGE_BYTES, PageHeader, PageKind};
 use tftrace_format::page_codec::compress;
-use tftrace_format::record::{Record, RECORD_LIMIT};
+use tftrace_format::record::{RECORD_LIMIT, Record};
 use tftrace_format::totals::{Temporaries, TemporaryKey};
-use tftrace_format::{CodeId, Domain, Event, Frame, LabelId, MappingId, OpId, StackId, Ticks, check};
+use tftrace_format::{
+    CodeId, Domain, Event, Frame, LabelId, MappingId, OpId, StackId, Ticks, check,
+};
 
 /// Arbitrary bytes, taken from the front; zeros once they are used up.
 #[derive(Debug)]
@@ -45,6 +47,18 @@ impl<'a> Input<'a> {
         let len = self.number().min(4096);
         self.bytes(len as usize)
     }
+}
+
+/// Arbitrary bytes; behind a sound header if the first is even.
+pub fn headed(bytes: &[u8]) -> Vec<u8> {
+    let Some((kind, rest)) = bytes.split_first() else { return Vec::new() };
+    if kind & 1 != 0 {
+        return rest.to_vec();
+    }
+    let mut trace = TraceBuilder::new().build(Packing::Raw);
+    trace.truncate(2 * PAGE_BYTES);
+    trace.extend_from_slice(rest);
+    trace
 }
 
 /// A trace of arbitrary pages.
@@ -105,7 +119,9 @@ fn chunk(input: &mut Input<'_>, body: &mut Vec<u8>) {
     let mut room = vec![0; plain.len() + 64];
     let packed = match how % 4 {
         // LZ4 of something sound.
-        0 => compress(plain, &mut room).map(|(codec, len)| (codec as u8, &room[..len], plain.len())),
+        0 => {
+            compress(plain, &mut room).map(|(codec, len)| (codec as u8, &room[..len], plain.len()))
+        }
         // Arbitrary bytes that are said to be LZ4, or something unknown.
         1 => Some((Codec::Lz4 as u8, plain, input.number() as usize)),
         2 => Some((input.byte(), plain, plain.len())),

@@ -12,6 +12,7 @@ pub mod findings;
 pub mod heap;
 pub mod input;
 pub mod model;
+pub mod output_file;
 pub mod page;
 pub mod pattern;
 pub mod progress;

@@ -52,7 +52,15 @@ impl Suppressions {
             line: 0,
             reason: error.to_string(),
         })?;
-        self.add(&text, &Source::File(path.into())).map_err(|(line, reason)| Error::Suppressions {
+        self.add_text(&text, path)
+    }
+
+    /// Adds the rules of a text, which is said to be the file at `path`.
+    ///
+    /// # Errors
+    /// If a line is no rule.
+    pub fn add_text(&mut self, text: &str, path: &Path) -> Result<(), Error> {
+        self.add(text, &Source::File(path.into())).map_err(|(line, reason)| Error::Suppressions {
             path: path.into(),
             line,
             reason: reason.into(),
@@ -130,7 +138,7 @@ impl Rule {
 }
 
 /// Whether a text contains the pattern.
-fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, at_begin) = match pattern.strip_prefix('^') {
         Some(rest) => (rest, true),
         None => (pattern, false),

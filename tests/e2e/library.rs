@@ -8,7 +8,7 @@ use crate::support::build::tools;
 
 type Header = elf::FileHeader64<Endianness>;
 
-const EXPORTED: [&str; 26] = [
+const EXPORTED: [&str; 28] = [
     "_ZN10tensorflow4data16BackgroundWorker8ScheduleESt8functionIFvvEE",
     "_ZN3tsl12BFCAllocator11AllocateRawEmmRKNS_20AllocationAttributesE",
     "_ZN3tsl12BFCAllocator13DeallocateRawEPv",
@@ -28,10 +28,12 @@ const EXPORTED: [&str; 26] = [
     "mremap",
     "munmap",
     "posix_memalign",
+    "prctl",
     "pthread_create",
     "pvalloc",
     "realloc",
     "reallocarray",
+    "syscall",
     "tftrace_flush",
     "tftrace_mark",
     "valloc",

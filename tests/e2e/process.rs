@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::support::Host;
+use crate::support::build::compile;
 use crate::support::trace::{analyze, counts};
 
 #[test]
@@ -45,6 +46,18 @@ fn a_program_that_takes_the_traced_one_s_place_has_a_trace_of_its_own() {
         panic!("one trace beside trace.bin: {files:?}")
     };
     assert_eq!(counts(&trace.directory.join(later), 10_003).allocations, 30, "{files:?}");
+}
+
+/// A shell, or what stands in front of a command, becomes the program that is meant: the name is for that.
+#[test]
+fn a_program_that_a_shell_becomes_has_the_trace() {
+    let program = compile("chain.c", &[]);
+    let script = "exec env \"$0\" 5";
+    let host = Host::program("/bin/sh").arg("-c").arg(script).arg(program.to_str().unwrap());
+    let trace = host.trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_001, 5, 0)]);
+    assert_eq!(trace.files(), ["trace.bin"]);
 }
 
 #[test]

@@ -118,6 +118,25 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_come_at_once_get_one_number() {
+        let table = IdTable::<SLOTS>::new().unwrap();
+        let new = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for hash in 1..8 {
+                        if let Found::New(id) = table.find(hash) {
+                            assert!((1..8).contains(&id));
+                            new.fetch_add(1, Ordering::Relaxed); // A count.
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(new.load(Ordering::Relaxed), 7, "each hash is new to one thread");
+    }
+
+    #[test]
     fn texts_are_told_apart_by_where_one_ends() {
         let of = |texts: [&str; 2]| hash_of(7, texts.map(str::as_bytes));
         assert_ne!(of(["ab", "c"]), of(["a", "bc"]));

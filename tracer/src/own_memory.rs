@@ -164,7 +164,7 @@ mod tests {
         let worker = |seed: u8| {
             let layouts =
                 [24, 100, 5000, 40_000, 200_000].map(|n| Layout::from_size_align(n, 8).unwrap());
-            for round in 0..400 {
+            for round in 0..if cfg!(miri) { 3 } else { 400 } {
                 let blocks = layouts.map(|layout| {
                     // SAFETY: the layouts are not empty.
                     let block = unsafe { OwnMemory.alloc(layout) };
@@ -176,7 +176,9 @@ mod tests {
                 for (block, layout) in blocks {
                     // SAFETY: written above, not freed yet.
                     let bytes = unsafe { core::slice::from_raw_parts(block, layout.size()) };
-                    assert!(bytes.iter().all(|&byte| byte == seed.wrapping_add(round as u8)));
+                    // Miri looks at some of them.
+                    let mut bytes = bytes.iter().step_by(if cfg!(miri) { 4999 } else { 1 });
+                    assert!(bytes.all(|&byte| byte == seed.wrapping_add(round as u8)));
                     // SAFETY: allocated above with this layout.
                     unsafe { OwnMemory.dealloc(block, layout) };
                 }

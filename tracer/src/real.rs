@@ -8,6 +8,8 @@ use crate::stand_in;
 
 type Size = usize;
 type Pointer = *mut c_void;
+/// What is passed on as it is.
+type Word = isize;
 /// What a thread begins with.
 pub(crate) type ThreadStart = extern "C" fn(*mut c_void) -> *mut c_void;
 
@@ -69,6 +71,8 @@ real_functions! {
     munmap, c"munmap", fn(start: Pointer, len: Size) -> c_int, stand_in = stand_in::munmap;
     mremap, c"mremap", fn(start: Pointer, len: Size, new_len: Size, flags: c_int, target: Pointer) -> Pointer, stand_in = stand_in::mremap;
     pthread_create, c"pthread_create", fn(thread: *mut libc::pthread_t, attributes: *const libc::pthread_attr_t, start: ThreadStart, argument: Pointer) -> c_int, stand_in = stand_in::pthread_create;
+    prctl, c"prctl", fn(number: Word, a: Word, b: Word, c: Word, d: Word) -> Word, stand_in = stand_in::prctl;
+    syscall, c"syscall", fn(number: Word, a: Word, b: Word, c: Word, d: Word, e: Word, f: Word) -> Word, stand_in = stand_in::syscall;
 }
 
 const UNKNOWN: u8 = 0;

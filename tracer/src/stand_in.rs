@@ -141,6 +141,32 @@ pub(crate) unsafe extern "C" fn pthread_create(
     libc::EAGAIN
 }
 
+pub(crate) unsafe extern "C" fn prctl(a: isize, b: isize, c: isize, d: isize, e: isize) -> isize {
+    // SAFETY: passed on from our caller.
+    unsafe { syscall(libc::SYS_prctl as isize, a, b, c, d, e, 0) }
+}
+pub(crate) unsafe extern "C" fn syscall(
+    number: isize,
+    a: isize,
+    b: isize,
+    c: isize,
+    d: isize,
+    e: isize,
+    f: isize,
+) -> isize {
+    let arguments = [a, b, c, d, e, f].map(|word| word as usize);
+    // SAFETY: passed on from our caller.
+    let result = unsafe { crate::arch::system_call(number as i64, arguments) };
+    if !(-4095..0).contains(&result) {
+        return result;
+    }
+    // SAFETY: always callable.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: the calling thread's errno.
+    unsafe { errno.write(-result as c_int) };
+    -1
+}
+
 /// Copies a block of the pool into one of the real allocator's.
 ///
 /// # Safety

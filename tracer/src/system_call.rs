@@ -3,8 +3,10 @@
 //! Results are `Ok` or the error number. Nothing here allocates.
 
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::system_call;
+use crate::thread::guard;
 
 /// An error number of the kernel, positive.
 pub(crate) type Errno = i32;
@@ -17,9 +19,34 @@ fn check(result: isize) -> Result<usize, Errno> {
     }
 }
 
+/// Whether the host has forbidden itself system calls that the tracer would make.
+static SEALED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the host's threads make no system call for the tracer: each fails with `EPERM`.
+pub(crate) fn seal() {
+    SEALED.store(true, Ordering::Relaxed); // For the calling thread, whose filter comes after it.
+}
+
+/// Whether the host's threads make no system call for the tracer any more.
+pub(crate) fn is_sealed() -> bool {
+    SEALED.load(Ordering::Relaxed) // As above.
+}
+
 /// # Safety
 /// As for the system call.
 unsafe fn call(number: i64, arguments: [usize; 6]) -> Result<usize, Errno> {
+    if is_sealed() && !guard::is_drain() {
+        return Err(libc::EPERM);
+    }
+    // SAFETY: passed on from our caller.
+    check(unsafe { system_call(number, arguments) })
+}
+
+/// As [`call`], also behind a seal: for what the host itself must be able to do just now.
+///
+/// # Safety
+/// As for the system call.
+unsafe fn call_always(number: i64, arguments: [usize; 6]) -> Result<usize, Errno> {
     // SAFETY: passed on from our caller.
     check(unsafe { system_call(number, arguments) })
 }
@@ -60,6 +87,14 @@ impl OpenFile {
         Ok(room.get(..len).unwrap_or_default())
     }
 
+    /// Opens a file below this directory, for reading.
+    pub(crate) fn open_below(&self, path: &CStr) -> Result<OpenFile, Errno> {
+        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+        // SAFETY: `path` ends with a zero byte and lives through the call.
+        unsafe { call(libc::SYS_openat, [self.0, path.as_ptr() as usize, flags, 0, 0, 0]) }
+            .map(OpenFile)
+    }
+
     /// Writes all bytes.
     pub(crate) fn write_all(&self, bytes: &[u8]) -> Result<(), Errno> {
         write(self.0, bytes)
@@ -86,13 +121,18 @@ impl OpenFile {
             .map(|at| at as *mut u8)
     }
 
-    /// The file's device and inode.
-    pub(crate) fn identity(&self) -> Result<FileIdentity, Errno> {
+    /// What is known of the file.
+    pub(crate) fn status(&self) -> Result<libc::stat, Errno> {
         // SAFETY: a `stat` of zeros is valid.
         let mut stat: libc::stat = unsafe { core::mem::zeroed() };
         // SAFETY: `stat` is writable, and the kernel's layout is libc's on this architecture.
         unsafe { call(libc::SYS_fstat, [self.0, (&raw mut stat) as usize, 0, 0, 0, 0]) }?;
-        Ok(FileIdentity::of(&stat))
+        Ok(stat)
+    }
+
+    /// The file's device and inode.
+    pub(crate) fn identity(&self) -> Result<FileIdentity, Errno> {
+        self.status().map(|stat| FileIdentity::of(&stat))
     }
 }
 
@@ -124,8 +164,8 @@ impl FileIdentity {
     }
 }
 
-/// The identity of the file under a path; links are not followed.
-pub(crate) fn identity_of(path: &CStr) -> Result<FileIdentity, Errno> {
+/// What is known of the file under a path; links are not followed.
+pub(crate) fn status_of(path: &CStr) -> Result<libc::stat, Errno> {
     // SAFETY: a `stat` of zeros is valid.
     let mut stat: libc::stat = unsafe { core::mem::zeroed() };
     let flags = libc::AT_SYMLINK_NOFOLLOW as usize;
@@ -137,14 +177,18 @@ pub(crate) fn identity_of(path: &CStr) -> Result<FileIdentity, Errno> {
             [libc::AT_FDCWD as usize, path.as_ptr() as usize, place, flags, 0, 0],
         )
     }?;
-    Ok(FileIdentity::of(&stat))
+    Ok(stat)
 }
 
-/// Sets the length of the file under a path, in bytes.
-pub(crate) fn truncate(path: &CStr, len: u64) -> Result<(), Errno> {
-    // SAFETY: `path` ends with a zero byte.
-    unsafe { call(libc::SYS_truncate, [path.as_ptr() as usize, len as usize, 0, 0, 0, 0]) }
-        .map(drop)
+/// The identity of the file under a path; links are not followed.
+pub(crate) fn identity_of(path: &CStr) -> Result<FileIdentity, Errno> {
+    status_of(path).map(|stat| FileIdentity::of(&stat))
+}
+
+/// With whose rights this process acts.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: takes nothing, always succeeds.
+    unsafe { call(libc::SYS_geteuid, [0; 6]) }.unwrap_or(0) as u32
 }
 
 /// Renames a file; fails with `EEXIST` if the new name is taken.
@@ -184,13 +228,39 @@ pub(crate) fn current_directory(room: &mut [u8]) -> Result<&[u8], Errno> {
     Ok(room.get(..len.saturating_sub(1)).unwrap_or_default())
 }
 
-/// Private memory of zeros; not reserved in advance.
+/// Maps what a shared mapping of a file shows at `start`, and what follows it in the file, once more.
+pub(crate) fn map_again(start: *mut u8, len: usize) -> Result<*mut u8, Errno> {
+    // An old length of 0 leaves the old mapping as it is.
+    let arguments = [start as usize, 0, len, libc::MREMAP_MAYMOVE as usize, 0, 0];
+    // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+    unsafe { call(libc::SYS_mremap, arguments) }.map(|at| at as *mut u8)
+}
+
+/// The same where there is no kernel: in Miri, which interprets the tests of what is lock-free.
+#[cfg(miri)]
 pub(crate) fn map_private(len: usize) -> Result<*mut u8, Errno> {
+    let layout = std::alloc::Layout::from_size_align(len, 4096).map_err(|_| libc::ENOMEM)?;
+    // SAFETY: callers ask for at least a byte.
+    Ok(unsafe { std::alloc::alloc_zeroed(layout) })
+}
+
+/// Private memory of zeros; not reserved in advance.
+#[cfg(not(miri))]
+pub(crate) fn map_private(len: usize) -> Result<*mut u8, Errno> {
+    // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+    unsafe { call(libc::SYS_mmap, private_memory(len)) }.map(|at| at as *mut u8)
+}
+
+/// The same for a new thread: who could start it could map its stack.
+pub(crate) fn map_for_thread(len: usize) -> Result<*mut u8, Errno> {
+    // SAFETY: as above.
+    unsafe { call_always(libc::SYS_mmap, private_memory(len)) }.map(|at| at as *mut u8)
+}
+
+fn private_memory(len: usize) -> [usize; 6] {
     let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
     let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
-    // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
-    unsafe { call(libc::SYS_mmap, [0, len, protection, flags, usize::MAX, 0]) }
-        .map(|at| at as *mut u8)
+    [0, len, protection, flags, usize::MAX, 0]
 }
 
 /// Gives memory of [`map_private`] back.
@@ -198,6 +268,9 @@ pub(crate) fn map_private(len: usize) -> Result<*mut u8, Errno> {
 /// # Safety
 /// Nothing uses the range any more.
 pub(crate) unsafe fn unmap(start: *mut u8, len: usize) {
+    if cfg!(miri) {
+        return;
+    }
     // SAFETY: our caller promises that nothing uses the range.
     let _ = unsafe { call(libc::SYS_munmap, [start as usize, len, 0, 0, 0, 0]) };
 }
@@ -221,7 +294,7 @@ pub(crate) fn write_back(start: *mut u8, len: usize) -> Result<(), Errno> {
 /// The kernel's id of the calling thread.
 pub(crate) fn thread_id() -> u32 {
     // SAFETY: takes nothing, always succeeds.
-    unsafe { call(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as u32
+    unsafe { call_always(libc::SYS_gettid, [0; 6]) }.unwrap_or(0) as u32
 }
 
 /// The id of the process.
@@ -250,6 +323,13 @@ pub(crate) fn limit(resource: u32) -> u64 {
     // SAFETY: `limit` is writable; a null new limit only reads.
     let _ = unsafe { call(libc::SYS_prlimit64, [0, resource as usize, 0, place, 0, 0]) };
     limit.rlim_cur
+}
+
+/// Waits, which a signal may end early.
+pub(crate) fn sleep_ms(milliseconds: u32) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(milliseconds % 1000) * 1_000_000 };
+    // SAFETY: `time` is readable; the rest is not asked for.
+    let _ = unsafe { call(libc::SYS_nanosleep, [(&raw const time) as usize, 0, 0, 0, 0, 0]) };
 }
 
 /// Names the calling thread, as `ps` and debuggers show it.

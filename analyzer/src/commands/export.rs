@@ -1,8 +1,7 @@
 //! `pprof` and `speedscope`: every call stack, in a file for another tool.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tftrace_format::reader::Trace;
@@ -11,6 +10,7 @@ use crate::Error;
 use crate::cli::{ExportArgs, Metric, ViewArgs};
 use crate::export::{ExportedStacks, pprof, speedscope};
 use crate::heap::{HOST, Replay, Weights, weigh};
+use crate::output_file;
 use crate::report::numbers::plain;
 use crate::report::text::seconds;
 use crate::stack::frames_of;
@@ -48,9 +48,9 @@ pub fn write(
     let domains: &[_] = if asked.domains.is_empty() { &HOST } else { &asked.domains };
     let (replay, weights) = weigh(trace, domains);
     let failed = |source| Error::WriteFile { path: path.clone(), source };
-    let mut file = BufWriter::new(File::create(&path).map_err(failed)?);
-    let warnings = write_to(trace, &replay, &weights, asked.view, format, &mut file)
-        .and_then(|warnings| file.flush().map(|()| warnings))
+    let mut bytes = Vec::new();
+    let warnings = write_to(trace, &replay, &weights, asked.view, format, &mut bytes)
+        .and_then(|warnings| output_file::write(&path, &bytes).map(|()| warnings))
         .map_err(failed)?;
     writeln!(out, "{}", plain(&path.display().to_string()))?;
     Ok(warnings)

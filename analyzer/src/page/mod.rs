@@ -12,7 +12,6 @@ mod safe_text;
 mod sites;
 mod stack_tree;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use askama::Template;
@@ -25,6 +24,7 @@ pub use stack_tree::{NodeWeights, StackTree, Step};
 
 use crate::Error;
 use crate::model::Report;
+use crate::output_file;
 use limits::Left;
 use safe_text::{in_script, visible};
 
@@ -110,7 +110,7 @@ pub fn path_for(trace: &Path) -> PathBuf {
 
 /// Writes the page to a file.
 pub fn write(path: &Path, report: &Report, graph: &FlameGraph) -> Result<(), Error> {
-    let written = fs::write(path, render(report, graph));
+    let written = output_file::write(path, &render(report, graph));
     written.map_err(|source| Error::WriteFile { path: path.to_path_buf(), source })
 }
 

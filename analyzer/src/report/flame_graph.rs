@@ -8,6 +8,7 @@ use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 use super::numbers;
 use crate::Error;
 use crate::cli::Metric;
+use crate::output_file;
 use crate::stack::FoldedStacks;
 
 /// Draws stacks into `path`. The width of a frame is its bytes.
@@ -32,7 +33,8 @@ pub fn write(
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
         .map_err(|source| Error::FlameGraph { path: path.to_path_buf(), source })?;
-    fs::write(path, svg).map_err(|source| Error::Write { path: path.to_path_buf(), source })
+    output_file::write(path, &svg)
+        .map_err(|source| Error::Write { path: path.to_path_buf(), source })
 }
 
 /// Where the flame graph goes: beside the trace, and never in its place.

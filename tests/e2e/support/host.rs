@@ -20,6 +20,7 @@ pub(crate) struct Host {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     preloads: Vec<PathBuf>,
+    first_preload: Option<PathBuf>,
     read_only: bool,
 }
 
@@ -51,6 +52,7 @@ impl Host {
             arguments: Vec::new(),
             variables: Vec::new(),
             preloads: Vec::new(),
+            first_preload: None,
             read_only: false,
         }
     }
@@ -70,6 +72,12 @@ impl Host {
     /// Preloads a library behind the tracer, and in the run without it.
     pub(crate) fn preload(mut self, library: &Path) -> Self {
         self.preloads.push(library.to_path_buf());
+        self
+    }
+
+    /// Preloads a library before the tracer, and in the run without it.
+    pub(crate) fn preload_before(mut self, library: &Path) -> Self {
+        self.first_preload = Some(library.to_path_buf());
         self
     }
 
@@ -98,8 +106,13 @@ impl Host {
         command.args(&self.arguments).current_dir(directory);
         clean_environment(&mut command);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        let preloads: Vec<_> =
-            library.into_iter().chain(self.preloads.iter().map(PathBuf::as_path)).collect();
+        let preloads: Vec<_> = self
+            .first_preload
+            .as_deref()
+            .into_iter()
+            .chain(library)
+            .chain(self.preloads.iter().map(PathBuf::as_path))
+            .collect();
         if !preloads.is_empty() {
             let texts: Vec<_> = preloads.iter().map(|path| path.display().to_string()).collect();
             command.env("LD_PRELOAD", texts.join(":"));

@@ -265,6 +265,13 @@ impl KeptStack {
         }
     }
 
+    /// Makes room for frames now, so that the first stack needs no system call.
+    pub(crate) fn make_room(&mut self) {
+        if self.capacity == 0 {
+            let _ = self.enlarge();
+        }
+    }
+
     #[cold]
     fn enlarge(&mut self) -> bool {
         let capacity =

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
+use super::host_threads::HostThreads;
 use super::{SAMPLE_MS, take_sample};
-use crate::process::Process;
+use crate::process::{Process, sandbox};
 use crate::spool::PageIndex;
 use crate::system_call;
 
@@ -13,14 +14,15 @@ const ROUND_MS: u64 = 20;
 /// A sample may take at most this share of the time, as one part in so many.
 const SAMPLE_SHARE: u32 = 100;
 
-/// Runs until the process ends.
+/// Runs until the process ends, the host wants no such thread, or it has none left itself.
 pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     // Files are opened only with a table of descriptors of our own: the host's is not ours to use.
     let with_files = system_call::own_descriptor_table().is_ok();
+    let host_threads = HostThreads::open();
     let mut next_sample = Instant::now();
     let mut next_search = Instant::now();
     let begun = Instant::now();
-    loop {
+    while !(sandbox::threads_must_end() || with_files && host_threads.are_gone(process)) {
         process.spool.make_ready_ahead();
         process.spool.each_full(|page| pages.send(page).is_ok());
         let now = Instant::now();
@@ -32,6 +34,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
             next_sample = now + pause;
         }
         if now >= next_search {
+            process.log.leave_runs(&process.spool);
             process.threads.reclaim(process);
             next_search = now + Duration::from_secs(1);
         }

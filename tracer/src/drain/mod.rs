@@ -5,6 +5,7 @@
 
 mod collector;
 mod compressor;
+mod host_threads;
 mod memory_reading;
 
 use core::ffi::{CStr, c_void};
@@ -15,7 +16,7 @@ use crossbeam_channel::Receiver;
 use tftrace_format::Ticks;
 use tftrace_format::record::Record;
 
-use crate::process::Process;
+use crate::process::{Process, sandbox};
 use crate::spool::PageIndex;
 use crate::thread::guard::{self, HookEntry};
 use crate::{own_memory, real, system_call};
@@ -73,7 +74,9 @@ fn is_delicate(entry: &mut HookEntry) -> bool {
 /// Starts the drain, if that has not been tried: where the host may start threads, we may.
 pub(crate) fn host_has_threads(entry: &mut HookEntry) {
     let process = entry.process;
-    if entry.nested || process.drain.load(Ordering::Relaxed) != NOT_STARTED {
+    // Behind a seal its threads would be as locked in as the one that starts them.
+    let may_start = !entry.nested && !system_call::is_sealed();
+    if !may_start || process.drain.load(Ordering::Relaxed) != NOT_STARTED {
         return;
     }
     let claimed =
@@ -94,6 +97,12 @@ pub(crate) fn host_has_threads(entry: &mut HookEntry) {
     if !started {
         failed(process);
     }
+}
+
+/// Whether threads of the tracer's own are there, or about to be.
+pub(crate) fn is_running(process: &Process) -> bool {
+    process.own_threads.load(Ordering::Acquire) != 0
+        || process.drain.load(Ordering::Relaxed) == STARTED && !sandbox::threads_must_end()
 }
 
 fn failed(process: &Process) {
@@ -126,14 +135,15 @@ fn own_thread(run: extern "C" fn(*mut c_void) -> *mut c_void, argument: *mut c_v
 
 /// What every thread of the tracer's does first and last.
 fn as_own(process: &Process, name: &CStr, work: impl FnOnce() -> bool) {
-    guard::mark_own_thread();
+    guard::mark_drain_thread();
     system_call::name_thread(name);
     process.own_threads.fetch_add(1, Ordering::Relaxed);
     // std and the channel allocate a little at their first use, and abort where they cannot.
     if !own_memory::make_ready() || !work() {
         failed(process);
     }
-    process.own_threads.fetch_sub(1, Ordering::Relaxed);
+    // Release: who sees that none is left sees that they make no system call any more but to end.
+    process.own_threads.fetch_sub(1, Ordering::Release);
 }
 
 extern "C" fn run_collector(process: *mut c_void) -> *mut c_void {
@@ -141,13 +151,18 @@ extern "C" fn run_collector(process: *mut c_void) -> *mut c_void {
     let process: &'static Process = unsafe { &*process.cast_const().cast() };
     as_own(process, c"tftrace-drain", || {
         let (sender, pages) = crossbeam_channel::bounded(64);
-        let Some(work) = own_memory::place(Compressing { process, pages }) else { return false };
+        let Some(work) =
+            own_memory::place(Compressing { process, pages, collector: system_call::thread_id() })
+        else {
+            return false;
+        };
         if !own_thread(run_compressor, work.cast()) {
             // SAFETY: made just above, and no thread has it.
             drop(unsafe { own_memory::take(work) });
             return false;
         }
         collector::run(process, &sender);
+        process.drain.store(FAILED, Ordering::Relaxed);
         true
     });
     core::ptr::null_mut()
@@ -157,13 +172,30 @@ extern "C" fn run_collector(process: *mut c_void) -> *mut c_void {
 struct Compressing {
     process: &'static Process,
     pages: Receiver<PageIndex>,
+    /// The kernel's id of the collector.
+    collector: u32,
 }
 
 extern "C" fn run_compressor(work: *mut c_void) -> *mut c_void {
     // SAFETY: `run_collector` passes this to one thread.
-    let Compressing { process, pages } = unsafe { own_memory::take(work.cast()) };
+    let Compressing { process, pages, collector } = unsafe { own_memory::take(work.cast()) };
     as_own(process, c"tftrace-write", || compressor::run(process, &pages));
+    leave_last(process, collector);
     core::ptr::null_mut()
+}
+
+/// If the host's threads are gone, libc ends the process in the thread that is left: this one, whose
+/// descriptors are the host's. What it does then, as in functions of `atexit`, is the host's doing.
+fn leave_last(process: &Process, collector: u32) {
+    const PATIENCE: u32 = 1000;
+    for _ in 0..PATIENCE {
+        if !system_call::thread_exists(process.pid, collector) {
+            break;
+        }
+        system_call::sleep_ms(1);
+    }
+    guard::mark_host_thread();
+    system_call::restore_signals(0);
 }
 
 /// Writes a reading of the process's memory, from a hook whose call stack was just captured.
@@ -172,7 +204,7 @@ pub(crate) fn sample_now(entry: &mut HookEntry) {
     // With other threads about, a descriptor of ours could be closed and reused by one of them.
     let alone = process.drain.load(Ordering::Relaxed) != STARTED;
     let delicate = entry.nested || entry.lane().kept.is_in_handler();
-    if entry.nested {
+    if entry.nested || system_call::is_sealed() {
         return;
     }
     let slot = entry.slot;

@@ -2,4 +2,5 @@
 
 mod malloc_family;
 mod mmap_family;
+mod sandbox;
 mod threads;

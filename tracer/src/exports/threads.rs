@@ -6,7 +6,7 @@
 use core::ffi::{c_int, c_void};
 
 use crate::thread::guard;
-use crate::{arch, drain, real};
+use crate::{arch, drain, process, real};
 
 /// POSIX `pthread_create`.
 ///
@@ -19,6 +19,8 @@ pub(crate) unsafe extern "C" fn pthread_create(
     start: real::ThreadStart,
     argument: *mut c_void,
 ) -> c_int {
+    // A child of `fork` has one thread until here: set up now, nothing of the next one is missed.
+    let _ = process::current();
     // SAFETY: our caller promises what the real function asks for.
     let error = unsafe { real::pthread_create()(thread, attributes, start, argument) };
     if error == 0

@@ -11,6 +11,23 @@ use tftrace_format::header::Header;
 use super::proc_file::{ProcFile, lines, map_range, stat_field};
 use crate::system_call;
 
+/// Programs that only start another in their own place: shells, and what stands in front of a command.
+///
+/// Their own memory is of no interest, and the name of the trace is for the program they become.
+const STARTERS: [&[u8]; 20] = [
+    b"sh", b"bash", b"dash", b"ash", b"zsh", b"ksh", b"mksh", b"busybox", b"env", b"nice",
+    b"nohup", b"setsid", b"stdbuf", b"ionice", b"taskset", b"chrt", b"numactl", b"gosu",
+    b"su-exec", b"setpriv",
+];
+
+/// Whether this program only starts another one.
+pub(crate) fn is_starter() -> bool {
+    let mut room = [0; 4096];
+    let Ok(path) = system_call::read_link(c"/proc/self/exe", &mut room) else { return false };
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    STARTERS.contains(&name)
+}
+
 /// Ancestors looked at; a process tree is rarely deeper than ten.
 const MOST_ANCESTORS: u32 = 64;
 
@@ -65,7 +82,9 @@ pub(crate) fn ancestor_is_traced() -> bool {
 /// Whether the trace under this path was begun by an earlier image of this process (`exec`).
 pub(crate) fn is_own_trace(path: &CStr, start: u64) -> bool {
     let mut room = [0; 512];
-    let Ok(file) = system_call::open(path, libc::O_RDONLY | libc::O_NOFOLLOW, 0) else {
+    // Without waiting: a pipe may stand there.
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let Ok(file) = system_call::open(path, flags, 0) else {
         return false;
     };
     let Ok(len) = file.read_all(&mut room).map(<[u8]>::len) else { return false };

@@ -6,6 +6,7 @@ pub(crate) mod labels;
 pub(crate) mod notice;
 pub(crate) mod path;
 pub(crate) mod proc_file;
+pub(crate) mod sandbox;
 mod set_up;
 pub(crate) mod settings;
 pub(crate) mod switch;

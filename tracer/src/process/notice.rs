@@ -38,7 +38,17 @@ pub(crate) fn log(path: &CStr, parts: &[&[u8]]) {
     let mut room = [0; LINE_BYTES];
     let len = line(parts, &mut room);
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NOFOLLOW;
-    if let Ok(file) = system_call::open(path, flags, 0o600) {
+    // Without waiting: somebody may have put a pipe there.
+    if let Ok(file) = system_call::open(path, flags | libc::O_NONBLOCK, 0o600)
+        && file.status().is_ok_and(|status| is_own_file(&status))
+    {
         let _ = file.write_all(room.get(..len).unwrap_or_default());
     }
+}
+
+/// A regular file of the user's own, under one name: not another file that somebody linked there.
+fn is_own_file(status: &libc::stat) -> bool {
+    status.st_mode & libc::S_IFMT == libc::S_IFREG
+        && status.st_uid == system_call::effective_user()
+        && status.st_nlink == 1
 }

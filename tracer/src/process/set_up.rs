@@ -63,6 +63,9 @@ fn begin() -> Option<&'static Process> {
     let (settings, own_name, forked) = match kept {
         Some((settings, own_name)) => (*settings, *own_name, true),
         None => {
+            if descent::is_starter() {
+                return None;
+            }
             let Parsed { settings, complaint } = settings::read()?;
             let executed = descent::ancestor_is_traced();
             if executed && !settings.follow_exec {

@@ -41,6 +41,12 @@ impl ChunkLog {
         unsafe { write_chunk(place, kind, packed, plain_len, serial) }
     }
 
+    /// Takes finished runs out of the process's resident memory. For the drain.
+    pub(crate) fn leave_runs(&self, spool: &Spool) {
+        let last = self.place.load(Ordering::Relaxed) >> 32; // A run that is begun just now may go: it comes back.
+        spool.leave_runs(PageIndex(last as u32), RUN_PAGES);
+    }
+
     /// Appends a record; a failure is counted.
     pub(crate) fn record(&self, spool: &Spool, now: Ticks, record: &Record<'_>) {
         self.large_record(spool, now, record, &mut [0; RECORD_LIMIT]);

@@ -1,4 +1,4 @@
-//! The trace file: created, mapped beyond its end, its descriptor closed at once.
+//! The trace file: created, mapped as it is used, its descriptor closed at once.
 //!
 //! It grows by its path, after a look that the path still names the same file.
 
@@ -6,14 +6,15 @@ use core::ffi::CStr;
 
 use tftrace_format::page::PAGE_BYTES;
 
-use super::file_growth::{numbered, same_file_path};
+use super::file_growth::{move_aside, same_file_path};
+use super::segments::{FIRST_PAGES, MOST_PAGES, Segments, end_of_segment};
 use crate::process::path::PathBuffer;
 use crate::system_call::{self, Errno, FileIdentity};
 
 /// Room the file is given at first. It costs no disk: blocks are added as pages are taken.
 const INITIAL_BYTES: u64 = 256 << 20;
-/// Address space for the file to grow into.
-const RESERVED_BYTES: u64 = 64 << 30;
+/// The most that the file can grow to.
+const MOST_BYTES: u64 = MOST_PAGES * PAGE_BYTES as u64;
 /// The least that is of any use.
 const SMALLEST_BYTES: u64 = 4 * PAGE_BYTES as u64;
 /// Blocks reserved in advance where the kernel cannot populate pages on demand (before 5.14).
@@ -22,8 +23,8 @@ const FIXED_BYTES: u64 = 64 << 20;
 /// The mapped file.
 #[derive(Debug)]
 pub(crate) struct SpoolFile {
-    base: *mut u8,
-    reserved_pages: u64,
+    segments: Segments,
+    most_pages: u64,
     initial_pages: u64,
     path: PathBuffer,
     identity: FileIdentity,
@@ -54,20 +55,20 @@ impl SpoolFile {
             return Err(FileError { step: "size", errno: libc::EFBIG });
         }
         file.set_len(bytes).map_err(failed("size"))?;
-        let (base, reserved) = reserve(&file)?;
+        let (segments, most_pages) = map(&file)?;
         let mut spool = Self {
-            base,
-            reserved_pages: reserved / PAGE_BYTES as u64,
-            initial_pages: bytes.min(reserved) / PAGE_BYTES as u64,
+            segments,
+            most_pages,
+            initial_pages: most_pages.min(bytes / PAGE_BYTES as u64),
             path: *path,
             identity,
             populates: true,
         };
         if !spool.populate(0, 2) {
             spool.populates = false;
-            let fixed = FIXED_BYTES.min(bytes).min(reserved);
-            file.allocate(fixed).map_err(failed("get disk space for"))?;
-            spool.initial_pages = fixed / PAGE_BYTES as u64;
+            let fixed = spool.initial_pages.min(FIXED_BYTES / PAGE_BYTES as u64);
+            file.allocate(fixed * PAGE_BYTES as u64).map_err(failed("get disk space for"))?;
+            spool.initial_pages = fixed;
         }
         Ok(spool)
     }
@@ -75,28 +76,42 @@ impl SpoolFile {
     /// The first byte of page 0.
     #[inline(always)]
     pub(crate) fn base(&self) -> *mut u8 {
-        self.base
+        self.page(0)
     }
 
-    pub(crate) fn reserved_pages(&self) -> u64 {
-        self.reserved_pages
+    /// The first byte of a page, which was populated before.
+    #[inline(always)]
+    pub(crate) fn page(&self, index: u64) -> *mut u8 {
+        self.segments.page(index)
+    }
+
+    pub(crate) fn most_pages(&self) -> u64 {
+        self.most_pages
     }
 
     pub(crate) fn initial_pages(&self) -> u64 {
         self.initial_pages
     }
 
-    /// Gives pages blocks on the disk. False: there are none left.
+    /// Maps pages and gives them blocks on the disk. False: there are none left.
     pub(crate) fn populate(&self, from: u64, to: u64) -> bool {
+        let mut from = from;
+        while from < to {
+            let end = to.min(end_of_segment(from));
+            if to > self.most_pages || !self.segments.map(from) || !self.populate_piece(from, end) {
+                return false;
+            }
+            from = end;
+        }
+        true
+    }
+
+    /// The same for pages of one segment, which is mapped.
+    fn populate_piece(&self, from: u64, to: u64) -> bool {
         if !self.populates {
             return to <= self.initial_pages;
         }
-        let (start, pages) = (from as usize * PAGE_BYTES, to.saturating_sub(from) as usize);
-        if to > self.reserved_pages || pages == 0 {
-            return pages == 0;
-        }
-        // SAFETY: inside the mapping.
-        let start = unsafe { self.base.add(start) };
+        let (start, pages) = (self.page(from), to.saturating_sub(from) as usize);
         loop {
             // SAFETY: populating reads and maps pages; contents stay.
             match unsafe {
@@ -109,16 +124,28 @@ impl SpoolFile {
         }
     }
 
-    /// Takes the blocks of pages away; they read as zeros then. False: the file system cannot.
+    /// Takes the blocks of pages of one segment away; they read as zeros then. False: the file system cannot.
     pub(crate) fn punch(&self, from: u64, to: u64) -> bool {
         let pages = to.saturating_sub(from) as usize;
-        if !self.populates || to > self.reserved_pages {
+        if !self.populates || to > self.most_pages {
             return false;
         }
-        // SAFETY: inside the mapping.
-        let start = unsafe { self.base.add(from as usize * PAGE_BYTES) };
-        // SAFETY: our caller owns these pages and wants them gone.
-        unsafe { system_call::advise(start, pages * PAGE_BYTES, libc::MADV_REMOVE) }.is_ok()
+        // SAFETY: our caller owns these pages, which are mapped, and wants them gone.
+        unsafe { system_call::advise(self.page(from), pages * PAGE_BYTES, libc::MADV_REMOVE) }
+            .is_ok()
+    }
+
+    /// Takes pages of one segment out of the process's resident memory; the file keeps what they hold.
+    pub(crate) fn leave(&self, from: u64, pages: u64) {
+        // SAFETY: of a shared mapping of a file only the view is dropped: contents stay.
+        let _ = unsafe {
+            system_call::advise(self.page(from), pages as usize * PAGE_BYTES, libc::MADV_DONTNEED)
+        };
+    }
+
+    /// Asks the kernel to write the first pages to the disk now.
+    pub(crate) fn write_back(&self, pages: u64) -> Result<(), Errno> {
+        self.segments.pieces(pages).try_for_each(|(start, len)| system_call::write_back(start, len))
     }
 
     /// Lengthens the file. False: not allowed, or the file is not under its path any more.
@@ -135,8 +162,11 @@ impl SpoolFile {
     }
 
     fn resize(&self, bytes: u64) -> bool {
-        same_file_path(&self.path, self.identity)
-            .is_some_and(|path| system_call::truncate(path.as_c_str(), bytes).is_ok())
+        let Some(path) = same_file_path(&self.path, self.identity) else { return false };
+        // Not by its path: in a directory that others can write to, a link may stand there by now.
+        let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        system_call::open(path.as_c_str(), flags, 0)
+            .is_ok_and(|file| file.identity() == Ok(self.identity) && file.set_len(bytes).is_ok())
     }
 }
 
@@ -144,40 +174,29 @@ fn create_new(path: &CStr) -> Result<system_call::OpenFile, FileError> {
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
     for _ in 0..100 {
         match system_call::open(path, flags, 0o600) {
-            Err(libc::EEXIST) => move_aside(path)?,
+            Err(libc::EEXIST) => move_aside(path).map_err(failed("move aside"))?,
             result => return result.map_err(failed("create")),
         }
     }
     Err(FileError { step: "create", errno: libc::EEXIST })
 }
 
-/// Renames the file to the first free of `.1`, `.2`, …
-fn move_aside(path: &CStr) -> Result<(), FileError> {
-    for number in 1..100_000 {
-        let Some(aside) = numbered(path, number) else { break };
-        match system_call::rename_new(path, aside.as_c_str()) {
-            Err(libc::EEXIST) => {}
-            // Somebody else moved it first.
-            Ok(()) | Err(libc::ENOENT) => return Ok(()),
-            Err(errno) => return Err(FileError { step: "move aside", errno }),
-        }
-    }
-    Err(FileError { step: "move aside", errno: libc::EEXIST })
-}
-
-/// Maps as much address space as there is, halving down to the file's least size.
-fn reserve(file: &system_call::OpenFile) -> Result<(*mut u8, u64), FileError> {
-    let limit = system_call::limit(libc::RLIMIT_AS);
+/// Maps the beginning of the file, halving down to its least size. Gives also how many pages it may
+/// ever have.
+fn map(file: &system_call::OpenFile) -> Result<(Segments, u64), FileError> {
     // A program with a limited address space must not notice that we are there.
-    let mut bytes = if limit == u64::MAX { RESERVED_BYTES } else { RESERVED_BYTES.min(limit / 16) };
-    bytes -= bytes % PAGE_BYTES as u64;
+    let allowed = system_call::limit(libc::RLIMIT_AS) / 16;
+    let most_pages = MOST_BYTES.min(allowed) / PAGE_BYTES as u64;
+    let mut pages = most_pages.clamp(SMALLEST_BYTES / PAGE_BYTES as u64, FIRST_PAGES);
     loop {
-        match file.map_shared(bytes as usize) {
-            Ok(base) => return Ok((base, bytes)),
-            Err(errno) if bytes / 2 < SMALLEST_BYTES => {
+        match Segments::new(file, pages) {
+            // Further segments begin where a whole first one ends.
+            Ok(segments) if pages == FIRST_PAGES => return Ok((segments, most_pages)),
+            Ok(segments) => return Ok((segments, pages)),
+            Err(errno) if pages / 2 < SMALLEST_BYTES / PAGE_BYTES as u64 => {
                 return Err(FileError { step: "map", errno });
             }
-            Err(_) => bytes = (bytes / 2).next_multiple_of(PAGE_BYTES as u64),
+            Err(_) => pages /= 2,
         }
     }
 }

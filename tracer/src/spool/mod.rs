@@ -1,11 +1,12 @@
 //! Pages of the trace file, mapped: the only door between the hooks and the drain.
 //!
-//! The file is mapped once, beyond its end, and its descriptor closed at once. What is written
+//! The file is mapped as it is used, and its descriptor closed at once. What is written
 //! into a page is in the file, however the process ends. [`chunk_log`] appends chunks.
 
 pub(crate) mod chunk_log;
 pub(crate) mod file;
 mod file_growth;
+mod segments;
 
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -35,6 +36,8 @@ pub(crate) enum PageState {
     Open = 1,
     /// Full: whoever sees this state owns the page.
     Full = 2,
+    /// The first page of a run of chunks.
+    Run = 3,
 }
 
 /// The mapped trace file.
@@ -78,7 +81,7 @@ impl Spool {
         ready_pages: u64,
         bound: Option<NonZeroU64>,
     ) -> Option<Self> {
-        let pages = file.reserved_pages() as usize;
+        let pages = file.most_pages() as usize;
         let next_free =
             system_call::map_private(pages.checked_mul(size_of::<AtomicU32>())?).ok()?;
         let states = system_call::map_private(pages).ok()?;
@@ -100,23 +103,22 @@ impl Spool {
     /// The first byte of a page.
     #[inline(always)]
     pub(crate) fn page(&self, index: PageIndex) -> *mut u8 {
-        // SAFETY: indices come from `take`, which stays below the reserved pages.
-        unsafe { self.file.base().add(index.0 as usize * PAGE_BYTES) }
+        self.file.page(u64::from(index.0))
     }
 
     fn state(&self, index: u64) -> Option<&AtomicU8> {
-        if index >= self.file.reserved_pages() {
+        if index >= self.file.most_pages() {
             return None;
         }
-        // SAFETY: one byte for every reserved page.
+        // SAFETY: one byte for every page.
         Some(unsafe { &*self.states.wrapping_add(index as usize) })
     }
 
     fn next_free(&self, index: u64) -> Option<&AtomicU32> {
-        if index >= self.file.reserved_pages() {
+        if index >= self.file.most_pages() {
             return None;
         }
-        // SAFETY: one word for every reserved page.
+        // SAFETY: one word for every page.
         Some(unsafe { &*self.next_free.wrapping_add(index as usize) })
     }
 
@@ -217,6 +219,7 @@ impl Spool {
     }
 
     fn begin(&self, index: PageIndex, header: PageHeader) {
+        let is_run = header.kind.is_run();
         let header = header.to_wire();
         let page = self.page(index);
         if let Some(rest) = header.get(4..) {
@@ -230,7 +233,8 @@ impl Spool {
         // Release: a reader of the file that sees the magic sees the header.
         magic.store(PAGE_MAGIC, Ordering::Release);
         if let Some(state) = self.state(u64::from(index.0)) {
-            state.store(PageState::Open as u8, Ordering::Relaxed); // The owner is the caller.
+            let new = if is_run { PageState::Run } else { PageState::Open };
+            state.store(new as u8, Ordering::Relaxed); // The owner is the caller.
         }
     }
 
@@ -251,7 +255,10 @@ impl Spool {
         // Acquire/release on `taken` orders nothing but itself; the page's memory is zero already.
         let mut first = self.taken.load(Ordering::Relaxed);
         loop {
-            let end = first.checked_add(pages)?;
+            // Pages of a run stand next to each other, also in memory.
+            let segment_end = segments::end_of_segment(first);
+            let start = if first.checked_add(pages)? > segment_end { segment_end } else { first };
+            let end = start.checked_add(pages)?;
             // Relaxed: it is lifted once, for good.
             if end > self.cap.load(Ordering::Relaxed) {
                 return None;
@@ -264,7 +271,7 @@ impl Spool {
             {
                 Ok(_) => {
                     self.raise_counter(Counter::PagesTaken, end);
-                    return Some(PageIndex(u32::try_from(first).ok()?));
+                    return Some(PageIndex(u32::try_from(start).ok()?));
                 }
                 Err(now) => first = now,
             }
@@ -275,7 +282,7 @@ impl Spool {
     #[cold]
     fn grow(&self, end: u64) -> bool {
         let limit = self.limit.load(Ordering::Acquire);
-        let wanted = end.max(limit.saturating_mul(2)).min(self.file.reserved_pages());
+        let wanted = end.max(limit.saturating_mul(2)).min(self.file.most_pages());
         if wanted < end || !self.file.grow(wanted.saturating_mul(PAGE_BYTES as u64)) {
             return false;
         }
@@ -314,6 +321,16 @@ impl Spool {
         }
     }
 
+    /// Makes so many pages ready now; for a host that forbids it later.
+    pub(crate) fn prepare(&self, pages: u64) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let wanted = taken.saturating_add(pages).min(self.limit.load(Ordering::Acquire));
+        if self.make_ready(wanted).is_none() {
+            // A full disk has some pages left, perhaps.
+            let _ = self.make_ready(taken.saturating_add(READY_STEP));
+        }
+    }
+
     fn pop_free(&self) -> Option<PageIndex> {
         // Acquire: pairs with the release in `give_back`; the page was zeroed before.
         let mut head = self.free.load(Ordering::Acquire);
@@ -337,6 +354,25 @@ impl Spool {
         if let Some(state) = self.state(u64::from(index.0)) {
             // Release: the drain that sees the state sees the page's entries.
             state.store(PageState::Full as u8, Ordering::Release);
+        }
+    }
+
+    /// Takes a page out of the process's resident memory until it is touched again: with thousands of
+    /// short threads many wait for the drain.
+    pub(crate) fn leave(&self, index: PageIndex) {
+        self.file.leave(u64::from(index.0), 1);
+    }
+
+    /// Takes runs that are written out of the process's resident memory: `last` is the newest one.
+    /// They stay in the kernel's cache of the file. For the drain.
+    pub(crate) fn leave_runs(&self, last: PageIndex, pages: u32) {
+        for index in (2..self.taken.load(Ordering::Relaxed)).filter(|&it| it != u64::from(last.0)) {
+            let Some(state) = self.state(index) else { return };
+            // Relaxed: nothing is read that the state would order.
+            if state.load(Ordering::Relaxed) == PageState::Run as u8 {
+                state.store(PageState::Open as u8, Ordering::Relaxed);
+                self.file.leave(index, u64::from(pages));
+            }
         }
     }
 
@@ -364,6 +400,7 @@ impl Spool {
         unsafe { AtomicU32::from_ptr(page.cast()) }.store(0, Ordering::Release);
         // SAFETY: the page is the caller's alone.
         unsafe { page.wrapping_add(4).write_bytes(0, PAGE_BYTES - 4) };
+        self.file.leave(u64::from(index.0), 1);
         let (Some(state), Some(next)) =
             (self.state(u64::from(index.0)), self.next_free(u64::from(index.0)))
         else {
@@ -434,7 +471,6 @@ impl Spool {
 
     /// Asks the kernel to write everything to the disk now.
     pub(crate) fn write_back(&self) -> Result<(), system_call::Errno> {
-        let bytes = self.taken.load(Ordering::Relaxed).saturating_mul(PAGE_BYTES as u64);
-        system_call::write_back(self.file.base(), bytes as usize)
+        self.file.write_back(self.taken.load(Ordering::Relaxed))
     }
 }

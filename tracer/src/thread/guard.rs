@@ -10,8 +10,10 @@ use crate::arch;
 use crate::process::{self, Process};
 use crate::system_call;
 
-/// In the thread-local word of the tracer's own threads: their events are not the host's.
+/// In the thread-local word of a thread that works for the tracer just now: events are not the host's.
 const OWN_THREAD: usize = 1;
+/// The same of the threads that the tracer started.
+const DRAIN_THREAD: usize = 2;
 /// A depth at which nothing is recorded: the tracer itself calls into libc.
 pub(crate) const MUTED: u8 = u8::MAX;
 
@@ -32,10 +34,10 @@ pub(crate) fn enter(sp: u64) -> Option<HookEntry> {
     let word = arch::thread_word();
     // SAFETY: the word is this thread's own.
     let value = unsafe { word.read() };
-    if value <= OWN_THREAD {
-        return if value == OWN_THREAD { None } else { enter_first(process, sp) };
+    if value <= DRAIN_THREAD {
+        return if value == 0 { enter_first(process, sp) } else { None };
     }
-    // SAFETY: values above OWN_THREAD are addresses of slots, which live for ever.
+    // SAFETY: values above DRAIN_THREAD are addresses of slots, which live for ever.
     let slot: &'static ThreadSlot = unsafe { &*(value as *const ThreadSlot) };
     if !core::ptr::eq(slot.process, process) {
         return enter_first(process, sp);
@@ -144,17 +146,30 @@ fn enter_first(process: &'static Process, sp: u64) -> Option<HookEntry> {
     enter_slot(process, slot, sp)
 }
 
-/// Says that the calling thread is the tracer's own.
-pub(crate) fn mark_own_thread() {
+/// Says that the calling thread is one that the tracer started.
+pub(crate) fn mark_drain_thread() {
     // SAFETY: the word is this thread's own.
-    unsafe { arch::thread_word().write(OWN_THREAD) };
+    unsafe { arch::thread_word().write(DRAIN_THREAD) };
+}
+
+/// Says that the calling thread is the host's from now on.
+pub(crate) fn mark_host_thread() {
+    // SAFETY: the word is this thread's own.
+    unsafe { arch::thread_word().write(0) };
+}
+
+/// Whether the calling thread is one that the tracer started.
+pub(crate) fn is_drain() -> bool {
+    // SAFETY: the word is this thread's own.
+    unsafe { arch::thread_word().read() == DRAIN_THREAD }
 }
 
 /// Whether the calling thread is the tracer's own, or works for it just now.
 #[inline(always)]
 pub(crate) fn is_own_thread() -> bool {
     // SAFETY: the word is this thread's own.
-    unsafe { arch::thread_word().read() == OWN_THREAD }
+    let value = unsafe { arch::thread_word().read() };
+    value == OWN_THREAD || value == DRAIN_THREAD
 }
 
 /// Runs `work`, which starts threads or reads files, as one of the tracer's own threads would: no
@@ -164,7 +179,8 @@ pub(crate) fn as_own_thread<R>(work: impl FnOnce() -> R) -> R {
     let word = arch::thread_word();
     // SAFETY: the word is this thread's own.
     let before = unsafe { word.read() };
-    mark_own_thread();
+    // SAFETY: as above.
+    unsafe { word.write(OWN_THREAD) };
     compiler_fence(Ordering::SeqCst);
     let result = work();
     compiler_fence(Ordering::SeqCst);

@@ -286,6 +286,7 @@ impl Lane {
     pub(crate) fn retire(&mut self, spool: &Spool) {
         for page in [self.events, self.totals] {
             if page != 0 {
+                spool.leave(PageIndex(page));
                 spool.hand_over(PageIndex(page));
             }
         }

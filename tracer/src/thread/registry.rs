@@ -7,8 +7,8 @@ use crate::process::Process;
 use crate::system_call;
 
 const MOST_SLOTS: u32 = 65_536;
-/// Below this many slots no search for dead threads is worth its system calls.
-const FIRST_SEARCH: u32 = 64;
+/// After fewer new threads no search for dead ones is worth its system calls.
+const FEWEST_THREADS: u32 = 32;
 
 /// The slots.
 #[derive(Debug)]
@@ -16,8 +16,10 @@ pub(crate) struct Registry {
     slots: *mut AtomicPtr<ThreadSlot>,
     used: AtomicU32,
     next_number: AtomicU32,
-    /// At how many slots a new thread looks for dead ones first.
-    next_search: AtomicU32,
+    /// How many threads came since dead ones were looked for, and how many must come before the next
+    /// look: as many as lived at the last one, so that each pays for a few system calls.
+    since_search: AtomicU32,
+    search_after: AtomicU32,
     /// Changes whenever a slot is taken or given back: a hint that there may be a free one.
     free_hint: AtomicU64,
 }
@@ -37,7 +39,8 @@ impl Registry {
             slots: slots.cast(),
             used: AtomicU32::new(0),
             next_number: AtomicU32::new(1),
-            next_search: AtomicU32::new(FIRST_SEARCH),
+            since_search: AtomicU32::new(0),
+            search_after: AtomicU32::new(FEWEST_THREADS),
             free_hint: AtomicU64::new(0),
         })
     }
@@ -62,14 +65,15 @@ impl Registry {
     /// A slot for the calling thread. `None`: no memory.
     #[cold]
     pub(crate) fn register(&self, process: &'static Process) -> Option<&'static ThreadSlot> {
-        let used = self.used.load(Ordering::Relaxed);
-        if used >= self.next_search.load(Ordering::Relaxed) {
-            let living = self.reclaim(process);
-            let next = (living as u32).saturating_mul(2).max(FIRST_SEARCH);
-            self.next_search.store(next.max(used.saturating_add(FIRST_SEARCH)), Ordering::Relaxed);
+        // Relaxed: numbers that only say when it is worth looking.
+        let since = self.since_search.fetch_add(1, Ordering::Relaxed);
+        let is_free = || self.free_hint.load(Ordering::Acquire) > 0;
+        if !is_free() && since >= self.search_after.load(Ordering::Relaxed) {
+            let living = self.reclaim(process) as u32;
+            self.search_after.store(living.max(FEWEST_THREADS), Ordering::Relaxed);
+            self.since_search.store(0, Ordering::Relaxed);
         }
-        let free = self.free_hint.load(Ordering::Acquire) > 0;
-        let reused = if free { self.slots().find(|slot| self.claim(slot)) } else { None };
+        let reused = if is_free() { self.slots().find(|slot| self.claim(slot)) } else { None };
         let slot = match reused {
             Some(slot) => slot,
             None => self.create(process)?,

@@ -45,8 +45,8 @@ pub(crate) struct ThreadSlot {
 impl ThreadSlot {
     /// Maps memory for a slot; `None` if there is none.
     pub(crate) fn create(process: &'static Process, index: u32) -> Option<*mut ThreadSlot> {
-        let place = system_call::map_private(size_of::<ThreadSlot>()).ok()?.cast::<ThreadSlot>();
-        let stack = system_call::map_private(STACK_BYTES).ok()?;
+        let place = system_call::map_for_thread(size_of::<ThreadSlot>()).ok()?.cast::<ThreadSlot>();
+        let stack = system_call::map_for_thread(STACK_BYTES).ok()?;
         // Zeros are a free slot with empty lanes, so only these fields are written.
         // SAFETY: a new private mapping of that size.
         let to_process = unsafe { &raw mut (*place).process };

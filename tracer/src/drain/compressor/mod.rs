@@ -41,7 +41,7 @@ impl Room {
     }
 }
 
-/// Runs until the collector is gone, which is never; false if there is no memory to begin with.
+/// Runs until the collector is gone; false if there is no memory to begin with.
 pub(super) fn run(process: &'static Process, pages: &Receiver<PageIndex>) -> bool {
     let Some(mut room) = Room::new() else { return false };
     let mut compactor = match process.settings.bound {

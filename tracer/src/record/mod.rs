@@ -54,8 +54,8 @@ fn append_allocated(
     size: u64,
     file_backed: bool,
 ) -> Ticks {
-    let stack = capture::call_stack(entry, registers);
     let time = entry.process.clock.now();
+    let stack = capture::call_stack(entry, registers, time);
     let stack = match python_blocks::note_allocated(entry.slot, address) {
         false => stack,
         true => {
@@ -96,8 +96,8 @@ pub(crate) fn tensor_allocated(
     op: Option<&Annotation>,
 ) {
     let Some(mut entry) = enter_recording(registers.sp) else { return };
-    let stack = capture::call_stack(&mut entry, registers);
     let time = entry.process.clock.now();
+    let stack = capture::call_stack(&mut entry, registers, time);
     let inside = entry.slot.inside.load(Ordering::Relaxed); // This thread's own.
     let leaf = match (domain, op) {
         (Domain::TensorFlow, None) => None,

@@ -22,43 +22,65 @@ pub(super) const INSIDE: u8 = Domain::Python as u8 + 1;
 /// A call that was begun.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    /// When; `None`: it is not recorded.
-    time: Option<Ticks>,
-    /// Inside what it came.
-    outer: u8,
+    /// Inside what it came; `None`: it is not recorded.
+    outer: Option<u8>,
 }
 
-/// Begins a call: what malloc and mmap are asked for from now on is Python's.
+/// A call that may free a block, and when it was begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FreeingCall {
+    call: Call,
+    begun: Ticks,
+}
+
+/// Begins a call that frees no block: its time does not count.
 #[inline(always)]
 pub(crate) fn begin(sp: u64) -> Call {
-    let Some(entry) = guard::enter(sp) else { return Call { time: None, outer: 0 } };
+    match guard::enter(sp) {
+        Some(entry) => begin_in(&entry),
+        None => Call { outer: None },
+    }
+}
+
+/// Begins a call that may free a block.
+#[inline(always)]
+pub(crate) fn begin_freeing(sp: u64) -> FreeingCall {
+    match guard::enter(sp) {
+        Some(entry) => FreeingCall { call: begin_in(&entry), begun: entry.process.clock.now() },
+        None => FreeingCall { call: Call { outer: None }, begun: Ticks(0) },
+    }
+}
+
+/// What malloc and mmap are asked for from now on is Python's.
+#[inline(always)]
+fn begin_in(entry: &HookEntry) -> Call {
     let slot = entry.slot;
     // Relaxed: only this thread uses these.
     let outer = slot.inside.load(Ordering::Relaxed);
     slot.inside.store(INSIDE, Ordering::Relaxed);
     slot.inner_allocated.store(0, Ordering::Relaxed);
     slot.inner_freed.store(0, Ordering::Relaxed);
-    Call { time: Some(entry.process.clock.now()), outer }
+    Call { outer: Some(outer) }
 }
 
-/// Ends a call, if its beginning was seen. Gives the entry, and when the call was begun.
+/// Ends a call, if its beginning was seen.
 #[inline(always)]
-fn enter(sp: u64, call: Call) -> Option<(HookEntry, Ticks)> {
-    let begun = call.time?;
+fn enter(sp: u64, call: Call) -> Option<HookEntry> {
+    let outer = call.outer?;
     let entry = guard::enter(sp)?;
-    entry.slot.inside.store(call.outer, Ordering::Relaxed);
-    Some((entry, begun))
+    entry.slot.inside.store(outer, Ordering::Relaxed);
+    Some(entry)
 }
 
 /// Ends a call that did nothing.
-pub(crate) fn end(sp: u64, call: Call) {
-    let _ = enter(sp, call);
+pub(crate) fn end(sp: u64, call: FreeingCall) {
+    let _ = enter(sp, call.call);
 }
 
 /// A block came to life, if there is one.
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, size: u64) {
-    if let Some((mut entry, _)) = enter(registers.sp, call)
+    if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && Switch::is_on(&mut entry)
     {
@@ -68,8 +90,9 @@ pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, siz
 
 /// A block died, if there was one.
 #[inline(always)]
-pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
-    if let Some((mut entry, begun)) = enter(registers.sp, call)
+pub(crate) fn freed(registers: EntryRegisters, call: FreeingCall, address: u64) {
+    let FreeingCall { call, begun } = call;
+    if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && Switch::is_on(&mut entry)
     {
@@ -80,8 +103,15 @@ pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
 
 /// A block took the place of another, if there was one.
 #[inline(always)]
-pub(crate) fn reallocated(registers: EntryRegisters, call: Call, old: u64, new: u64, size: u64) {
-    if let Some((mut entry, begun)) = enter(registers.sp, call)
+pub(crate) fn reallocated(
+    registers: EntryRegisters,
+    call: FreeingCall,
+    old: u64,
+    new: u64,
+    size: u64,
+) {
+    let FreeingCall { call, begun } = call;
+    if let Some(mut entry) = enter(registers.sp, call)
         && Switch::is_on(&mut entry)
     {
         if old != 0 {

@@ -72,7 +72,8 @@ unsafe extern "C" fn flush_hook(sp: u64, bp: u64) -> c_int {
 /// Enters with the caller's stack captured: in a signal handler, libc must not be asked for anything.
 fn enter_and_look(registers: EntryRegisters) -> Option<HookEntry> {
     let mut entry = guard::enter(registers.sp)?;
-    let _ = capture::call_stack(&mut entry, registers);
+    let now = entry.process.clock.now();
+    let _ = capture::call_stack(&mut entry, registers, now);
     Some(entry)
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Insert-only and lock-free. The nodes stand in pages of the trace; this table only finds them.
 //! Never waits, never allocates from the heap: a full table is a counted loss.
+//!
+//! A stack that is new makes a chain of new nodes, whose ids follow one another. So the children of
+//! neighbours are looked for in one line of memory, the near part of the table, and only those of
+//! stacks with many children in the far part, by their hash: a chain stays in the cache.
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -13,22 +17,41 @@ use tftrace_format::{StackId, Ticks, check};
 use crate::spool::Spool;
 use crate::system_call;
 
-const SLOTS: usize = 1 << 23;
-/// Above this the table is called full: probes would get long.
-const MOST_NODES: u32 = (SLOTS / 8 * 7) as u32;
+/// A slot holds an id in these bits, and above it a tag, so that few nodes are looked at in vain.
+const ID_BITS: u32 = 24;
+const MOST_NODES: u32 = 1 << ID_BITS;
 const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;
+
+/// Slots of one line of the near part, and how many parents share it: half of it is used where
+/// each parent has one child.
+const LINE: usize = 64 / size_of::<AtomicU32>();
+const PARENTS_PER_LINE: usize = LINE / 2;
+const LINES: usize = MOST_NODES as usize / PARENTS_PER_LINE;
+
+/// Slots of the far part.
+const FAR: usize = 1 << 23;
+/// Above this many nodes there the table is called full: probes would get long.
+const MOST_FAR: u32 = (FAR / 8 * 7) as u32;
+
+const _: () = assert!(
+    LINES * LINE == 1 << 25,
+    "128 MiB of address space; touched are eight bytes for each node, more only where many have many children"
+);
 
 /// The table.
 #[derive(Debug)]
 pub(crate) struct StackTable {
-    /// Open addressing: 0, or the id of a node with this hash.
-    slots: *mut AtomicU32,
+    /// For each group of parents a line of slots, filled from its first: 0, or tag and id of a node.
+    near: *mut AtomicU32,
+    /// Open addressing, for what finds its line full: the same by hash.
+    far: *mut AtomicU32,
+    far_used: AtomicU32,
     /// The first byte of each page of nodes, null until it is taken.
     pages: *mut AtomicPtr<u8>,
     next_id: AtomicU32,
 }
 
-// SAFETY: both arrays stay mapped for ever and are used through atomics only.
+// SAFETY: all arrays stay mapped for ever and are used through atomics only.
 unsafe impl Sync for StackTable {}
 // SAFETY: as above.
 unsafe impl Send for StackTable {}
@@ -43,17 +66,52 @@ pub(crate) fn hash(parent: u32, frame: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
+/// A node that is looked for: its two words, and its tag.
+struct Wanted {
+    sealed: u64,
+    frame: u64,
+    tag: u32,
+}
+
+enum Look {
+    Found(u32),
+    Other,
+    Empty,
+}
+
+/// The part of a hash that a slot holds: other bits than those that say where slot and cache look.
+#[inline(always)]
+fn tag(hash: u64) -> u32 {
+    (hash >> 24) as u32 & 0xFF
+}
+
 impl StackTable {
     /// An empty table; `None` if there is no memory for it.
     pub(crate) fn new() -> Option<Self> {
-        let slots = system_call::map_private(SLOTS * size_of::<AtomicU32>()).ok()?;
+        let near = system_call::map_private(LINES * LINE * size_of::<AtomicU32>()).ok()?;
+        let far = system_call::map_private(FAR * size_of::<AtomicU32>()).ok()?;
         let pages = system_call::map_private(PAGES * size_of::<AtomicPtr<u8>>()).ok()?;
-        Some(Self { slots: slots.cast(), pages: pages.cast(), next_id: AtomicU32::new(1) })
+        Some(Self {
+            near: near.cast(),
+            far: far.cast(),
+            far_used: AtomicU32::new(0),
+            pages: pages.cast(),
+            next_id: AtomicU32::new(1),
+        })
     }
 
-    fn slot(&self, index: usize) -> &AtomicU32 {
-        // SAFETY: masked to the table's length.
-        unsafe { &*self.slots.wrapping_add(index & (SLOTS - 1)) }
+    /// The slots in which children of `parent` are looked for first.
+    #[inline(always)]
+    fn line(&self, parent: u32) -> &[AtomicU32; LINE] {
+        let line = parent as usize / PARENTS_PER_LINE % LINES;
+        // SAFETY: below the number of lines, each of which is an aligned array; zeros are empty slots.
+        unsafe { &*self.near.cast::<[AtomicU32; LINE]>().wrapping_add(line) }
+    }
+
+    #[inline(always)]
+    fn far_slot(&self, index: usize) -> &AtomicU32 {
+        // SAFETY: below the array's length.
+        unsafe { &*self.far.wrapping_add(index % FAR) }
     }
 
     fn page(&self, id: u32) -> Option<&AtomicPtr<u8>> {
@@ -90,31 +148,106 @@ impl StackTable {
         now: Ticks,
         (parent, frame, hash): (u32, u64, u64),
     ) -> Option<u32> {
-        let start = hash as usize;
-        let sealed = check::seal(u64::from(parent), frame);
-        let mut own = 0;
-        for probe in 0..SLOTS {
-            let slot = self.slot(start.wrapping_add(probe));
-            // Acquire: pairs with the release below; the node's words were written before.
-            let mut id = slot.load(Ordering::Acquire);
-            if id == 0 {
-                if own == 0 {
-                    own = self.add(spool, now, sealed, frame)?;
-                }
-                // Release: who finds the id finds the node.
-                match slot.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) => return Some(own),
-                    Err(other) => id = other,
+        let node = Wanted { sealed: check::seal(u64::from(parent), frame), frame, tag: tag(hash) };
+        let mut own = None;
+        for slot in self.line(parent) {
+            match self.look(slot, &node) {
+                Look::Found(id) => return Some(id),
+                Look::Other => {}
+                Look::Empty => {
+                    let id = self.own(&mut own, spool, now, &node)?;
+                    if let Some(id) = self.fill(slot, id, &node) {
+                        return Some(id);
+                    }
                 }
             }
-            let [first, second] = self.words(id)?;
-            // Relaxed: the acquire of the slot ordered these.
-            if second.load(Ordering::Relaxed) == frame && first.load(Ordering::Relaxed) == sealed {
-                // If another thread was faster, the node that was added stays unused.
-                return Some(id);
+        }
+        self.intern_far(spool, now, &node, hash, own)
+    }
+
+    /// As `intern`, for a node whose line is full.
+    fn intern_far(
+        &self,
+        spool: &Spool,
+        now: Ticks,
+        node: &Wanted,
+        hash: u64,
+        mut own: Option<u32>,
+    ) -> Option<u32> {
+        for probe in 0..FAR {
+            let slot = self.far_slot((hash as usize).wrapping_add(probe));
+            match self.look(slot, node) {
+                Look::Found(id) => return Some(id),
+                Look::Other => {}
+                Look::Empty => {
+                    if self.far_used.load(Ordering::Relaxed) >= MOST_FAR {
+                        spool.count(Counter::StackTableFull, 1);
+                        return None;
+                    }
+                    let id = self.own(&mut own, spool, now, node)?;
+                    if let Some(found) = self.fill(slot, id, node) {
+                        if found == id {
+                            self.far_used.fetch_add(1, Ordering::Relaxed); // A count.
+                        }
+                        return Some(found);
+                    }
+                }
             }
         }
         None
+    }
+
+    /// What a slot is to who looks for a node. Slots are filled in the order in which they are
+    /// looked at and never emptied, so a node that is not before an empty one is nowhere.
+    #[inline(always)]
+    fn look(&self, slot: &AtomicU32, node: &Wanted) -> Look {
+        // Acquire: pairs with the release in `fill`; the node's words were written before.
+        match slot.load(Ordering::Acquire) {
+            0 => Look::Empty,
+            value => self.compare(value, node),
+        }
+    }
+
+    #[inline(always)]
+    fn compare(&self, value: u32, node: &Wanted) -> Look {
+        let id = value % MOST_NODES;
+        if value >> ID_BITS != node.tag {
+            return Look::Other;
+        }
+        // Relaxed: the acquire of the slot ordered these.
+        match self.words(id) {
+            Some([first, second])
+                if second.load(Ordering::Relaxed) == node.frame
+                    && first.load(Ordering::Relaxed) == node.sealed =>
+            {
+                Look::Found(id)
+            }
+            _ => Look::Other,
+        }
+    }
+
+    /// The node that this call made, or makes now.
+    #[inline(always)]
+    fn own(&self, own: &mut Option<u32>, spool: &Spool, now: Ticks, node: &Wanted) -> Option<u32> {
+        if own.is_none() {
+            *own = Some(self.add(spool, now, node.sealed, node.frame)?);
+        }
+        *own
+    }
+
+    /// Puts a new node into an empty slot. If another thread was faster: its node, if it is the
+    /// same; the one that was added stays unused then.
+    #[inline(always)]
+    fn fill(&self, slot: &AtomicU32, id: u32, node: &Wanted) -> Option<u32> {
+        let value = id | (node.tag << ID_BITS);
+        // Release: who finds the id finds the node.
+        match slot.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Some(id),
+            Err(other) => match self.compare(other, node) {
+                Look::Found(id) => Some(id),
+                Look::Other | Look::Empty => None,
+            },
+        }
     }
 
     #[cold]
@@ -125,6 +258,10 @@ impl StackTable {
             return None;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed); // Unique is enough; published by the slot.
+        if id >= MOST_NODES {
+            // Several threads took the last one at once. It is full from now on.
+            return None;
+        }
         let page = self.page(id)?;
         if page.load(Ordering::Acquire).is_null() {
             self.add_page(spool, now, id, page)?;
@@ -154,4 +291,45 @@ impl StackTable {
 #[inline(always)]
 pub(crate) fn stack_id(id: Option<u32>) -> Option<StackId> {
     id.and_then(StackId::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::process::path::PathBuffer;
+    use crate::spool::file::SpoolFile;
+
+    #[test]
+    fn threads_agree_on_ids_in_lines_that_overflow() {
+        let table = StackTable::new().unwrap();
+        let mut path = PathBuffer::new();
+        let name =
+            std::format!("{}/stack-table-{}", std::env::temp_dir().display(), std::process::id());
+        path.push(name.as_bytes()).unwrap();
+        let spool = Spool::new(SpoolFile::create(&path).unwrap(), 2, None).unwrap();
+        std::fs::remove_file(&name).unwrap();
+        // A tree with wide nodes and long chains: each path is what a thread looks up.
+        let path = |seed: u64| -> Vec<u64> {
+            (0..8)
+                .map(|step| 1 + hash(step, seed >> (step * 2)) % (3 + 61 * u64::from(step == 2)))
+                .collect()
+        };
+        let look_up = |seed: u64| {
+            path(seed).into_iter().fold(0, |parent, frame| {
+                table.intern(&spool, Ticks(1), (parent, frame, hash(parent, frame))).unwrap()
+            })
+        };
+        let ids: Vec<Vec<u32>> = std::thread::scope(|scope| {
+            let look_up = &look_up;
+            let threads = (0..4).map(|_| scope.spawn(move || (0..20_000).map(look_up).collect()));
+            threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(ids.iter().all(|found| *found == ids[0]));
+        let paths: HashSet<Vec<u64>> = (0..20_000).map(path).collect();
+        let distinct: HashSet<u32> = ids[0].iter().copied().collect();
+        assert_eq!(distinct.len(), paths.len(), "one id for each stack");
+        assert!(table.far_used.load(Ordering::Relaxed) > 0, "some lines are full");
+    }
 }

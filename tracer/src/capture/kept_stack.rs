@@ -36,6 +36,8 @@ pub(crate) struct KeptFrame {
     pub(super) bp_matters: bool,
     /// Whether a signal handler stands at or below this frame, towards the root: as above.
     pub(super) in_handler: bool,
+    /// Whether it stands where its return address does: nothing else needs to be compared.
+    pub(super) is_plain: bool,
 }
 
 impl KeptFrame {
@@ -66,6 +68,12 @@ impl KeptFrame {
             && (!self.bp_matters
                 || self.bp_from == 0
                 || range.read(self.bp_place()) == Some(self.bp))
+    }
+
+    /// Whether [`KeptFrame::still_stands`] has only the return address to look at.
+    #[inline(always)]
+    fn needs_no_more(&self) -> bool {
+        !self.must_be_reached && self.scheduled == 0 && (!self.bp_matters || self.bp_from == 0)
     }
 
     fn bp_place(&self) -> u64 {
@@ -206,6 +214,27 @@ impl KeptStack {
         Some(unsafe { &mut *self.frames.wrapping_add(index) })
     }
 
+    /// How many frames, from the root on, still stand in this part of the stack.
+    #[inline(always)]
+    pub(super) fn still_standing(&self, range: StackRange) -> usize {
+        let Some(root) = self.get(0).map(|root| root.slot).filter(|root| range.holds_word(*root))
+        else {
+            return 0;
+        };
+        let reach = root.wrapping_sub(range.start);
+        // SAFETY: `len` frames of the first array are written.
+        let frames = unsafe { core::slice::from_raw_parts(self.frames, self.len) };
+        let stands = |frame: &KeptFrame| {
+            if frame.slot.wrapping_sub(range.start) > reach {
+                return false;
+            }
+            // SAFETY: between two words of the range, and aligned: a walk read this word before.
+            let address = unsafe { (frame.slot as *const u64).read() };
+            address == frame.address && (frame.is_plain || frame.still_stands(range))
+        };
+        frames.iter().position(|frame| !stands(frame)).unwrap_or(self.len)
+    }
+
     /// Keeps only the first `len` frames.
     #[inline(always)]
     pub(crate) fn truncate(&mut self, len: usize) {
@@ -245,6 +274,7 @@ impl KeptStack {
             && let Some(kept) = self.get_mut(index)
         {
             (kept.bp, kept.bp_from) = (met.bp, met.bp_from);
+            kept.is_plain = kept.needs_no_more();
             (bp_matters, in_handler, origin) = (kept.bp_matters, kept.in_handler, kept.origin);
         }
         while let Some(last) = self.new_len.checked_sub(1) {
@@ -257,6 +287,7 @@ impl KeptStack {
                 origin = frame.scheduled;
             }
             (frame.bp_matters, frame.in_handler, frame.origin) = (bp_matters, in_handler, origin);
+            frame.is_plain = frame.needs_no_more();
             let to = self.frames.wrapping_add(self.len);
             // SAFETY: `push_new` made sure that both together fit into the first array.
             unsafe { to.write(frame) };

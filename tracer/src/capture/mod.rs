@@ -33,14 +33,18 @@ use kept_stack::KeptFrame;
 use objects::NO_MAPPING;
 
 /// The stack of the caller whose registers these are. `None`: the stack table is full.
+/// `now` is when what is new of it was first seen.
 #[inline(always)]
-pub(crate) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Option<StackId> {
+pub(crate) fn call_stack(
+    entry: &mut HookEntry,
+    registers: EntryRegisters,
+    now: Ticks,
+) -> Option<StackId> {
     let process = entry.process;
     if process.settings.slow_unwinder {
         return slow_unwinder::call_stack(entry, registers);
     }
     let ended_well = unwind::update(entry, registers);
-    let now = process.clock.now();
     let stack = intern(entry, now, ended_well);
     if process.settings.check_unwind != 0 {
         self_check::every_so_often(entry, registers);
@@ -62,7 +66,8 @@ pub(crate) fn python_stack(
     let kept = &entry.lane().python;
     let len = kept.len();
     if len == 0 || len > usize::from(process.settings.depth) {
-        return (call_stack(entry, registers), process.clock.now());
+        let now = process.clock.now();
+        return (call_stack(entry, registers, now), now);
     }
     let now = process.clock.now();
     let mut index = kept.alone();

@@ -44,13 +44,7 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
     kept.begin_new();
     // From the root on, while the return addresses still stand where they stood.
     let trusted = kept.trusted(registers.sp);
-    let mut valid = 0;
-    while let Some(range) = trusted
-        && let Some(frame) = kept.get(valid)
-        && frame.still_stands(range)
-    {
-        valid += 1;
-    }
+    let mut valid = trusted.map_or(0, |range| kept.still_standing(range));
     let Some(first) = first_frame(range, registers) else {
         kept.forget();
         return false;

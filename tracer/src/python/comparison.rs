@@ -5,7 +5,7 @@
 //! for another one.
 
 use super::kept_frames::{KeptFrames, Link};
-use super::layout::{Chain, Current, Layout, code_of};
+use super::layout::{Chain, Current, Layout, code_of, flagged};
 use super::memory::{byte, word};
 
 /// New frames at the leaf, and kept ones, among which the first common one is looked for.
@@ -60,33 +60,51 @@ fn find(kept: &KeptFrames, frame: u64) -> Option<usize> {
 
 /// How a loop's first frame is told, and what leads from it to the frame outside.
 trait Loops {
+    /// Where a frame has its instruction, if that is a constant.
+    const FRAME_INSTRUCTION: Option<u64>;
+
     /// Whether the link from `at` leads to `outer`, as it did when they were kept.
     ///
     /// # Safety
     /// `at` is linked, and so is its loop.
-    unsafe fn follows(&self, at: &Link, outer: Option<&Link>) -> bool;
+    unsafe fn follows(&self, at: &Link, outer: &Link) -> bool;
+
+    /// Whether nothing is outside `at`, as when it was kept.
+    ///
+    /// # Safety
+    /// As for `follows`.
+    unsafe fn is_root(&self, at: &Link) -> bool;
 }
 
-/// 3.11: the first frame has a flag, the loops have C frames.
-struct Flagged {
-    previous: u64,
-    is_entry: u64,
-    c_frame_previous: u64,
-}
+/// 3.11: the first frame has a flag, the loops have C frames. Its offsets are constants here, so
+/// that the loop over a hundred frames keeps everything in registers.
+struct Flagged;
 
 impl Loops for Flagged {
+    const FRAME_INSTRUCTION: Option<u64> = Some(flagged::INSTRUCTION);
+
     #[inline(always)]
-    unsafe fn follows(&self, at: &Link, outer: Option<&Link>) -> bool {
+    unsafe fn follows(&self, at: &Link, outer: &Link) -> bool {
         // SAFETY: our caller promises it, here and below.
-        let previous = unsafe { linked(at.frame, self.previous) };
-        let begins = outer.is_none_or(|outer| outer.native != at.native);
+        let previous = unsafe { linked(at.frame, flagged::PREVIOUS) };
         // SAFETY: as above.
-        let flag = unsafe { (at.frame.wrapping_add(self.is_entry) as *const u8).read() } != 0;
-        let Some(outer) = outer else { return previous == 0 && flag };
+        let begins = unsafe { (at.frame.wrapping_add(flagged::IS_ENTRY) as *const u8).read() } != 0;
+        if at.native == outer.native {
+            return previous == outer.frame && !begins;
+        }
         previous == outer.frame
-            && flag == begins
+            && begins
             // SAFETY: as above; the C frame of a loop that runs.
-            && (!begins || unsafe { linked(at.native, self.c_frame_previous) } == outer.native)
+            && unsafe { linked(at.native, flagged::C_FRAME_PREVIOUS) } == outer.native
+    }
+
+    #[inline(always)]
+    unsafe fn is_root(&self, at: &Link) -> bool {
+        // SAFETY: our caller promises it, here and below.
+        let previous = unsafe { linked(at.frame, flagged::PREVIOUS) };
+        // SAFETY: as above.
+        previous == 0
+            && unsafe { (at.frame.wrapping_add(flagged::IS_ENTRY) as *const u8).read() } != 0
     }
 }
 
@@ -97,21 +115,42 @@ struct Entered {
     owner_of_entry: u8,
 }
 
-impl Loops for Entered {
+impl Entered {
+    /// Whether the frame `previous`, with which the loop of `at` began, is what it was, and the one
+    /// outside it is `outer`.
     #[inline(always)]
-    unsafe fn follows(&self, at: &Link, outer: Option<&Link>) -> bool {
-        // SAFETY: our caller promises it.
-        let previous = unsafe { linked(at.frame, self.previous) };
-        let expected = outer.map_or(0, |outer| outer.frame);
-        if outer.is_some_and(|outer| outer.native == at.native) || at.native == 0 {
-            return previous == expected;
-        }
-        // The frame with which the loop began must be the one that it was.
+    unsafe fn began(&self, at: &Link, previous: u64, outer: u64) -> bool {
         previous == at.native
             // SAFETY: a link has just led there.
             && unsafe { (previous.wrapping_add(self.owner) as *const u8).read() } == self.owner_of_entry
             // SAFETY: as above.
-            && unsafe { linked(previous, self.previous) } == expected
+            && unsafe { linked(previous, self.previous) } == outer
+    }
+}
+
+impl Loops for Entered {
+    const FRAME_INSTRUCTION: Option<u64> = None;
+
+    #[inline(always)]
+    unsafe fn follows(&self, at: &Link, outer: &Link) -> bool {
+        // SAFETY: our caller promises it.
+        let previous = unsafe { linked(at.frame, self.previous) };
+        if outer.native == at.native || at.native == 0 {
+            return previous == outer.frame;
+        }
+        // SAFETY: as above.
+        unsafe { self.began(at, previous, outer.frame) }
+    }
+
+    #[inline(always)]
+    unsafe fn is_root(&self, at: &Link) -> bool {
+        // SAFETY: our caller promises it.
+        let previous = unsafe { linked(at.frame, self.previous) };
+        if at.native == 0 {
+            return previous == 0;
+        }
+        // SAFETY: as above.
+        unsafe { self.began(at, previous, 0) }
     }
 }
 
@@ -121,25 +160,37 @@ impl Loops for Entered {
 /// # Safety
 /// The last one is linked, and so is its loop; instructions are addresses.
 #[inline(always)]
-unsafe fn compare_links(
+unsafe fn compare_links<L: Loops>(
     links: &[Link],
-    loops: &impl Loops,
+    loops: &L,
     frame_instruction: u64,
 ) -> Option<usize> {
-    let mut differs_from = links.len();
-    for index in (0..links.len()).rev() {
-        let at = links.get(index)?;
-        let outer = index.checked_sub(1).and_then(|outer| links.get(outer));
+    let frame_instruction = L::FRAME_INSTRUCTION.unwrap_or(frame_instruction);
+    let mut differs = None;
+    let (mut at, outside) = links.split_last()?;
+    for outer in outside.iter().rev() {
         // SAFETY: the link before has led here.
         if unsafe { linked(at.frame, frame_instruction) } != at.instruction {
-            differs_from = index;
+            differs = Some(at);
         }
         // SAFETY: as above.
         if !unsafe { loops.follows(at, outer) } {
             return None;
         }
+        at = outer;
     }
-    Some(differs_from)
+    // SAFETY: as above.
+    if unsafe { linked(at.frame, frame_instruction) } != at.instruction {
+        differs = Some(at);
+    }
+    // SAFETY: as above.
+    if !unsafe { loops.is_root(at) } {
+        return None;
+    }
+    let Some(differs) = differs else { return Some(links.len()) };
+    // What stands in the slice before it.
+    let before = (core::ptr::from_ref(differs) as usize).wrapping_sub(links.as_ptr() as usize);
+    Some(before / size_of::<Link>())
 }
 
 /// As [`compare`], where evaluation loops have C frames, or nothing.
@@ -192,11 +243,13 @@ unsafe fn compare_run_by_c_frames(
         if let (Some(c_frames), Some(is_entry)) = (c_frames, is_entry)
             && native == at.native
         {
-            let (previous, c_frame_previous) = (layout.frame_previous, c_frames.previous);
-            let loops = Flagged { previous, is_entry, c_frame_previous };
+            debug_assert_eq!(
+                (is_entry, c_frames.previous),
+                (flagged::IS_ENTRY, flagged::C_FRAME_PREVIOUS)
+            );
             let links = kept.links().get(..=index)?;
             // SAFETY: a link has just led to the last of them, and `native` is its loop.
-            let differs = unsafe { compare_links(links, &loops, layout.frame_instruction) }?;
+            let differs = unsafe { compare_links(links, &Flagged, layout.frame_instruction) }?;
             let differs_from = if differs > index { differs_from } else { differs };
             return Some((differs_from, total));
         }
@@ -378,8 +431,12 @@ mod tests {
         let same = unsafe { compare(&interpreter.layout, interpreter.thread(), kept) };
         let wanted = same.map_or(usize::MAX, |(common, total)| total - common);
         kept.begin_new();
+        let last_common = same.and_then(|(common, _)| common.checked_sub(1));
+        let outside = last_common.map_or(0, |last| kept.get(last).unwrap().native);
         // SAFETY: as above.
-        unsafe { frames::take_new(&interpreter.layout, interpreter.thread(), kept, wanted) };
+        unsafe {
+            frames::take_new(&interpreter.layout, interpreter.thread(), kept, wanted, outside)
+        };
         let common = match same {
             Some((common, total)) => {
                 kept.keep_common(common, total);

@@ -88,12 +88,19 @@ pub(super) unsafe fn walk(layout: &Layout, thread: u64, mut each: impl FnMut(Fou
     }
 }
 
-/// Writes down the innermost `wanted` frames, and those outside them in the same loop, or all.
+/// Writes down the innermost `wanted` frames, or all there are. If the frame outside of these is of
+/// the same loop, that is `outside`: its other frames, however many, are not visited.
 ///
 /// # Safety
 /// As for [`walk`].
 #[inline(always)]
-pub(super) unsafe fn take_new(layout: &Layout, thread: u64, into: &mut KeptFrames, wanted: usize) {
+pub(super) unsafe fn take_new(
+    layout: &Layout,
+    thread: u64,
+    into: &mut KeptFrames,
+    wanted: usize,
+    outside: u64,
+) {
     if wanted == 0 {
         return;
     }
@@ -101,7 +108,10 @@ pub(super) unsafe fn take_new(layout: &Layout, thread: u64, into: &mut KeptFrame
     unsafe {
         walk(layout, thread, |found| match found {
             Found::Frame(frame) if into.new_len() < wanted => into.push_new(frame),
-            Found::Frame(_) => true,
+            Found::Frame(_) => {
+                into.end_loop(outside);
+                false
+            }
             Found::Loop { native } => into.end_loop(native) && into.new_len() < wanted,
         });
     }

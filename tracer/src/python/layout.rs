@@ -119,14 +119,23 @@ const SINCE_3_10: Layout = Layout {
     ..SINCE_3_9
 };
 
+/// Where 3.11 keeps what is compared for every block: the only version whose frames have a flag.
+pub(super) mod flagged {
+    pub(in crate::python) const PREVIOUS: u64 = 48;
+    pub(in crate::python) const INSTRUCTION: u64 = 56;
+    pub(in crate::python) const IS_ENTRY: u64 = 68;
+    pub(in crate::python) const C_FRAME_PREVIOUS: u64 = 16;
+}
+
 const SINCE_3_11: Layout = Layout {
     chain: Chain::CFrames {
         current: Current::InCFrame { cframe: 56, current: 8 },
-        c_frames: Some(CFrames { innermost: 56, previous: 16 }),
-        is_entry: Some(68),
+        c_frames: Some(CFrames { innermost: 56, previous: flagged::C_FRAME_PREVIOUS }),
+        is_entry: Some(flagged::IS_ENTRY),
     },
     frame_code: 32,
-    frame_previous: 48,
+    frame_previous: flagged::PREVIOUS,
+    frame_instruction: flagged::INSTRUCTION,
     code_first_line: 72,
     code_instructions: 184,
     ascii_data: 48,

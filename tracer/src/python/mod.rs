@@ -163,9 +163,11 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) {
     // Only what is new is written down: all of it, if that is not known.
     let wanted = same.map_or(usize::MAX, |(common, total)| total.saturating_sub(common));
     let python = &mut lane.python;
+    let last_common = same.and_then(|(common, _)| common.checked_sub(1));
+    let outside = last_common.and_then(|last| python.get(last)).map_or(0, |frame| frame.native);
     python.begin_new();
     // SAFETY: as above.
-    unsafe { frames::take_new(&interpreter.layout, thread, python, wanted) };
+    unsafe { frames::take_new(&interpreter.layout, thread, python, wanted, outside) };
     let common = match same {
         Some((common, total)) => {
             python.keep_common(common, total);

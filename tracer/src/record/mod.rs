@@ -67,8 +67,8 @@ fn append_allocated(
     if !sampling::takes(entry, domain, address, size) {
         return None;
     }
-    let stack = capture::call_stack(entry, registers);
     let time = entry.process.clock.now();
+    let stack = capture::call_stack(entry, registers, time);
     let stack = match of_python {
         false => stack,
         true => {
@@ -112,8 +112,8 @@ pub(crate) fn tensor_allocated(
     if !sampling::takes(&mut entry, domain, address, size) {
         return;
     }
-    let stack = capture::call_stack(&mut entry, registers);
     let time = entry.process.clock.now();
+    let stack = capture::call_stack(&mut entry, registers, time);
     let inside = entry.slot.inside.load(Ordering::Relaxed); // This thread's own.
     let leaf = match (domain, op) {
         (Domain::TensorFlow, None) => None,

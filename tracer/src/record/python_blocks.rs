@@ -25,7 +25,8 @@ pub(super) const INSIDE: u8 = Domain::Python as u8 + 1;
 pub(crate) struct Call {
     /// Whether the thread was in the tracer then.
     seen: bool,
-    /// When; `None` where a sample is recorded: most calls end without a use for the time.
+    /// When; `None` where a sample is recorded, as most calls end without a use for the time, and where no
+    /// block is freed.
     time: Option<Ticks>,
     /// Inside what it came.
     outer: u8,
@@ -39,15 +40,26 @@ impl Call {
     }
 }
 
-/// Begins a call: what malloc and mmap are asked for from now on is Python's.
+/// Begins a call that frees no block: what malloc and mmap are asked for from now on is Python's.
 #[inline(always)]
 pub(crate) fn begin(sp: u64) -> Call {
+    begin_at(sp, |_| None)
+}
+
+/// Begins a call that may free a block.
+#[inline(always)]
+pub(crate) fn begin_freeing(sp: u64) -> Call {
+    begin_at(sp, |entry| Some(entry.process.clock.now()))
+}
+
+#[inline(always)]
+fn begin_at(sp: u64, time: impl FnOnce(&HookEntry) -> Option<Ticks>) -> Call {
     if let Some(slot) = sampling::slot() {
         return Call { seen: true, time: None, outer: go_inside(slot) };
     }
     let Some(entry) = guard::enter(sp) else { return Call { seen: false, time: None, outer: 0 } };
     let outer = go_inside(entry.slot);
-    Call { seen: true, time: Some(entry.process.clock.now()), outer }
+    Call { seen: true, time: time(&entry), outer }
 }
 
 /// Gives inside what the thread was.

@@ -52,7 +52,8 @@ pub(crate) unsafe fn wrap(function: *mut Function, registers: EntryRegisters) {
         return;
     }
     let Some(mut entry) = guard::enter(registers.sp) else { return };
-    let own = capture::call_stack(&mut entry, registers);
+    let now = entry.process.clock.now();
+    let own = capture::call_stack(&mut entry, registers, now);
     let stack = match entry.lane().kept.origin() {
         0 => own.map_or(0, |stack| stack.get()),
         origin => origin,

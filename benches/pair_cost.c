@@ -1,0 +1,52 @@
+/* What a malloc/free pair costs: nanoseconds of processor time, the least and the median of 15 rounds.
+ *
+ *     cc -O2 -fno-builtin -o pair_cost benches/pair_cost.c
+ *     ./pair_cost [BYTES] [WINDOW] [DEPTH]
+ *
+ * A block is freed WINDOW allocations after it was made, and everything happens DEPTH calls deep. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { ROUNDS = 15, PAIRS = 1000000, MOST = 65536 };
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return time.tv_sec * 1e9 + time.tv_nsec;
+}
+
+static int compare(const void *a, const void *b) {
+    double difference = *(const double *)a - *(const double *)b;
+    return (difference > 0) - (difference < 0);
+}
+
+static void *blocks[MOST];
+
+static double round_of(size_t bytes, int window) {
+    double begin = now();
+    for (int i = 0; i < PAIRS; i++) {
+        void **place = &blocks[i % window];
+        free(*place);
+        *place = malloc(bytes);
+        if (!*place) abort();
+    }
+    double end = now();
+    return (end - begin) / PAIRS;
+}
+
+__attribute__((noinline)) static double deep(int depth, size_t bytes, int window) {
+    volatile double result = depth > 1 ? deep(depth - 1, bytes, window) : round_of(bytes, window);
+    return result;
+}
+
+int main(int argc, char **argv) {
+    size_t bytes = argc > 1 ? strtoul(argv[1], NULL, 10) : 64;
+    int window = argc > 2 ? atoi(argv[2]) : 1, depth = argc > 3 ? atoi(argv[3]) : 20;
+    if (window < 1 || window > MOST) return 2;
+    double times[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) times[i] = deep(depth, bytes, window);
+    qsort(times, ROUNDS, sizeof *times, compare);
+    printf("%.1f ns least, %.1f ns median\n", times[0], times[ROUNDS / 2]);
+    return 0;
+}

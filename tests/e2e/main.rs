@@ -6,6 +6,7 @@ mod support;
 mod boot;
 mod calls;
 mod control;
+mod cuda;
 mod launcher;
 mod library;
 mod malformed;

@@ -4,6 +4,7 @@ pub mod browser;
 pub mod call_stack;
 mod entries;
 pub mod flame_graph;
+mod gpu;
 pub mod merged;
 pub mod numbers;
 pub mod recording;

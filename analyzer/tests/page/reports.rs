@@ -190,6 +190,7 @@ pub(crate) fn leak() -> Report {
                 Owner { name: "the tracer".into(), bytes: 12_000_000 },
             ],
         },
+        gpu: None,
         lost: Lost::default(),
         suppressions: Suppressed::default(),
         process: Process {

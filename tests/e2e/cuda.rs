@@ -31,6 +31,7 @@ fn built() -> &'static Path {
         library("libcuda.so.1", "fake_libcuda.c", &[]);
         let versions = format!("-Wl,--version-script,{}/fake_libcudart.map", sources.display());
         library("libcudart.so.12", "fake_libcudart.c", &[&versions]);
+        library("quota.so", "quota.c", &[]);
         for name in ["roads", "contexts", "out_of_memory", "absent"] {
             let mut compiler = Command::new("cc");
             compiler
@@ -144,6 +145,38 @@ fn memory_ends_with_its_context_and_not_with_another() {
         assert_eq!(all(size), Counts { allocations: 1, frees: 1 }, "{size}");
     }
     assert_eq!(all(10_008), Counts { allocations: 2, frees: 1 }, "before and after the reset");
+}
+
+/// A library that is preloaded behind the tracer is not passed over.
+#[test]
+fn another_library_that_interposes_cuda_still_does() {
+    let trace = host("contexts").preload(&built().join("quota.so")).trace();
+    trace.assert_host_unharmed();
+    assert!(trace.traced.stdout.contains("passed 45\n"), "{trace:?}");
+    assert_reconciles(&trace);
+    assert_eq!(sizes(&trace, "cuda")[&10_001], Counts { allocations: 20, frees: 20 });
+}
+
+/// The report says what held the device, and when memory ran out it is the last failure that counts.
+#[test]
+fn an_allocation_that_fails_is_reported_with_who_held_the_device() {
+    let trace = host("out_of_memory").env("FAKE_CUDA_BYTES", "10000000").trace();
+    trace.assert_host_unharmed();
+    let info = analyze(&["info"], &trace.path());
+    assert!(info.contains("2 failed allocations"), "{info}");
+    let report = analyze(&["--no-page"], &trace.path());
+    let card =
+        report.split("out of memory on device 0: ").nth(1).unwrap_or_else(|| panic!("{report}"));
+    let lines: Vec<&str> = card.lines().map(str::trim).collect();
+    assert!(lines[0].starts_with("4.0 MB were asked for"), "{report}");
+    assert!(
+        lines[0].contains("with 9.0 MB in use of 9.0 MB taken; the last of 2 that failed"),
+        "{report}"
+    );
+    assert!(lines[1].contains("main (") && lines[1].contains("out_of_memory.c:"), "{report}");
+    assert!(lines[3].starts_with("6.0 MB in 1 block  weights ("), "{report}");
+    assert!(lines[4].starts_with("3.0 MB in 1 block  activations ("), "{report}");
+    assert!(sizes(&trace, "cuda").keys().all(|size| [6_000_001, 3_000_001].contains(size)));
 }
 
 /// `dlsym` says the same without CUDA as without the tracer, and nobody loads CUDA.

@@ -131,6 +131,9 @@ mod tests {
     fn a_program_without_cuda_has_none() {
         let bytes = TraceBuilder::new().build(Packing::Raw);
         let trace = Trace::open(&bytes).unwrap();
-        assert!(examine(&trace, &resolve(&trace, &frames_of(&trace, std::iter::empty())), &[1.0]).is_none());
+        assert!(
+            examine(&trace, &resolve(&trace, &frames_of(&trace, std::iter::empty())), &[1.0])
+                .is_none()
+        );
     }
 }

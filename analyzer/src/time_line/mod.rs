@@ -87,7 +87,7 @@ impl TimeLine {
             while beginnings.next_if(|(at, _)| time > *at).is_some() {
                 pass.begin_anew();
             }
-            for free in pass.heap.frees_meant_by(&event) {
+            for free in pass.frees_meant_by(&event) {
                 pass.apply(thread.number, &free);
             }
             let freed = pass.apply(thread.number, &event);

@@ -38,6 +38,11 @@ impl<'t, 'a> Pass<'t, 'a> {
         }
     }
 
+    /// The frees that an event means beside itself, to be applied before it.
+    pub(super) fn frees_meant_by(&self, event: &Event) -> Vec<Event> {
+        self.heap.frees_meant_by(event)
+    }
+
     /// Applies the next event; gives the block that it freed.
     pub(super) fn apply(&mut self, thread: u32, event: &Event) -> Option<(TotalsKey, Block)> {
         let window = match self.windows.of(event.time()) {

@@ -12,6 +12,7 @@ mod dynamic_symbols;
 mod functions;
 mod physical;
 mod regions;
+mod sizes;
 mod unnamed;
 
 use functions::Function;

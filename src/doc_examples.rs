@@ -8,6 +8,7 @@ use core::num::NonZeroU64;
 use crate::check;
 use crate::chunk::{ChunkHeader, ChunkKind, Codec, Slot, framed_len, look};
 use crate::counters::{Counter, Counters};
+use crate::cuda_memory::{CudaKind, CudaMemory};
 use crate::event::{Domain, Event, RawEvent};
 use crate::header::{ClockKind, Header};
 use crate::ids::{LabelId, MappingId, StackId, Ticks};
@@ -78,6 +79,8 @@ fn every_example_is_checked() {
         "unmapping",
         "totals",
         "node",
+        "cuda",
+        "failure",
         "varints",
         "chunk",
         "events",
@@ -189,6 +192,27 @@ fn a_node_is_as_documented() {
     let node = Node { parent: StackId::new(4), frame };
     let documented = written_as("node", &bytes_of(&node.to_wire()));
     assert_eq!(Node::from_wire(words_of(&documented)), Some(node));
+}
+
+#[test]
+fn cuda_memory_is_as_documented() {
+    let memory = CudaMemory { kind: CudaKind::Device, device: Some(0), context: 2 };
+    let node = Node { parent: StackId::new(7), frame: Frame::Cuda(memory) };
+    let documented = written_as("cuda", &bytes_of(&node.to_wire()));
+    assert_eq!(Node::from_wire(words_of(&documented)), Some(node));
+}
+
+#[test]
+fn a_failed_allocation_is_as_documented() {
+    let failed = Event::Failed {
+        time: Ticks(3000),
+        domain: Domain::Cuda,
+        size: 4 << 30,
+        stack: StackId::new(8),
+        error: 2,
+    };
+    let documented = written_as("failure", &bytes_of(&RawEvent::pack(&failed).unwrap().0));
+    assert_eq!(RawEvent(words_of(&documented)).unpack(), Some(failed));
 }
 
 #[test]

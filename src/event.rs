@@ -103,6 +103,27 @@ pub enum Event {
         /// Bytes that were handed in; the range covers whole pages ([`range_end`]).
         size: u64,
     },
+    /// An allocation failed. Only CUDA's and TensorFlow's are recorded: where an out-of-memory begins.
+    Failed {
+        /// When.
+        time: Ticks,
+        /// Whose memory was asked for.
+        domain: Domain,
+        /// Bytes asked for.
+        size: u64,
+        /// Who asked; `None` when no stack could be recorded.
+        stack: Option<StackId>,
+        /// The error that the function returned, as CUDA numbers them; 0: it returned no number.
+        error: u32,
+    },
+    /// A CUDA context was destroyed, and with it all memory that lived in it. Stamped before the
+    /// real call.
+    ContextEnded {
+        /// When.
+        time: Ticks,
+        /// The number that the frames of its memory carry.
+        context: u32,
+    },
     /// The program called `tftrace_mark`.
     Marked {
         /// When.
@@ -125,13 +146,19 @@ impl Event {
             Event::Allocated { time, .. }
             | Event::Freed { time, .. }
             | Event::RangeFreed { time, .. }
+            | Event::Failed { time, .. }
+            | Event::ContextEnded { time, .. }
             | Event::Marked { time, .. } => time,
         }
     }
 
     /// Frees come before allocations of the same tick: the address was released first.
     pub fn order(&self) -> (Ticks, bool) {
-        (self.time(), !matches!(self, Event::Freed { .. } | Event::RangeFreed { .. }))
+        let frees = matches!(
+            self,
+            Event::Freed { .. } | Event::RangeFreed { .. } | Event::ContextEnded { .. }
+        );
+        (self.time(), !frees)
     }
 }
 
@@ -139,6 +166,8 @@ const KIND_ALLOCATED: u64 = 1;
 const KIND_FREED: u64 = 2;
 const KIND_RANGE_FREED: u64 = 3;
 const KIND_MARKED: u64 = 4;
+const KIND_FAILED: u64 = 5;
+const KIND_CONTEXT_ENDED: u64 = 6;
 
 const ADDRESS_MASK: u64 = (1 << 48) - 1;
 const SIZE_BITS: u32 = 40;
@@ -166,6 +195,12 @@ impl RawEvent {
                 (KIND_RANGE_FREED, domain, address, size, 0, 0)
             }
             Event::Marked { label, .. } => (KIND_MARKED, Domain::Malloc, 0, 0, label.0, 0),
+            Event::Failed { domain, size, stack, error, .. } => {
+                (KIND_FAILED, domain, u64::from(error), size, StackId::to_wire(stack), 0)
+            }
+            Event::ContextEnded { context, .. } => {
+                (KIND_CONTEXT_ENDED, Domain::Cuda, 0, 0, context, 0)
+            }
         };
         if address > ADDRESS_MASK {
             return None;
@@ -208,6 +243,14 @@ impl RawEvent {
             KIND_FREED => Event::Freed { time, domain, address },
             KIND_RANGE_FREED => Event::RangeFreed { time, domain, address, size },
             KIND_MARKED => Event::Marked { time, label: LabelId(number) },
+            KIND_FAILED => Event::Failed {
+                time,
+                domain,
+                size,
+                stack: StackId::new(number),
+                error: address as u32,
+            },
+            KIND_CONTEXT_ENDED => Event::ContextEnded { time, context: number },
             _ => return None,
         })
     }
@@ -228,6 +271,22 @@ mod tests {
             file_backed: true,
         };
         assert_eq!(RawEvent::pack(&event).unwrap().unpack(), Some(event));
+    }
+
+    #[test]
+    fn what_happens_to_cuda_survives_packing() {
+        for event in [
+            Event::Failed {
+                time: Ticks(77),
+                domain: Domain::Cuda,
+                size: 6 << 30,
+                stack: StackId::new(5),
+                error: 2,
+            },
+            Event::ContextEnded { time: Ticks(78), context: (1 << 24) - 1 },
+        ] {
+            assert_eq!(RawEvent::pack(&event).unwrap().unpack(), Some(event));
+        }
     }
 
     #[test]

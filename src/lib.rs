@@ -15,6 +15,7 @@ pub mod check;
 pub mod chunk;
 pub mod control;
 pub mod counters;
+pub mod cuda_memory;
 #[cfg(all(test, feature = "reader"))]
 mod doc_examples;
 pub mod event;
@@ -29,6 +30,7 @@ pub mod record;
 pub mod totals;
 pub mod varint;
 
+pub use cuda_memory::{CudaKind, CudaMemory};
 pub use event::{Domain, Event, range_end};
 pub use ids::{CodeId, LabelId, MappingId, OpId, StackId, Ticks};
 pub use node::{Frame, Node};

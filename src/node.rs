@@ -5,9 +5,11 @@
 //! word 1   60..64 kind   native: 40..60 mapping, 0..40 offset   raw: 0..48 address
 //!                        Python: 24..56 code, 0..24 instruction   op: 0..32 op
 //!                        for, pool: 0..3 domain
+//!                        CUDA: 0..4 kind, 4..20 device + 1 (0 = unknown), 20..44 context
 //! ```
 
 use crate::check;
+use crate::cuda_memory::CudaMemory;
 use crate::event::Domain;
 use crate::ids::{CodeId, MappingId, OpId, StackId};
 
@@ -45,6 +47,9 @@ pub enum Frame {
     For(Domain),
     /// A leaf: the block is a pool, out of which the allocator of this domain cuts its blocks.
     Pool(Domain),
+    /// Memory that CUDA gave out: a leaf, or below it the leaf that says what the block is for. An
+    /// op below it counts as memory of this kind, and not of [`Domain::TensorFlow`].
+    Cuda(CudaMemory),
     /// Frames were left out here, because the stack is deeper than `TFTRACE_DEPTH`.
     Truncated,
     /// Frames are missing here, because the unwinder could not go on.
@@ -60,6 +65,7 @@ const KIND_SCHEDULED: u64 = 6;
 const KIND_OP: u64 = 7;
 const KIND_FOR: u64 = 8;
 const KIND_POOL: u64 = 9;
+const KIND_CUDA: u64 = 10;
 const INSTRUCTION_MASK: u64 = (1 << 24) - 1;
 const OFFSET_MASK: u64 = (1 << 40) - 1;
 
@@ -83,6 +89,7 @@ impl Frame {
             Frame::Op(op) => (KIND_OP << 60) | u64::from(op.0),
             Frame::For(domain) => (KIND_FOR << 60) | domain as u64,
             Frame::Pool(domain) => (KIND_POOL << 60) | domain as u64,
+            Frame::Cuda(memory) => (KIND_CUDA << 60) | memory.to_wire(),
             _ => KIND_UNKNOWN << 60,
         }
     }
@@ -104,6 +111,7 @@ impl Frame {
             KIND_OP => Frame::Op(OpId(word as u32)),
             KIND_FOR => Frame::For(Domain::from_wire(word & 7)?),
             KIND_POOL => Frame::Pool(Domain::from_wire(word & 7)?),
+            KIND_CUDA => Frame::Cuda(CudaMemory::from_wire(word)?),
             KIND_UNKNOWN => Frame::Unknown,
             _ => return None,
         })
@@ -138,6 +146,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda_memory::CudaKind;
 
     #[test]
     fn a_node_survives_the_wire() {
@@ -149,6 +158,12 @@ mod tests {
             Frame::Op(OpId(u32::MAX)),
             Frame::For(Domain::TensorFlow),
             Frame::Pool(Domain::CudaHost),
+            Frame::Cuda(CudaMemory {
+                kind: CudaKind::Registered,
+                device: Some(u16::MAX - 1),
+                context: (1 << 24) - 1,
+            }),
+            Frame::Cuda(CudaMemory { kind: CudaKind::Device, device: None, context: 0 }),
             Frame::Truncated,
             Frame::Unknown,
         ] {

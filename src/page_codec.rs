@@ -33,6 +33,12 @@ pub fn write_events(
                 (3, domain, address, Some(size), None)
             }
             Event::Marked { label, .. } => (4, Domain::Malloc, last_address, None, Some(label.0)),
+            Event::Failed { domain, size, stack, error, .. } => {
+                (6, domain, u64::from(error), Some(size), Some(StackId::to_wire(stack)))
+            }
+            Event::ContextEnded { context, .. } => {
+                (7, Domain::Cuda, last_address, None, Some(context))
+            }
         };
         out.byte(kind | ((domain as u8) << 4));
         out.number(event.time().0.wrapping_sub(last_time));
@@ -119,6 +125,12 @@ impl Iterator for EventsReader<'_> {
             2 => Event::Freed { time, domain, address },
             3 => Event::RangeFreed { time, domain, address, size: input.number()? },
             4 => Event::Marked { time, label: LabelId(next_stack(input)?) },
+            6 => {
+                let size = input.number()?;
+                let stack = StackId::new(next_stack(input)?);
+                Event::Failed { time, domain, size, stack, error: address as u32 }
+            }
+            7 => Event::ContextEnded { time, context: next_stack(input)? },
             _ => return None,
         })
     }

@@ -10,7 +10,7 @@ use std::{env, fs};
 
 /// For each library: the name to link with, the name to load, and its functions of version `VERSION`.
 const LIBRARIES: [(&str, &str, &[&str]); 2] = [
-    ("libdl.so", "libdl.so.2", &["dladdr", "dlopen", "dlsym"]),
+    ("libdl.so", "libdl.so.2", &["dladdr", "dlclose", "dlerror", "dlopen"]),
     (
         "libpthread.so",
         "libpthread.so.0",

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod error;
 pub mod export;
 pub mod findings;
+pub mod gpu;
 pub mod heap;
 pub mod input;
 pub mod model;

@@ -34,6 +34,13 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         (time(), any::<u32>())
             .prop_map(|(time, label)| Event::Marked { time, label: LabelId(label) }),
+        (time(), domain(), 0..1u64 << 40, any::<u32>(), any::<u32>()).prop_map(
+            |(time, domain, size, stack, error)| {
+                let stack = StackId::new(stack);
+                Event::Failed { time, domain, size, stack, error }
+            }
+        ),
+        (time(), any::<u32>()).prop_map(|(time, context)| Event::ContextEnded { time, context }),
     ]
 }
 

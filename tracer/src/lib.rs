@@ -2,8 +2,8 @@
 //!
 //! Two halves. *Hooks* run inside the host's calls: [`exports`] forward them, [`record`] says what
 //! they mean, [`sampling`] which are left out, [`capture`] and [`stack_table`] who made them,
-//! [`python`] and [`tensorflow`] what the stack alone does not tell, and [`spool`] puts them into
-//! pages of the trace file. The *drain*
+//! [`python`] and [`tensorflow`] what the stack alone does not tell, [`cuda`] what happens on a GPU,
+//! and [`spool`] puts them into pages of the trace file. The *drain*
 //! compresses full pages, samples memory and gives back the slots of dead threads, in threads of
 //! its own, which a hook only starts.
 //!
@@ -17,6 +17,7 @@ mod arch;
 mod c_api;
 mod capture;
 mod clock;
+mod cuda;
 mod drain;
 mod exports;
 mod id_table;

@@ -10,6 +10,7 @@ use std::path::Path;
 use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
+use crate::gpu;
 use crate::heap::{Level, StackTotals, Weights, weigh};
 use crate::input::family_of;
 use crate::model::{
@@ -52,7 +53,8 @@ pub fn examine(
     let (_, mut weights) = weigh(trace, &Domain::ALL);
     let stacks = line.keys().map(|(_, stack)| stack);
     let peak = weights.peak.iter().chain(weights.temporary.iter()).map(|((_, stack), _)| stack);
-    let symbols = resolve(trace, &frames_of(trace, stacks.chain(peak)));
+    let stacks = stacks.chain(peak).chain(gpu::failed_stacks(trace));
+    let symbols = resolve(trace, &frames_of(trace, stacks));
     let imported = start_up(trace, &symbols, &line);
     let wanted = requests.map(Wanted::parse);
     // The calls of a sample are too few to be counted.
@@ -86,6 +88,7 @@ pub fn examine(
         time_line: time_line(trace, &line, &suspects, &causes),
         suspects,
         reconciliation: reconciliation::reconcile(trace, &line),
+        gpu: gpu::examine(trace, &symbols, &line.seconds),
         lost: lost(trace),
         suppressions: suppressions.used(),
         process: process(trace, path, &line),

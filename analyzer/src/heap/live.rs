@@ -109,8 +109,30 @@ impl LiveHeap {
             Event::Freed { domain, address, .. } | Event::RangeFreed { domain, address, .. } => {
                 self.freed(domain, address)
             }
-            Event::Marked { .. } => Change::Nothing,
+            Event::Marked { .. } | Event::Failed { .. } | Event::ContextEnded { .. } => {
+                Change::Nothing
+            }
         }
+    }
+
+    /// The frees that an event means beside itself: those of all memory in a CUDA context that ends.
+    pub fn frees_meant_by(&self, event: &Event) -> Vec<Event> {
+        let Event::ContextEnded { time, context } = *event else { return Vec::new() };
+        let mut frees = Vec::new();
+        for domain in Domain::ALL {
+            let of_context = self.blocks[domain as usize]
+                .iter()
+                .filter(|(_, block)| self.purposes.context(block.stack) == Some(context))
+                .map(|(&address, _)| address);
+            let mut addresses: Vec<u64> = of_context.collect();
+            addresses.sort_unstable();
+            frees.extend(addresses.into_iter().map(|address| Event::Freed {
+                time,
+                domain,
+                address,
+            }));
+        }
+        frees
     }
 
     fn allocated(&mut self, domain: Domain, address: u64, block: Block) -> Level {
@@ -193,9 +215,16 @@ impl LiveHeap {
 
     /// The part of a domain's pools in which no block is live.
     pub fn slack(&self, domain: Domain) -> u64 {
-        let blocks = self.blocks[domain as usize].values();
-        let in_use = blocks.fold(0u64, |sum, block| {
-            sum.saturating_add(self.sampling.block(domain, block.size, block.born).bytes)
+        // Blocks of Python's are Python's; those of TensorFlow's allocator are of the memory that its
+        // pools are made of.
+        let cut = [Domain::Python, Domain::TensorFlow].into_iter().flat_map(|cut| {
+            let blocks = self.blocks[cut as usize].values();
+            blocks.map(move |block| (cut, block))
+        });
+        let own =
+            cut.filter(|(cut, block)| self.purposes.get(*cut, block.stack) == Purpose::Use(domain));
+        let in_use = own.fold(0u64, |sum, (cut, block)| {
+            sum.saturating_add(self.sampling.block(cut, block.size, block.born).bytes)
         });
         self.pools(domain).bytes.saturating_sub(in_use)
     }
@@ -272,6 +301,9 @@ impl LiveHeap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tftrace_format::builder::{Packing, TraceBuilder};
+    use tftrace_format::reader::Trace;
+    use tftrace_format::{CudaKind, CudaMemory, Frame, OpId};
 
     const TIME: Ticks = Ticks(1);
 
@@ -318,6 +350,39 @@ mod tests {
         let peaks = Domain::ALL.map(|domain| heap.peak(domain));
         assert_eq!(peaks[0], Level::exact(0, 1));
         assert_eq!(peaks[1..], [Level::default(); 5]);
+    }
+
+    #[test]
+    fn the_end_of_a_context_frees_what_lived_in_it() {
+        let mut builder = TraceBuilder::new();
+        let memory =
+            |context| Frame::Cuda(CudaMemory { kind: CudaKind::Device, device: Some(0), context });
+        let of = |builder: &mut TraceBuilder, context, leaf| {
+            Some(builder.stack(&[&[memory(context)][..], leaf].concat()))
+        };
+        let region = of(&mut builder, 1, &[Frame::Pool(Domain::Cuda)]);
+        let tensor = of(&mut builder, 1, &[Frame::Op(OpId(1))]);
+        let other = of(&mut builder, 2, &[]);
+        let bytes = builder.build(Packing::Raw);
+        let mut heap =
+            LiveHeap::new(Purposes::of(&Trace::open(&bytes).unwrap()), Sampling::default());
+        let mut add = |domain, address, size, stack| {
+            let time = TIME;
+            heap.apply(&Event::Allocated { time, domain, address, size, stack, file_backed: false })
+        };
+        add(Domain::Cuda, 1 << 20, 1 << 20, region);
+        add(Domain::TensorFlow, 1 << 20, 10_001, tensor);
+        add(Domain::Cuda, 1 << 30, 20_001, other);
+        assert_eq!(heap.level(Domain::Cuda), Level::exact(30_002, 2));
+        assert_eq!(heap.slack(Domain::Cuda), (1 << 20) - 10_001);
+        let frees = heap.frees_meant_by(&Event::ContextEnded { time: TIME, context: 1 });
+        assert_eq!(frees, [freed(Domain::TensorFlow, 1 << 20), freed(Domain::Cuda, 1 << 20)]);
+        for free in frees {
+            heap.apply(&free);
+        }
+        assert_eq!(heap.level(Domain::Cuda), Level::exact(20_001, 1));
+        assert_eq!(heap.pools(Domain::Cuda), Level::default());
+        assert_eq!(heap.anomalies(), Anomalies::default());
     }
 
     #[test]

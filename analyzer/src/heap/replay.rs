@@ -20,12 +20,14 @@ pub struct EventCounts {
     pub frees: u64,
     /// Marks.
     pub marks: u64,
+    /// Allocations that failed.
+    pub failures: u64,
 }
 
 impl EventCounts {
     /// All of them.
     pub fn sum(&self) -> u64 {
-        self.allocations + self.frees + self.marks
+        self.allocations + self.frees + self.marks + self.failures
     }
 }
 
@@ -82,11 +84,20 @@ impl Replay {
         at_shut_down.cloned().unwrap_or_else(|| Unfreed::of(&self.heap, None))
     }
 
+    fn step(&mut self, event: &Event, watch: &mut impl FnMut(&Event, Change)) {
+        let change = self.heap.apply(event);
+        self.count(event);
+        watch(event, change);
+    }
+
     fn count(&mut self, event: &Event) {
         self.last = Some(event.time());
         match *event {
             Event::Allocated { .. } => self.counts.allocations += 1,
             Event::Freed { .. } | Event::RangeFreed { .. } => self.counts.frees += 1,
+            Event::Failed { .. } => self.counts.failures += 1,
+            // The frees that it means were counted.
+            Event::ContextEnded { .. } => {}
             Event::Marked { label, .. } => {
                 self.counts.marks += 1;
                 *self.marks.entry(label).or_default() += 1;
@@ -136,9 +147,10 @@ pub fn replay(
         if shut_down.take_if(|time| event.time() > *time).is_some() {
             replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
         }
-        let change = replay.heap.apply(&event);
-        replay.count(&event);
-        watch(&event, change);
+        for free in replay.heap.frees_meant_by(&event) {
+            replay.step(&free, &mut watch);
+        }
+        replay.step(&event, &mut watch);
         if replay.counts.sum().is_multiple_of(1 << 16) {
             progress.at(pages.saturating_sub(events.pages_left() as u64));
         }
@@ -175,7 +187,7 @@ mod tests {
             let trace = Trace::open(&bytes).unwrap();
             let end = replay(&trace, None, |_, _| ());
             assert_eq!(end.peak, Peak { events: 2, bytes: 30_002, time: Some(Ticks(20)) });
-            assert_eq!(end.counts, EventCounts { allocations: 3, frees: 1, marks: 0 });
+            assert_eq!(end.counts, EventCounts { allocations: 3, frees: 1, ..Default::default() });
             assert_eq!(end.heap.level(Domain::Malloc).bytes, 20_006);
             assert_eq!(end.heap.anomalies(), Default::default());
             let at_peak = replay(&trace, Some(end.peak.events), |_, _| ());

@@ -3,6 +3,7 @@
 //! Plain data, serialized field by field; `docs/json.md` documents it. A field that cannot be known
 //! is `null`, never 0. Bytes, blocks, seconds since the trace began, requests.
 
+mod gpu;
 mod merged;
 mod process;
 mod suspect;
@@ -10,6 +11,7 @@ mod time_line;
 
 use serde::Serialize;
 
+pub use gpu::{Device, Gpu, Holder, HostMemory, OutOfMemory};
 pub use merged::{Merged, MergedSuspect, Part};
 pub use process::{Lost, Owner, Process, Reconciliation, Suppressed, UsedRule};
 pub use suspect::{Curve, Frame, FrameKind, Line, Pattern, Suspect};
@@ -39,6 +41,8 @@ pub struct Report {
     pub time_line: TimeLine,
     /// Where the process's memory is.
     pub reconciliation: Reconciliation,
+    /// CUDA's memory; `null` if the program uses none.
+    pub gpu: Option<Gpu>,
     /// What the trace lacks.
     pub lost: Lost,
     /// Growth that is known and does not count.

@@ -87,6 +87,8 @@ pub enum FrameKind {
     Op,
     /// What follows ran on another thread.
     ScheduledBy,
+    /// Which memory of CUDA's it is: `[device 0]`, `[managed]`, `[pinned]`.
+    Memory,
     /// Frames are missing here.
     Missing,
 }

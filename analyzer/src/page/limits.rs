@@ -71,6 +71,7 @@ fn limited(report: &Report, suspects: usize, windows: usize) -> Report {
         suspects: report.suspects.iter().take(suspects).cloned().collect(),
         time_line: report.time_line.clone(),
         reconciliation: report.reconciliation.clone(),
+        gpu: report.gpu.clone(),
         lost: report.lost.clone(),
         suppressions: report.suppressions.clone(),
         process: report.process.clone(),
@@ -83,6 +84,16 @@ fn limited(report: &Report, suspects: usize, windows: usize) -> Report {
     thin.list(&mut lines.rss_anonymous);
     lines.domains.truncate(tftrace_format::Domain::ALL.len());
     lines.domains.iter_mut().for_each(|series| thin.list(&mut series.bytes));
+    if let Some(gpu) = &mut limited.gpu {
+        gpu.devices.truncate(ENTRIES);
+        for device in &mut gpu.devices {
+            thin.list(&mut device.taken);
+            thin.list(&mut device.used);
+        }
+        if let Some(failed) = &mut gpu.out_of_memory {
+            without_middle(&mut failed.stack);
+        }
+    }
     for suspect in &mut limited.suspects {
         let Curve { held, fit, low, high } = &mut suspect.curve;
         thin.list(held);

@@ -5,6 +5,7 @@ pub mod call_stack;
 pub mod compacted;
 mod entries;
 pub mod flame_graph;
+mod gpu;
 pub mod merged;
 pub mod numbers;
 pub mod recording;

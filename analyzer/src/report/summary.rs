@@ -54,6 +54,9 @@ pub fn write(report: &Report, top: usize, out: &mut dyn Write) -> io::Result<()>
         writeln!(out, "\nand {} more: --top N, or the page", count(more as u64))?;
     }
     reconciliation(report, out)?;
+    if let Some(gpu) = &report.gpu {
+        super::gpu::write(gpu, out)?;
+    }
     writeln!(out)?;
     suppressions(&report.suppressions, out)?;
     match report.lost.anything {

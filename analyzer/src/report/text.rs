@@ -64,8 +64,12 @@ pub fn reconciled(at: Option<&AtReading>) -> String {
 /// The number of events, by kind.
 pub fn events(measured: &Measured) -> String {
     let counts = &measured.replay.counts;
+    let failures = match counts.failures {
+        0 => String::new(),
+        failures => format!(", {}", counted(failures, "failed allocation")),
+    };
     format!(
-        "{} ({}, {}, {}), and {}, which are only counted",
+        "{} ({}, {}, {}{failures}), and {}, which are only counted",
         count(counts.sum()),
         counted(counts.allocations, "allocation"),
         counted(counts.frees, "free"),

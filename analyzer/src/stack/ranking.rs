@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use tftrace_format::reader::Trace;
-use tftrace_format::{Domain, Frame, StackId};
+use tftrace_format::{CudaMemory, Domain, Frame, StackId};
 
 use super::groups::StackGroup;
 use crate::heap::Level;
@@ -77,6 +77,10 @@ fn place<'a>(trace: &'a Trace<'_>, frame: Frame) -> (u8, &'a [u8], u64) {
         Frame::Op(op) => (7, &[], u64::from(op.0)),
         Frame::For(domain) => (8, &[], domain as u64),
         Frame::Pool(domain) => (9, &[], domain as u64),
+        Frame::Cuda(CudaMemory { kind, device, context }) => {
+            let device = device.map_or(0, |device| u64::from(device) + 1);
+            (10, &[], device << 32 | (kind as u64) << 24 | u64::from(context))
+        }
     }
 }
 

@@ -119,8 +119,13 @@ fn name(origin: Origin<'_>) -> String {
 
 fn your_line(origin: Origin<'_>) -> Option<Line> {
     let Origin::Line(place) = origin else { return None };
-    let (file, line) = file_and_line(place.location.as_deref()?);
-    Some(Line { file: file.to_owned(), line: line.unwrap_or(0), function: place.function.clone() })
+    place.location.is_some().then(|| line_of(place))
+}
+
+/// A place as a line of source code.
+pub fn line_of(place: &Place) -> Line {
+    let (file, line) = file_and_line(place.location.as_deref().unwrap_or_default());
+    Line { file: file.to_owned(), line: line.unwrap_or(0), function: place.function.clone() }
 }
 
 /// `/app/serve.py:42` as its two parts.
@@ -132,12 +137,17 @@ fn file_and_line(location: &str) -> (&str, Option<u32>) {
 }
 
 /// A stack from the root to the leaf.
-fn frames(trace: &Trace<'_>, symbols: &Symbols, stack: Option<StackId>) -> Vec<Frame> {
+pub fn frames(trace: &Trace<'_>, symbols: &Symbols, stack: Option<StackId>) -> Vec<Frame> {
     let Some(stack) = stack else { return Vec::new() };
     let places = trace.frames(stack).flat_map(|frame| symbols.places(frame));
     let mut frames: Vec<Frame> = places.map(frame).collect();
     frames.reverse();
     frames
+}
+
+/// Whether a note says which memory of CUDA's a block is.
+fn is_memory(note: &str) -> bool {
+    ["[device ", "[managed", "[pinned", "[registered"].iter().any(|begin| note.starts_with(begin))
 }
 
 fn frame(place: &Place) -> Frame {
@@ -155,6 +165,7 @@ fn frame(place: &Place) -> Frame {
             Kind::Python => FrameKind::Python,
             Kind::Op => FrameKind::Op,
             Kind::Note if place.function.starts_with("[scheduled") => FrameKind::ScheduledBy,
+            Kind::Note if is_memory(&place.function) => FrameKind::Memory,
             Kind::Note => FrameKind::Missing,
         },
         function: place.function.clone(),

@@ -25,7 +25,7 @@ use crate::verdict::{Axis, Judgement, LEAST_BYTES, judge};
 use path::{PathId, Paths, Step};
 use split::split;
 
-pub use describe::{Context, describe, more};
+pub use describe::{Context, describe, frames, line_of, more};
 pub use path::is_tracing;
 pub use requests::count_requests;
 pub use start_up::start_up;

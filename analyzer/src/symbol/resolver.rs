@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tftrace_format::reader::{LoadedObject, Op, Trace};
-use tftrace_format::{CodeId, Frame};
+use tftrace_format::{CodeId, CudaKind, CudaMemory, Frame};
 
 use super::object_file::look_up;
 use super::place::{Kind, Owner, Place, owner};
@@ -77,6 +77,9 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
             Frame::Op(op) => {
                 symbols.places.insert(frame, vec![Place::of(Kind::Op, op_name(trace.op(op)))]);
             }
+            Frame::Cuda(memory) => {
+                symbols.places.insert(frame, vec![Place::of(Kind::Note, cuda_name(memory))]);
+            }
             // What they say, the report says otherwise: they are no frames.
             Frame::For(_) | Frame::Pool(_) => {}
             Frame::Truncated => {
@@ -106,6 +109,15 @@ fn python_place(trace: &Trace<'_>, code: CodeId, instruction: u32) -> Place {
     // Functions of one name in two files are two.
     let module = Some(module_name(code.file.as_bytes()).into());
     Place { location: Some(location), module, ..Place::of(Kind::Python, code.name.as_str()) }
+}
+
+/// Memory of CUDA's as `[device 0]`, `[managed]`, `[pinned]`.
+fn cuda_name(memory: CudaMemory) -> String {
+    match (memory.kind, memory.device) {
+        (CudaKind::Device, Some(device)) => format!("[device {device}]"),
+        (CudaKind::Device, None) => "[device unknown]".into(),
+        (kind, _) => format!("[{}]", kind.name()),
+    }
 }
 
 /// An op as `op serving/dense/MatMul (output, float32)`.

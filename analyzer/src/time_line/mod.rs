@@ -87,6 +87,9 @@ impl TimeLine {
             while beginnings.next_if(|(at, _)| time > *at).is_some() {
                 pass.begin_anew();
             }
+            for free in pass.frees_meant_by(&event) {
+                pass.apply(thread.number, &free);
+            }
             let freed = pass.apply(thread.number, &event);
             if let (Some(line), Some((key, block, level))) = (&mut at_shut_down, freed)
                 && collected.is_some_and(|collected| time <= collected.ended)

@@ -38,6 +38,11 @@ impl<'t, 'a> Pass<'t, 'a> {
         }
     }
 
+    /// The frees that an event means beside itself, to be applied before it.
+    pub(super) fn frees_meant_by(&self, event: &Event) -> Vec<Event> {
+        self.heap.frees_meant_by(event)
+    }
+
     /// Applies the next event; gives the block that it freed, and what it stood for.
     pub(super) fn apply(
         &mut self,

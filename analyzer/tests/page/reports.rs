@@ -191,6 +191,7 @@ pub(crate) fn leak() -> Report {
                 Owner { name: "the tracer".into(), bytes: 12_000_000, bytes_error: 0.0 },
             ],
         },
+        gpu: None,
         lost: Lost::default(),
         suppressions: Suppressed::default(),
         process: Process {

@@ -1,9 +1,13 @@
 //! What depends on the processor: registers at a hook's entry, thread-local words, system calls.
 
 #[cfg(target_arch = "x86_64")]
+mod any_call;
+#[cfg(target_arch = "x86_64")]
 mod old_libc;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use any_call::*;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::*;
 

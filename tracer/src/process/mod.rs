@@ -110,6 +110,11 @@ fn without_process(value: usize) -> Option<&'static Process> {
     None
 }
 
+/// Whether this process is not traced, and will not be.
+pub(crate) fn stays_untraced() -> bool {
+    STAYS_OFF.load(Ordering::Relaxed) // Set once; a moment later is soon enough.
+}
+
 /// The process, if it is set up already.
 #[inline(always)]
 pub(crate) fn if_set_up() -> Option<&'static Process> {

@@ -1,5 +1,6 @@
 //! What a call means: which events it is, and in which order they are stamped.
 
+pub(crate) mod cuda;
 pub(crate) mod foreign;
 pub(crate) mod python_blocks;
 pub(crate) mod scheduled;
@@ -115,6 +116,14 @@ pub(crate) fn tensor_allocated(
     let time = entry.process.clock.now();
     let stack = capture::call_stack(&mut entry, registers, time);
     let inside = entry.slot.inside.load(Ordering::Relaxed); // This thread's own.
+    // Which memory its pool is, if it is CUDA's: the tensor counts as that.
+    let stack = match domain {
+        Domain::TensorFlow => match crate::cuda::frame_at(address) {
+            Some(frame) => capture::with_leaf(&mut entry, time, stack, frame),
+            None => stack,
+        },
+        _ => stack,
+    };
     let leaf = match (domain, op) {
         (Domain::TensorFlow, None) => None,
         (Domain::TensorFlow, Some(op)) => Some(op_table::frame_of(&mut entry, time, op)),
@@ -133,6 +142,24 @@ pub(crate) fn tensor_allocated(
     if domain == Domain::Malloc {
         drain::after_allocation(&mut entry, time);
     }
+}
+
+/// A pool of TensorFlow's had no room for a tensor; `frame` says which memory it is of, if it is CUDA's.
+pub(crate) fn tensor_failed(
+    registers: EntryRegisters,
+    size: u64,
+    frame: Option<u64>,
+    op: Option<&Annotation>,
+) {
+    let Some(mut entry) = enter_recording(registers.sp) else { return };
+    let time = entry.process.clock.now();
+    let mut stack = capture::call_stack(&mut entry, registers, time);
+    let op = op.map(|op| op_table::frame_of(&mut entry, time, op));
+    for leaf in [frame, op].into_iter().flatten() {
+        stack = capture::with_leaf(&mut entry, time, stack, leaf);
+    }
+    let domain = Domain::TensorFlow;
+    append(&mut entry, &Event::Failed { time, domain, size, stack, error: 0 });
 }
 
 /// A block is about to die. To be called before the real call.

@@ -3,6 +3,7 @@
 //! Everything is recognized by exported symbols; where one is missing, nothing is done.
 
 mod annotation;
+mod async_allocator;
 pub(crate) mod framework;
 pub(crate) mod op_table;
 mod pool;

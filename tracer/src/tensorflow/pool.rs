@@ -11,7 +11,7 @@ use tftrace_format::Domain;
 
 use super::{Annotation, framework};
 use crate::arch::{EntryRegisters, entry_shim};
-use crate::record;
+use crate::{cuda, record};
 
 type Allocator = *mut c_void;
 type Block = *mut c_void;
@@ -27,19 +27,19 @@ entry_shim!(
     _ZN3tsl12BFCAllocator13DeallocateRawEPv => deallocate_hook, args = 2
 );
 
-/// A function of the real allocator's, looked up at its first call.
-struct Real {
+/// A function of a real allocator's, looked up at its first call.
+pub(super) struct Real {
     name: &'static CStr,
     address: AtomicU64,
 }
 
 impl Real {
-    const fn new(name: &'static CStr) -> Self {
+    pub(super) const fn new(name: &'static CStr) -> Self {
         Self { name, address: AtomicU64::new(0) }
     }
 
     /// Its address; 0 if there is none.
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         match self.address.load(Ordering::Relaxed) {
             0 => {
                 let found = framework::look_up(self.name);
@@ -75,9 +75,18 @@ unsafe extern "C" fn allocate_hook(
     // SAFETY: TensorFlow promises what its own function asks for.
     let block = unsafe { real(allocator, align, size, attributes) };
     record::leave_allocator(sp, outer);
-    if !block.is_null() {
-        let (registers, address) = (EntryRegisters { sp, bp }, block as u64);
-        let op = Annotation::of_this_thread();
+    let (registers, address) = (EntryRegisters { sp, bp }, block as u64);
+    let op = Annotation::of_this_thread();
+    if block.is_null() {
+        // No tensor of no bytes has a block.
+        if size != 0 {
+            let frame = cuda::frame_of_allocator(allocator as u64);
+            record::tensor_failed(registers, size as u64, frame, op.as_ref());
+        }
+    } else {
+        if let Some(frame) = cuda::frame_at(address) {
+            cuda::note_allocator(allocator as u64, frame);
+        }
         record::tensor_allocated(registers, Domain::TensorFlow, address, size as u64, op.as_ref());
     }
     block

@@ -34,6 +34,8 @@ pub(crate) struct ThreadSlot {
     /// Inside which domain's allocator this thread is: 0, or one more than its number. What that
     /// takes from another domain is its pool's.
     pub(crate) inside: AtomicU8,
+    /// Where the outermost call of CUDA's stands that this thread is in; 0: in none.
+    pub(crate) cuda_sp: AtomicU64,
     /// What malloc's hooks saw while this thread was inside CPython's allocators: the last blocks.
     pub(crate) inner_allocated: AtomicU64,
     pub(crate) inner_freed: AtomicU64,

@@ -1,6 +1,6 @@
 // A suspect's call stack, from the function that asked for the memory to the thread's start.
 
-const KIND_WORDS = { python: "Python", native: "native", op: "op", "scheduled-by": "", missing: "" };
+const KIND_WORDS = { python: "Python", native: "native", op: "op", "scheduled-by": "", memory: "", missing: "" };
 
 /** Runs of framework frames as one entry each. `stack` has the root first. */
 function foldedStack(stack) {
@@ -28,7 +28,7 @@ function isYourLine(frame, line) {
 
 function frameRow(frame, yourLine) {
   const place = frame.file ? `${frame.file}${frame.line ? `:${frame.line}` : ""}` : frame.module;
-  const isNote = frame.kind === "scheduled-by" || frame.kind === "missing";
+  const isNote = ["scheduled-by", "memory", "missing"].includes(frame.kind);
   const isYours = isYourLine(frame, yourLine);
   return make("li", { class: `frame ${frame.framework ? "framework" : ""} ${isNote ? "remark" : ""} ${isYours ? "yours" : ""}` },
     make("span", { class: "frame-name" }, isNote && !frame.function ? KIND_WORDS[frame.kind] : frame.function),

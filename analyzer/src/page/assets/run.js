@@ -29,7 +29,7 @@ function showRun(report) {
         ...process.versions]),
       facts("Suppressions", suppressionRows(report.suppressions)),
       make("div", { class: `panel prose ${lost.anything ? "lacking" : ""}` }, make("h2", {}, "What is missing"), make("ul", {}, lossWords))),
-    make("div", {}, whereMemoryIs(reconciliation)));
+    make("div", {}, whereMemoryIs(reconciliation), ...gpuPanels(report)));
 }
 
 /** What was left out of the verdict on purpose, and rules that left out nothing. */

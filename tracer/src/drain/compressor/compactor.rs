@@ -299,7 +299,10 @@ fn elsewhere(spool: &Spool, until: Ticks) -> Option<Vec<Event>> {
                 Event::Allocated { domain, .. } | Event::Freed { domain, .. } => {
                     domain != Domain::Mmap
                 }
-                Event::RangeFreed { .. } | Event::Marked { .. } => false,
+                Event::RangeFreed { .. }
+                | Event::Marked { .. }
+                | Event::Failed { .. }
+                | Event::ContextEnded { .. } => false,
             };
             if of_block && event.time() < until {
                 enough_memory &= events.try_reserve(1).is_ok();

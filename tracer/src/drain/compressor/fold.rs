@@ -93,7 +93,10 @@ impl Fold {
                 Some(Live::Drained(allocation)) => self.keep(allocation),
                 Some(Live::Elsewhere) | None => Some(()),
             },
-            Event::RangeFreed { .. } | Event::Marked { .. } => Some(()),
+            Event::RangeFreed { .. }
+            | Event::Marked { .. }
+            | Event::Failed { .. }
+            | Event::ContextEnded { .. } => Some(()),
         }
     }
 

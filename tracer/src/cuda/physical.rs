@@ -1,0 +1,125 @@
+//! Memory without an address (`cuMemCreate`): alive while its handle or a mapping of it is.
+//!
+//! Lock-free. Where the tables have no room for it, memory counts until its handle is released.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// A row of places in which a key may stand.
+const ROW: usize = 64;
+const ROWS: usize = 1024;
+
+struct Handle {
+    /// 0 = free.
+    handle: AtomicU64,
+    /// How many handles and mappings there are.
+    uses: AtomicU32,
+}
+
+struct Mapping {
+    /// 0 = free.
+    address: AtomicU64,
+    size: AtomicU64,
+    handle: AtomicU64,
+}
+
+static HANDLES: [Handle; ROW * ROWS] =
+    [const { Handle { handle: AtomicU64::new(0), uses: AtomicU32::new(0) } }; ROW * ROWS];
+static MAPPINGS: [Mapping; ROW * ROWS] = [const {
+    Mapping { address: AtomicU64::new(0), size: AtomicU64::new(0), handle: AtomicU64::new(0) }
+}; ROW * ROWS];
+
+fn row<T>(table: &'static [T], key: u64) -> &'static [T] {
+    let number = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54) as usize % ROWS;
+    table.get(number * ROW..).and_then(|rest| rest.get(..ROW)).unwrap_or_default()
+}
+
+fn find(handle: u64) -> Option<&'static Handle> {
+    // Acquire: who sees the handle sees how often it is used.
+    row(&HANDLES, handle).iter().find(|place| place.handle.load(Ordering::Acquire) == handle)
+}
+
+/// Memory was created.
+pub(super) fn created(handle: u64) {
+    if handle == 0 {
+        return;
+    }
+    for place in row(&HANDLES, handle) {
+        // Nobody knows the handle yet but who created it.
+        let claimed = place.handle.compare_exchange(0, handle, Ordering::AcqRel, Ordering::Relaxed);
+        if claimed.is_ok() {
+            place.uses.store(1, Ordering::Release);
+            return;
+        }
+    }
+}
+
+/// There is one handle more.
+pub(super) fn retained(handle: u64) {
+    if let Some(place) = find(handle) {
+        place.uses.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// There is one use less; gives whether that was the last. To be called once it is over.
+pub(super) fn released(handle: u64) -> bool {
+    let Some(place) = find(handle) else { return true };
+    // Acquire and release: the last sees what the others did.
+    let is_last = place.uses.fetch_sub(1, Ordering::AcqRel) == 1;
+    if is_last {
+        place.handle.store(0, Ordering::Release);
+    }
+    is_last
+}
+
+/// Memory was mapped.
+pub(super) fn mapped(address: u64, size: u64, handle: u64) {
+    let Some(memory) = find(handle) else { return };
+    for place in row(&MAPPINGS, address) {
+        let claimed = place.address.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed);
+        if claimed.is_ok() {
+            memory.uses.fetch_add(1, Ordering::Relaxed);
+            place.size.store(size, Ordering::Relaxed);
+            place.handle.store(handle, Ordering::Relaxed);
+            // Release: who sees the address sees the rest.
+            place.address.store(address, Ordering::Release);
+            return;
+        }
+    }
+}
+
+/// The mapping that begins at an address: its handle and its size.
+pub(super) fn mapping_at(address: u64) -> Option<(u64, u64)> {
+    let place = mapping(address)?;
+    Some((place.handle.load(Ordering::Relaxed), place.size.load(Ordering::Relaxed)))
+}
+
+/// It was unmapped.
+pub(super) fn unmapped(address: u64) {
+    if let Some(place) = mapping(address) {
+        place.address.store(0, Ordering::Release);
+    }
+}
+
+fn mapping(address: u64) -> Option<&'static Mapping> {
+    // Acquire: pairs with the release in `mapped`.
+    row(&MAPPINGS, address).iter().find(|place| place.address.load(Ordering::Acquire) == address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_lives_as_long_as_a_handle_or_a_mapping() {
+        created(0x5000);
+        mapped(1 << 32, 2 << 20, 0x5000);
+        assert!(!released(0x5000), "it is mapped");
+        assert_eq!(mapping_at(1 << 32), Some((0x5000, 2 << 20)));
+        retained(0x5000);
+        unmapped(1 << 32);
+        assert_eq!(mapping_at(1 << 32), None);
+        assert!(!released(0x5000), "somebody has a handle again");
+        assert!(released(0x5000));
+        assert!(released(0x5000), "what is not known lives as long as one handle");
+    }
+}

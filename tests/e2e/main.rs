@@ -8,6 +8,7 @@ mod bounded;
 mod calls;
 mod control;
 mod control_flow;
+mod corpus;
 mod cuda;
 mod deaths;
 mod documents;

@@ -98,6 +98,11 @@ unsafe extern "C" {
     static tftrace_scheduled_return: u8;
 }
 
+/// Unit tests schedule nothing, but what they link asks for the label above.
+#[cfg(test)]
+#[used]
+static KEPT: unsafe extern "C" fn(*const usize) = call_scheduled;
+
 /// The return address below which scheduled work runs.
 #[inline(always)]
 pub(crate) fn return_address() -> u64 {

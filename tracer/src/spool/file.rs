@@ -124,15 +124,27 @@ impl SpoolFile {
         }
     }
 
-    /// Takes the blocks of pages of one segment away; they read as zeros then. False: the file system cannot.
+    /// Takes the blocks of pages away; they read as zeros then. False: the file system cannot.
     pub(crate) fn punch(&self, from: u64, to: u64) -> bool {
-        let pages = to.saturating_sub(from) as usize;
         if !self.populates || to > self.most_pages {
             return false;
         }
-        // SAFETY: our caller owns these pages, which are mapped, and wants them gone.
-        unsafe { system_call::advise(self.page(from), pages * PAGE_BYTES, libc::MADV_REMOVE) }
-            .is_ok()
+        let mut from = from;
+        while from < to {
+            let end = to.min(end_of_segment(from));
+            let (start, pages) = (self.page(from), end.saturating_sub(from) as usize);
+            if start.is_null() {
+                return false;
+            }
+            let bytes = pages * PAGE_BYTES;
+            // SAFETY: our caller owns these pages, which are mapped, and wants them gone.
+            let done = unsafe { system_call::advise(start, bytes, libc::MADV_REMOVE) };
+            if done.is_err() {
+                return false;
+            }
+            from = end;
+        }
+        true
     }
 
     /// Takes pages of one segment out of the process's resident memory; the file keeps what they hold.

@@ -219,7 +219,8 @@ impl Spool {
     }
 
     fn begin(&self, index: PageIndex, header: PageHeader) {
-        let is_run = header.kind.is_run();
+        // What is compacted later is read again.
+        let is_run = header.kind == PageKind::Chunks;
         let header = header.to_wire();
         let page = self.page(index);
         if let Some(rest) = header.get(4..) {

@@ -25,6 +25,8 @@ struct Label {
     lines: Vec<u64>,
     /// Whether what leaks is in the C heap, so that the program's own figure counts it.
     in_malloc: bool,
+    /// What is asked for in an iteration, where that is known.
+    requested: Option<f64>,
     iterations: f64,
 }
 
@@ -44,6 +46,10 @@ impl Label {
             in_malloc: header("bytes/iter").contains("malloc in-use")
                 && !header("bytes/iter").contains("malloc in-use 0")
                 && !header("bytes/iter").contains("only in BFC"),
+            requested: header("bytes/iter")
+                .split_once(" requested")
+                .and_then(|(before, _)| before.rsplit_once('('))
+                .and_then(|(_, bytes)| bytes.parse().ok()),
             iterations: digits.parse().unwrap(),
         }
     }
@@ -95,6 +101,7 @@ fn judge(program: &Path) -> (String, Option<String>) {
     let growth: Option<f64> =
         report["growth"]["bytes_per_request"]["estimate"].as_f64().and_then(per_iteration);
     let truth = measured(&run.stdout).filter(|_| label.in_malloc);
+    let truth = label.requested.or(truth);
     let name = program.file_stem().unwrap().to_string_lossy().into_owned();
     let shown = format!(
         "{name:<40} {:<14} line {:<4} {:>10.0?} per request, {:>8.0?} per iteration, measured {:>8.0?}",

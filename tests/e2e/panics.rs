@@ -121,7 +121,9 @@ fn no_panic_is_reachable_from_the_hooks() {
         let name = name.trim_start_matches('<');
         ["tftrace", "malloc", "free", "mmap"].iter().any(|begin| name.starts_with(begin))
     };
-    let way = functions.way_to_a_panic(|name| ours(name) && !own_thread(name));
+    // Only the tracer's own threads compress; it would be found if a hook did.
+    let is_hook = |name: &str| ours(name) && !own_thread(name) && !name.contains("page_codec::");
+    let way = functions.way_to_a_panic(is_hook);
     assert_eq!(way, None);
     // Not because nothing is found: the tracer's own threads use libraries that can panic.
     let way = functions.way_to_a_panic(|name| name.contains("run_collector"));

@@ -30,8 +30,9 @@ const LINES: usize = MOST_NODES as usize / PARENTS_PER_LINE;
 
 /// Slots of the far part.
 const FAR: usize = 1 << 23;
-/// Above this many nodes there the table is called full: probes would get long.
-const MOST_FAR: u32 = (FAR / 8 * 7) as u32;
+
+/// A host with a limited address space gets a table of one part in so many.
+const SMALLER: usize = 16;
 
 const _: () = assert!(
     LINES * LINE == 1 << 25,
@@ -45,6 +46,9 @@ pub(crate) struct StackTable {
     near: *mut AtomicU32,
     /// Open addressing, for what finds its line full: the same by hash.
     far: *mut AtomicU32,
+    /// How many lines and slots they have; powers of two.
+    lines: usize,
+    far_slots: usize,
     far_used: AtomicU32,
     /// The first byte of each page of nodes, null until it is taken.
     pages: *mut AtomicPtr<u8>,
@@ -88,12 +92,17 @@ fn tag(hash: u64) -> u32 {
 impl StackTable {
     /// An empty table; `None` if there is no memory for it.
     pub(crate) fn new() -> Option<Self> {
-        let near = system_call::map_private(LINES * LINE * size_of::<AtomicU32>()).ok()?;
-        let far = system_call::map_private(FAR * size_of::<AtomicU32>()).ok()?;
+        let is_limited = system_call::limit(libc::RLIMIT_AS) != libc::RLIM_INFINITY;
+        let part = if is_limited { SMALLER } else { 1 };
+        let (lines, far_slots) = (LINES / part, FAR / part);
+        let near = system_call::map_private(lines * LINE * size_of::<AtomicU32>()).ok()?;
+        let far = system_call::map_private(far_slots * size_of::<AtomicU32>()).ok()?;
         let pages = system_call::map_private(PAGES * size_of::<AtomicPtr<u8>>()).ok()?;
         Some(Self {
             near: near.cast(),
             far: far.cast(),
+            lines,
+            far_slots,
             far_used: AtomicU32::new(0),
             pages: pages.cast(),
             next_id: AtomicU32::new(1),
@@ -103,7 +112,7 @@ impl StackTable {
     /// The slots in which children of `parent` are looked for first.
     #[inline(always)]
     fn line(&self, parent: u32) -> &[AtomicU32; LINE] {
-        let line = parent as usize / PARENTS_PER_LINE % LINES;
+        let line = (parent as usize / PARENTS_PER_LINE) & self.lines.wrapping_sub(1);
         // SAFETY: below the number of lines, each of which is an aligned array; zeros are empty slots.
         unsafe { &*self.near.cast::<[AtomicU32; LINE]>().wrapping_add(line) }
     }
@@ -111,7 +120,7 @@ impl StackTable {
     #[inline(always)]
     fn far_slot(&self, index: usize) -> &AtomicU32 {
         // SAFETY: below the array's length.
-        unsafe { &*self.far.wrapping_add(index % FAR) }
+        unsafe { &*self.far.wrapping_add(index & self.far_slots.wrapping_sub(1)) }
     }
 
     fn page(&self, id: u32) -> Option<&AtomicPtr<u8>> {
@@ -174,13 +183,14 @@ impl StackTable {
         hash: u64,
         mut own: Option<u32>,
     ) -> Option<u32> {
-        for probe in 0..FAR {
+        for probe in 0..self.far_slots {
             let slot = self.far_slot((hash as usize).wrapping_add(probe));
             match self.look(slot, node) {
                 Look::Found(id) => return Some(id),
                 Look::Other => {}
                 Look::Empty => {
-                    if self.far_used.load(Ordering::Relaxed) >= MOST_FAR {
+                    // Above this many nodes the table is called full: probes would get long.
+                    if self.far_used.load(Ordering::Relaxed) as usize >= self.far_slots / 8 * 7 {
                         spool.count(Counter::StackTableFull, 1);
                         return None;
                     }

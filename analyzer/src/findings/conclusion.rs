@@ -37,7 +37,7 @@ pub(super) fn conclude(facts: &Facts<'_>) -> Conclusion {
     let (verdict, sentence, action) = if let Some(leak) = first(Verdict::Leak) {
         leaks(leak, &growth)
     } else if let Some(kept) = facts.retention {
-        retains(kept)
+        retains(kept, if facts.line.requests.count().is_some() { "request" } else { "second" })
     } else if let Some(suspect) = first(Verdict::Undecided) {
         undecided(facts, Some(suspect))
     } else if facts.line.len() < crate::verdict::FEWEST_WINDOWS {
@@ -68,10 +68,10 @@ fn leaks(leak: &Suspect, growth: &Growth) -> (Verdict, String, String) {
     (Verdict::Leak, sentence, action)
 }
 
-fn retains(kept: Retention) -> (Verdict, String, String) {
+fn retains(kept: Retention, unit: &str) -> (Verdict, String, String) {
     let growing = match (kept.growing, kept.rate) {
         (true, Some(rate)) => format!(
-            " Resident memory still grows by {} per second.",
+            " Resident memory still grows by {} per {unit}.",
             bytes(rate.estimate.max(0.0) as u64)
         ),
         _ => String::new(),

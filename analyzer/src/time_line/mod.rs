@@ -70,9 +70,15 @@ pub struct TimeLine {
 impl TimeLine {
     /// Reads all events of a trace.
     pub fn of(trace: &Trace<'_>) -> Self {
+        // A process that goes on for long was not about to end.
+        let line = Self::until(trace, trace.shut_down()).or_else(|| Self::until(trace, None));
+        line.unwrap_or_else(|| Pass::new(trace).end(Ticks(0), false))
+    }
+
+    /// Up to a shutdown, or to the end. `None`: the trace goes on for long after that shutdown.
+    fn until(trace: &Trace<'_>, mut shut_down: Option<Ticks>) -> Option<Self> {
         let mut pass = Pass::new(trace);
         let mut beginnings = trace.recordings().iter().filter(|(_, on)| *on).peekable();
-        let mut shut_down = trace.shut_down();
         let mut at_shut_down: Option<TimeLine> = None;
         let collected = trace.last_collection().filter(|collected| collected.enabled);
         let (mut last, mut count) = (Ticks(0), 0u64);
@@ -101,17 +107,16 @@ impl TimeLine {
                 progress.at(pages.saturating_sub(events.pages_left() as u64));
             }
         }
-        let followed_by_the_end =
-            |line: &TimeLine| trace.seconds(last) - trace.seconds(line.end) < LONGEST_SHUT_DOWN;
-        let mut line = match at_shut_down.filter(followed_by_the_end) {
-            Some(line) => line,
+        let mut line = match at_shut_down {
+            Some(line) if trace.seconds(last) - trace.seconds(line.end) < LONGEST_SHUT_DOWN => line,
+            Some(_) => return None,
             None => pass.end(last, false),
         };
         for changes in line.changes.values_mut() {
             windows::sum_up(&mut changes.garbage);
         }
         line.events = count;
-        line
+        Some(line)
     }
 
     /// Adds a block that Python's last collection freed after that.

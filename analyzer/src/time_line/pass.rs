@@ -8,6 +8,11 @@ use super::windows::{self, Windows};
 use super::{Changes, TimeLine, requests, starters};
 use crate::heap::{Block, Change, Level, LiveHeap, Purpose, Purposes, Sampling, TotalsKey};
 
+/// Memory follows what this counts: where many stacks do something all the time, windows are longer.
+const MOST_ENTRIES: usize = 6 << 20;
+/// But not so few.
+const FEWEST_WINDOWS: usize = 512;
+
 /// State of a pass over the events.
 pub(super) struct Pass<'t, 'a> {
     trace: &'t Trace<'a>,
@@ -17,6 +22,10 @@ pub(super) struct Pass<'t, 'a> {
     changes: FxHashMap<TotalsKey, Changes>,
     /// What mappings had at the last look: they are cut and joined, and are few.
     mapped: FxHashMap<TotalsKey, u64>,
+    /// Entries in all of `changes` together.
+    entries: usize,
+    /// Whether the time line has ended.
+    is_over: bool,
     requests: requests::Counted,
     starters: starters::Starters,
     window: usize,
@@ -32,6 +41,8 @@ impl<'t, 'a> Pass<'t, 'a> {
             windows: Windows::new(trace.header().ticks_per_second),
             changes: FxHashMap::default(),
             mapped: FxHashMap::default(),
+            entries: 0,
+            is_over: false,
             requests: requests::Counted::new(trace),
             starters: starters::Starters::default(),
             window: 0,
@@ -94,11 +105,18 @@ impl<'t, 'a> Pass<'t, 'a> {
     }
 
     fn change(&mut self, key: TotalsKey, bytes: i64, calls: u32) {
+        if self.is_over {
+            return;
+        }
         let live = &mut self.changes.entry(key).or_default().live;
         let window = self.window as u16;
         match live.last_mut() {
-            Some(last) if last.window == window => last.add(bytes, calls),
+            Some(last) if last.window == window => return last.add(bytes, calls),
             _ => live.push(windows::Change { window, calls, bytes }),
+        }
+        self.entries += 1;
+        if self.entries > MOST_ENTRIES && self.window > FEWEST_WINDOWS {
+            self.coarsen();
         }
     }
 
@@ -133,19 +151,27 @@ impl<'t, 'a> Pass<'t, 'a> {
     /// Doubles the windows until a time fits in.
     fn halve(&mut self, time: Ticks) {
         while self.windows.of(time).is_none() {
-            self.windows.double();
-            self.window /= 2;
-            for changes in self.changes.values_mut() {
-                windows::join(&mut changes.live);
-            }
-            self.requests.halve();
+            self.coarsen();
         }
     }
 
-    /// The time line up to now.
+    /// Doubles the windows.
+    fn coarsen(&mut self) {
+        self.windows.double();
+        self.window /= 2;
+        self.entries = 0;
+        for changes in self.changes.values_mut() {
+            windows::join(&mut changes.live);
+            self.entries += changes.live.len();
+        }
+        self.requests.halve();
+    }
+
+    /// The time line up to now. What comes after is not in it, and in no other.
     pub(super) fn end(&mut self, end: Ticks, ends_at_shut_down: bool) -> TimeLine {
         self.look_at_mappings();
-        let mut changes = self.changes.clone();
+        let mut changes = std::mem::take(&mut self.changes);
+        self.is_over = true;
         let windows = self.windows;
         self.heap.each_live(|key, level, born| {
             let Some(window) = windows.of(born) else { return };
@@ -175,7 +201,7 @@ impl<'t, 'a> Pass<'t, 'a> {
             requests: self.requests.until(count),
             events: 0,
             seconds,
-            starters: self.starters.clone(),
+            starters: std::mem::take(&mut self.starters),
             windows,
         }
     }

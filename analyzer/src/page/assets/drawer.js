@@ -60,7 +60,7 @@ function factList(suspect) {
   const facts = [
     ["Growth", growth ? [make("strong", {}, `${growth.number} ${growth.unit}`), make("span", { class: "weak" }, `95 %: ${growth.interval}`)]
       : [make("strong", {}, "–"), make("span", { class: "weak" }, "not measured")]],
-    ["Held", [make("strong", {}, estimateText(suspect.held_bytes, suspect.held_bytes_error)), make("span", { class: "weak" }, `in ${countedText(suspect.held_blocks, "block")}`)]],
+    ["Held", [make("strong", {}, estimatedBytes(suspect.held_bytes, suspect.held_bytes_error)), make("span", { class: "weak" }, `in ${countedText(suspect.held_blocks, "block")}`)]],
     ["Of all growth", [make("strong", {}, shareText(suspect.share_of_growth)), make("span", { class: "weak" }, `rests on ${countedText(suspect.windows, "window")}`)]],
     ["Memory", [make("strong", {}, suspect.domain), make("span", { class: "weak" },
       [suspect.op ? `op ${suspect.op}` : null, suspect.thread ? `thread ${suspect.thread}` : null].filter(Boolean).join(", ") || "all threads")]],
@@ -124,7 +124,7 @@ function issueText(suspect, report) {
   const rows = [
     `## ${VERDICTS[suspect.verdict].text}: ${suspect.name}`, "",
     growth ? `- Growth: ${growth.number} ${growth.unit} (95 %: ${growth.interval}), from ${countedText(suspect.windows, "window")}` : null,
-    `- Held: ${estimateText(suspect.held_bytes, suspect.held_bytes_error)} in ${countedText(suspect.held_blocks, "block")} (${suspect.domain})`,
+    `- Held: ${estimatedBytes(suspect.held_bytes, suspect.held_bytes_error)} in ${countedText(suspect.held_blocks, "block")} (${suspect.domain})`,
     line ? `- Line: \`${line.function}\` at \`${line.file}${line.line ? `:${line.line}` : ""}\`` : null,
     suspect.op ? `- Op: ${suspect.op}` : null,
     `- Program: \`${report.process.command.join(" ")}\``,

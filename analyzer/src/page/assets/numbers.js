@@ -21,7 +21,7 @@ function bytesText(bytes) {
 }
 
 /** `142.3 MB ± 1.2 MB`: an estimate and its standard error; exact bytes have none. */
-function estimateText(bytes, error) {
+function estimatedBytes(bytes, error) {
   return error ? `${bytesText(bytes)} ± ${bytesText(error)}` : bytesText(bytes);
 }
 

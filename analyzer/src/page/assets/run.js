@@ -62,6 +62,6 @@ function whereMemoryIs(reconciliation) {
   panel.append(make("table", { class: "owners" }, make("caption", { class: "unseen" }, "Owners of memory"), make("tbody", {}, owners.map((owner) =>
     make("tr", {}, make("th", { scope: "row" }, owner.name),
       make("td", { class: "bar-cell" }, make("i", { class: "bar-fill", style: `width: ${((owner.bytes / largest) * 100).toFixed(1)}%` })),
-      make("td", { class: "number" }, estimateText(owner.bytes, owner.bytes_error)))))));
+      make("td", { class: "number" }, estimatedBytes(owner.bytes, owner.bytes_error)))))));
   return panel;
 }

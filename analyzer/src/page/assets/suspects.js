@@ -56,7 +56,7 @@ function suspectRow(suspect, timeLine, open) {
     make("td", { class: "op", title: suspect.op }, suspect.op ?? make("span", { class: "weak" }, suspect.domain)),
     make("td", { class: "number strong" }, growth ? `${growth.number} ${growth.unit}` : "–"),
     make("td", { class: "number weak" }, growth ? growth.interval : "–"),
-    make("td", { class: "number" }, estimateText(suspect.held_bytes, suspect.held_bytes_error)),
+    make("td", { class: "number" }, estimatedBytes(suspect.held_bytes, suspect.held_bytes_error)),
     make("td", { class: "curve" }, sparkline(suspect, timeLine)));
   return row;
 }

@@ -28,7 +28,8 @@ if [ ! -e ".venv/$tensorflow" ]; then
     echo "venv.sh: installing $tensorflow into .venv (about 2 GB, once)" >&2
     rm -rf .venv
     "$base" -m venv .venv >&2
-    "$python" -m pip install --quiet --disable-pip-version-check "$tensorflow" >&2
+    # psutil: for the labelled programs that the tests run where a checkout has them.
+    "$python" -m pip install --quiet --disable-pip-version-check "$tensorflow" psutil >&2
     # Only a finished environment has this file.
     : > ".venv/$tensorflow"
 fi

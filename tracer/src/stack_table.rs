@@ -27,27 +27,29 @@ const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;
 const LINE: usize = 64 / size_of::<AtomicU32>();
 const PARENTS_PER_LINE: usize = LINE / 2;
 const LINES: usize = MOST_NODES as usize / PARENTS_PER_LINE;
+/// The near part is mapped piece by piece, as ids are used: a host may limit its address space.
+const PIECES: usize = 16;
+const LINES_PER_PIECE: usize = LINES / PIECES;
+const PIECE_BYTES: usize = LINES_PER_PIECE * LINE * size_of::<AtomicU32>();
 
-/// Slots of the far part.
-const FAR: usize = 1 << 23;
-
-/// A host with a limited address space gets a table of one part in so many.
-const SMALLER: usize = 16;
+/// Slots of the far part; one part in so many where the host's address space is limited already.
+const FAR: usize = 1 << 22;
+const SMALLER: usize = 8;
 
 const _: () = assert!(
-    LINES * LINE == 1 << 25,
-    "128 MiB of address space; touched are eight bytes for each node, more only where many have many children"
+    LINES * LINE == 1 << 25 && PIECE_BYTES == 8 << 20,
+    "128 MiB of address space in the end; touched are eight bytes for each node, more only where many have many children"
 );
 
 /// The table.
 #[derive(Debug)]
 pub(crate) struct StackTable {
     /// For each group of parents a line of slots, filled from its first: 0, or tag and id of a node.
-    near: *mut AtomicU32,
+    /// Null: not mapped yet.
+    near: [AtomicPtr<AtomicU32>; PIECES],
     /// Open addressing, for what finds its line full: the same by hash.
     far: *mut AtomicU32,
-    /// How many lines and slots they have; powers of two.
-    lines: usize,
+    /// How many slots it has; a power of two.
     far_slots: usize,
     far_used: AtomicU32,
     /// The first byte of each page of nodes, null until it is taken.
@@ -93,15 +95,12 @@ impl StackTable {
     /// An empty table; `None` if there is no memory for it.
     pub(crate) fn new() -> Option<Self> {
         let is_limited = system_call::limit(libc::RLIMIT_AS) != libc::RLIM_INFINITY;
-        let part = if is_limited { SMALLER } else { 1 };
-        let (lines, far_slots) = (LINES / part, FAR / part);
-        let near = system_call::map_private(lines * LINE * size_of::<AtomicU32>()).ok()?;
+        let far_slots = if is_limited { FAR / SMALLER } else { FAR };
         let far = system_call::map_private(far_slots * size_of::<AtomicU32>()).ok()?;
         let pages = system_call::map_private(PAGES * size_of::<AtomicPtr<u8>>()).ok()?;
         Some(Self {
-            near: near.cast(),
+            near: [const { AtomicPtr::new(core::ptr::null_mut()) }; PIECES],
             far: far.cast(),
-            lines,
             far_slots,
             far_used: AtomicU32::new(0),
             pages: pages.cast(),
@@ -109,12 +108,32 @@ impl StackTable {
         })
     }
 
-    /// The slots in which children of `parent` are looked for first.
+    /// The slots in which children of `parent` are looked for first; none if they cannot be mapped.
     #[inline(always)]
-    fn line(&self, parent: u32) -> &[AtomicU32; LINE] {
-        let line = (parent as usize / PARENTS_PER_LINE) & self.lines.wrapping_sub(1);
-        // SAFETY: below the number of lines, each of which is an aligned array; zeros are empty slots.
-        unsafe { &*self.near.cast::<[AtomicU32; LINE]>().wrapping_add(line) }
+    fn line(&self, parent: u32) -> &[AtomicU32] {
+        let line = parent as usize / PARENTS_PER_LINE % LINES;
+        let Some(piece) = self.near.get(line / LINES_PER_PIECE) else { return &[] };
+        // Acquire: pairs with the release in `map_piece`.
+        let mut base = piece.load(Ordering::Acquire);
+        if base.is_null() {
+            base = map_piece(piece);
+            if base.is_null() {
+                return &[];
+            }
+        }
+        let line = base.cast::<[AtomicU32; LINE]>().wrapping_add(line % LINES_PER_PIECE);
+        // SAFETY: below the piece's number of lines, each of which is an aligned array; zeros are empty
+        // slots; pieces stay mapped for ever.
+        unsafe { &*line }
+    }
+
+    /// Maps all of the near part now; for a host that forbids it later.
+    pub(crate) fn prepare(&self) {
+        for piece in &self.near {
+            if piece.load(Ordering::Acquire).is_null() {
+                map_piece(piece);
+            }
+        }
     }
 
     #[inline(always)]
@@ -294,6 +313,22 @@ impl StackTable {
         let _ =
             page.compare_exchange(core::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
         Some(())
+    }
+}
+
+/// Maps a piece of the near part, unless another thread was faster; null if there is no room for it.
+#[cold]
+fn map_piece(piece: &AtomicPtr<AtomicU32>) -> *mut AtomicU32 {
+    let null = core::ptr::null_mut();
+    let Ok(new) = system_call::map_private(PIECE_BYTES) else { return null };
+    // Release: who finds the piece finds it mapped. Acquire: that of another thread.
+    match piece.compare_exchange(null, new.cast(), Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => new.cast(),
+        Err(other) => {
+            // SAFETY: nobody knows this mapping.
+            unsafe { system_call::unmap(new, PIECE_BYTES) };
+            other
+        }
     }
 }
 

@@ -39,7 +39,10 @@ pub(crate) fn begins(for_all_threads: bool) {
         let nested = entry.nested;
         entry.lane().kept.make_room();
         if !nested {
-            entry.slot.on_own_stack(|| process.spool.prepare(PREPARED_PAGES));
+            entry.slot.on_own_stack(|| {
+                process.spool.prepare(PREPARED_PAGES);
+                process.stacks.prepare();
+            });
         }
         if for_all_threads && drain::is_running(process) {
             THREADS_MUST_END.store(true, Ordering::Relaxed);

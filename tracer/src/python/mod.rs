@@ -12,6 +12,7 @@ mod frames;
 pub(crate) mod kept_frames;
 mod last_collection;
 mod layout;
+mod links;
 mod loops;
 mod memory;
 

@@ -1,0 +1,97 @@
+//! Runs of pages that hold chunks: taken, emptied and used again; and what the drain sees of all pages.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use tftrace_format::Ticks;
+use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageHeader, PageKind};
+
+use super::{PageIndex, PageState, Spool};
+
+impl Spool {
+    /// Takes consecutive pages for chunks. `None`: the file cannot grow.
+    pub(crate) fn take_run(
+        &self,
+        kind: PageKind,
+        pages: u32,
+        serial: Option<u64>,
+        opened: Ticks,
+    ) -> Option<PageIndex> {
+        let index = self.take_fresh(u64::from(pages), opened)?;
+        let serial = serial.unwrap_or_else(|| self.take_serial());
+        self.begin(index, PageHeader { kind, serial, number: pages, tid: 0, opened });
+        Some(index)
+    }
+
+    /// Takes a run again that was emptied. False: there are no blocks for it on the disk.
+    ///
+    /// # Safety
+    /// The run is the caller's, from [`Spool::empty_run`].
+    pub(crate) unsafe fn reuse_run(&self, index: PageIndex, header: PageHeader) -> bool {
+        let (from, pages) = (u64::from(index.0), u64::from(header.number));
+        if !self.file.populate(from, from.saturating_add(pages)) {
+            return false;
+        }
+        self.punched.fetch_sub(pages, Ordering::Relaxed); // A figure.
+        self.begin(index, header);
+        true
+    }
+
+    /// Empties a run whose chunks stand elsewhere now, and gives its blocks back. False: it stays as it
+    /// is, which is void.
+    ///
+    /// # Safety
+    /// The run is the caller's alone.
+    pub(crate) unsafe fn empty_run(&self, index: PageIndex, pages: u32) -> bool {
+        let first = u64::from(index.0);
+        let (second, end) = (first.saturating_add(1), first.saturating_add(u64::from(pages)));
+        // The header goes last: without it a reader would take what follows for pages of their own.
+        let emptied = self.file.punch(second, end) && self.file.punch(first, second);
+        if emptied {
+            self.punched.fetch_add(u64::from(pages), Ordering::Relaxed); // A figure.
+        }
+        emptied
+    }
+
+    /// Pages that have blocks on the disk.
+    pub(crate) fn disk_pages(&self) -> u64 {
+        let punched = self.punched.load(Ordering::Relaxed);
+        self.ready.load(Ordering::Relaxed).saturating_sub(punched)
+    }
+
+    /// Lets the file go past its bound for a moment: the drain runs and makes it smaller again.
+    pub(crate) fn lift_cap(&self) {
+        self.cap.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Shows every page of raw events, one after the other, header and words. For the drain.
+    ///
+    /// Inlined there: what it does with them may end in a panic, and a hook never gets there.
+    #[inline(always)]
+    pub(crate) fn each_raw_page(&self, mut show: impl FnMut(&[AtomicU64])) {
+        const WORDS: usize = PAGE_BYTES / 8;
+        for index in 2..self.taken.load(Ordering::Relaxed) {
+            let Ok(index) = u32::try_from(index) else { return };
+            let page = self.page(PageIndex(index)).cast::<AtomicU64>();
+            // SAFETY: pages that were taken stay mapped; others change them by atomic stores, and
+            // their headers before the magic, which is loaded first.
+            let words = unsafe { core::slice::from_raw_parts(page, WORDS) };
+            let magic = words.first().map_or(0, |word| word.load(Ordering::Acquire));
+            if magic == u64::from(PAGE_MAGIC) | (PageKind::Events as u64) << 32 {
+                show(words);
+            }
+        }
+    }
+
+    /// Takes runs that are written out of the process's resident memory: `last` is the newest one.
+    /// They stay in the kernel's cache of the file. For the drain.
+    pub(crate) fn leave_runs(&self, last: PageIndex, pages: u32) {
+        for index in (2..self.taken.load(Ordering::Relaxed)).filter(|&it| it != u64::from(last.0)) {
+            let Some(state) = self.state(index) else { return };
+            // Relaxed: nothing is read that the state would order.
+            if state.load(Ordering::Relaxed) == PageState::Run as u8 {
+                state.store(PageState::Open as u8, Ordering::Relaxed);
+                self.file.leave(index, u64::from(pages));
+            }
+        }
+    }
+}

@@ -5,8 +5,10 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 
 use crate::Error;
 
@@ -16,7 +18,12 @@ use crate::Error;
 /// process with SIGBUS. Nothing of ours does that to bytes that were ever written: a tracer that
 /// ends cuts off what it never used, and package managers replace libraries by renaming.
 #[derive(Debug)]
-pub struct MappedFile(Option<Mmap>);
+pub struct MappedFile(Option<Arc<Mmap>>);
+
+/// Smaller files may stay in memory.
+const LARGE: usize = 64 << 20;
+/// So often a large one is taken out of it: it is read at a gigabyte a second, at most.
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl MappedFile {
     /// Maps the regular file at `path`.
@@ -44,12 +51,35 @@ impl MappedFile {
         // documentation says.
         #[expect(unsafe_code, reason = "mapping a file is the one thing std cannot do safely")]
         let map = unsafe { MmapOptions::new().len(len).map(file) }?;
-        Ok(Self(Some(map)))
+        Ok(Self(Some(Arc::new(map))))
+    }
+
+    /// Lets the process's resident memory not grow with a file that is read from end to end: what was
+    /// read stays in the kernel's cache, and is fetched from there if it is needed again.
+    pub(super) fn without_residence(self) -> Self {
+        if let Some(map) = self.0.as_ref().filter(|map| map.len() > LARGE) {
+            let map = Arc::downgrade(map);
+            // Without such a thread more memory is used, and nothing else.
+            let _ = std::thread::Builder::new().spawn(move || take_out(&map));
+        }
+        self
     }
 
     /// All bytes of the file.
     pub fn bytes(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        self.0.as_deref().map_or(&[], |map| map)
+    }
+}
+
+/// Until the file is mapped no longer.
+fn take_out(map: &Weak<Mmap>) {
+    while let Some(map) = map.upgrade() {
+        // SAFETY: of a shared mapping of a file, which is never written through, this drops the view:
+        // whoever reads it next finds the same bytes.
+        #[expect(unsafe_code, reason = "part of mapping a file")]
+        let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        drop(map);
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -23,7 +23,9 @@ pub fn open_trace(path: &Path) -> Result<MappedFile, Error> {
     }
     let file = File::open(path).map_err(fault)?;
     let len = about.len();
-    MappedFile::of(&file, used_len(&file, data_end(&file, len)).min(len)).map_err(fault)
+    MappedFile::of(&file, used_len(&file, data_end(&file, len)).min(len))
+        .map(MappedFile::without_residence)
+        .map_err(fault)
 }
 
 /// The version of the format that the bytes of a trace say they have.

@@ -140,7 +140,7 @@ pub enum Record<'a> {
     LastCollection {
         /// When it began; 0 if none was run.
         began: Ticks,
-        /// When it was over: what was freed before is what nothing held.
+        /// When it was last seen under way: what was freed until then is what nothing held.
         ended: Ticks,
         /// Whether the program had left the collector on.
         enabled: bool,

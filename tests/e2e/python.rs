@@ -163,6 +163,34 @@ fn what_python_frees_while_it_shuts_down_counts_as_unfreed() {
     }
 }
 
+/// The collection at exit frees what nothing held; what comes after it frees what was held as well.
+#[test]
+fn garbage_that_waits_is_told_from_what_is_held() {
+    for python in interpreters() {
+        // Where later versions have their collector is not known.
+        if !((3, 9)..=(3, 13)).contains(&version(&python)) {
+            continue;
+        }
+        for blocks in ["1", "0"] {
+            let program = repository().join("tests/programs/garbage.py");
+            let host = Host::program(python.clone()).arg(program).env("TFTRACE_PYTHON", blocks);
+            let trace = host.trace();
+            trace.assert_host_unharmed();
+            let report = analyze(&["--json", "--no-page"], &trace.path());
+            let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+            let verdict = |function: &str| {
+                let suspects = report["suspects"].as_array().unwrap();
+                let suspect =
+                    suspects.iter().find(|suspect| suspect["your_line"]["function"] == function);
+                suspect.map(|suspect| suspect["verdict"].as_str().unwrap().to_owned())
+            };
+            let shown = format!("{}, TFTRACE_PYTHON={blocks}: {report:#}", python.display());
+            assert_eq!(verdict("hold").as_deref(), Some("leak"), "{shown}");
+            assert_eq!(verdict("leave").as_deref(), Some("sawtooth"), "{shown}");
+        }
+    }
+}
+
 #[test]
 fn an_unknown_interpreter_is_named_in_one_line() {
     let old = interpreters().into_iter().find(|python| version(python) < (3, 9));

@@ -24,6 +24,8 @@ pub(super) struct LastCollection {
     main: Option<unsafe extern "C" fn() -> u64>,
     state: AtomicU8,
     began: AtomicU64,
+    /// When it was last seen under way: what was freed later may be what comes after it.
+    last_seen: AtomicU64,
     /// Collections before it, and one: 0 before the first look.
     before: AtomicU64,
 }
@@ -32,6 +34,7 @@ pub(super) struct LastCollection {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Collected {
     pub(super) began: Ticks,
+    pub(super) ended: Ticks,
     /// Whether the program had left the collector on; if not, none was run.
     pub(super) enabled: bool,
 }
@@ -41,13 +44,13 @@ impl LastCollection {
         flags: Option<Collector>,
         main: Option<unsafe extern "C" fn() -> u64>,
     ) -> Self {
-        let (began, before) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { flags, main, state: AtomicU8::new(AHEAD), began, before }
+        let [began, last_seen, before] = [const { AtomicU64::new(0) }; 3];
+        Self { flags, main, state: AtomicU8::new(AHEAD), began, last_seen, before }
     }
 
     /// Looks at the collector of an interpreter that is shutting down; gives its collection once,
     /// when it is over.
-    pub(super) fn look(&self, now: impl FnOnce() -> Ticks) -> Option<Collected> {
+    pub(super) fn look(&self, now: impl Fn() -> Ticks) -> Option<Collected> {
         // Relaxed, here and below: the thread that shuts the interpreter down sees all of it; what
         // others see decides nothing but which of them writes it down.
         let state = self.state.load(Ordering::Relaxed);
@@ -71,6 +74,9 @@ impl LastCollection {
             self.state.store(OVER, Ordering::Relaxed);
             return None;
         }
+        if collecting {
+            self.last_seen.store(now().0, Ordering::Relaxed);
+        }
         let next = match (state, collecting) {
             (AHEAD, _) if !enabled => OVER,
             (AHEAD, true) => UNDER_WAY,
@@ -78,11 +84,13 @@ impl LastCollection {
             _ => return None,
         };
         self.state.compare_exchange(state, next, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        let last_seen = self.last_seen.load(Ordering::Relaxed);
         if next == UNDER_WAY {
-            self.began.store(now().0, Ordering::Relaxed);
+            self.began.store(last_seen, Ordering::Relaxed);
             return None;
         }
-        Some(Collected { began: Ticks(self.began.load(Ordering::Relaxed)), enabled })
+        let began = Ticks(self.began.load(Ordering::Relaxed));
+        Some(Collected { began, ended: Ticks(last_seen), enabled })
     }
 
     /// The interpreter was started again.

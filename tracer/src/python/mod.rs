@@ -79,9 +79,8 @@ impl Interpreter {
     #[cold]
     fn watch_collection(&self, entry: &mut HookEntry, now: impl Fn() -> Ticks) {
         if let Some(collected) = self.last_collection.look(&now) {
-            let ended = now();
-            let Collected { began, enabled } = collected;
-            write(entry, ended, &Record::LastCollection { began, ended, enabled });
+            let Collected { began, ended, enabled } = collected;
+            write(entry, now(), &Record::LastCollection { began, ended, enabled });
         }
     }
 }

@@ -75,10 +75,12 @@ pub fn pages(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn page(input: &mut Input<'_>, serial: u64, trace: &mut Vec<u8>) {
-    let kind = match input.byte() % 6 {
+    let kind = match input.byte() % 8 {
         0 => PageKind::Events,
         1 => PageKind::Totals,
         2 | 3 => PageKind::Nodes,
+        4 => PageKind::Drained,
+        5 => PageKind::Compacted,
         _ => PageKind::Chunks,
     };
     let (number, tid) = (input.number() as u32, input.number() as u32);
@@ -93,14 +95,14 @@ fn page(input: &mut Input<'_>, serial: u64, trace: &mut Vec<u8>) {
                 body.extend_from_slice(&frame.to_le_bytes());
             }
         }
-        PageKind::Chunks => {
+        PageKind::Chunks | PageKind::Drained | PageKind::Compacted => {
             for _ in 0..input.byte() {
                 chunk(input, &mut body);
             }
         }
     }
     body.truncate(PAGE_BODY_BYTES);
-    let number = if kind == PageKind::Chunks && number == 0 { 1 } else { number };
+    let number = if kind.is_run() && number == 0 { 1 } else { number };
     trace.extend_from_slice(&PageHeader { kind, serial, number, tid, opened }.to_wire());
     trace.extend_from_slice(&body);
     trace.resize(trace.len().next_multiple_of(PAGE_BYTES), 0);

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tftrace_analyzer::cli::{CheckArgs, CheckFormat, Frames, Metric, ReportArgs, ViewArgs};
+use tftrace_analyzer::cli::{
+    CheckArgs, CheckFormat, Frames, JudgeArgs, Metric, ReportArgs, ViewArgs,
+};
 use tftrace_analyzer::commands::{check, folded, info, report, sizes};
 use tftrace_analyzer::findings::examine as examine_trace;
 use tftrace_analyzer::page::{FlameGraph, render};
@@ -35,7 +37,7 @@ pub fn examine(bytes: &[u8]) {
     let Ok(trace) = Trace::open(bytes) else { return };
     let path = nowhere();
     let mut suppressions = Suppressions::built_in();
-    let found = examine_trace(&trace, &path, &mut suppressions);
+    let found = examine_trace(&trace, &path, &mut suppressions, None);
     let graph = FlameGraph::build(&trace, &found.symbols, &found.weights);
     let page = render(&found.report, &graph);
     assert!(page.len() <= tftrace_analyzer::page::MOST_BYTES, "{} bytes of page", page.len());
@@ -45,7 +47,7 @@ pub fn examine(bytes: &[u8]) {
             trace: Some(path.clone()),
             top: 5,
             json,
-            suppressions: Vec::new(),
+            judge: JudgeArgs::default(),
             output: None,
             open: false,
             no_page: true,
@@ -71,7 +73,7 @@ fn checked(trace: &Trace<'_>, path: &Path, out: &mut Vec<u8>) {
         trace: path.to_path_buf(),
         max_growth: None,
         fail_on: None,
-        suppressions: Vec::new(),
+        judge: JudgeArgs::default(),
         format: CheckFormat::Github,
     };
     let _ = check::write(trace, &asked, out);

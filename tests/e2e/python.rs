@@ -186,7 +186,9 @@ fn garbage_that_waits_is_told_from_what_is_held() {
             };
             let shown = format!("{}, TFTRACE_PYTHON={blocks}: {report:#}", python.display());
             assert_eq!(verdict("hold").as_deref(), Some("leak"), "{shown}");
-            assert_eq!(verdict("leave").as_deref(), Some("sawtooth"), "{shown}");
+            if blocks == "1" {
+                assert_eq!(verdict("leave").as_deref(), Some("sawtooth"), "{shown}");
+            }
         }
     }
 }

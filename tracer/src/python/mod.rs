@@ -60,7 +60,9 @@ impl Interpreter {
         if self.was_finalizing.load(Ordering::Relaxed) != finalizing {
             self.note(entry, now(), finalizing);
         }
-        if finalizing {
+        // Without hooks in Python's own blocks the collection may be over before anything is seen of it,
+        // and the next one would be taken for it.
+        if finalizing && entry.process.settings.python_blocks {
             self.watch_collection(entry, now);
         }
         finalizing

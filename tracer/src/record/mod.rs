@@ -13,7 +13,6 @@ use crate::arch::EntryRegisters;
 use crate::capture;
 use crate::drain;
 use crate::process::switch::Switch;
-use crate::python;
 use crate::sampling;
 use crate::tensorflow::{Annotation, op_table};
 use crate::thread::guard::{self, HookEntry};
@@ -181,10 +180,6 @@ pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
             return;
         }
         let time = entry.process.clock.now();
-        if !entry.process.settings.python_blocks {
-            // Else the frees of Python's own blocks do.
-            python::watch(&mut entry, time);
-        }
         let (process, thread) = (entry.process, thread(&entry));
         entry.lane().ended(process, thread, (domain, address), time, End::Freed);
     }

@@ -61,6 +61,10 @@ impl LastCollection {
         let main = self.main?;
         // SAFETY: the interpreter's own function, which reads one word.
         let interpreter = unsafe { main() };
+        if interpreter == 0 {
+            // It is gone already.
+            return None;
+        }
         // SAFETY: the main interpreter's state outlives its last collection, and the first look after
         // that is the last one.
         let collecting = unsafe { byte(interpreter.wrapping_add(flags.collecting)) }? == 1;

@@ -8,8 +8,14 @@ use crate::support::Host;
 use crate::support::build::repository;
 use crate::support::trace::{Trace, analyze, folded, folded_of};
 
-/// Interpreters to try: those of the path, and those that pyenv keeps.
-fn interpreters() -> Vec<PathBuf> {
+/// Interpreters to try, of the versions that the tracer knows.
+pub(crate) fn interpreters() -> Vec<PathBuf> {
+    let known = |python: &PathBuf| ((3, 9)..=(3, 14)).contains(&version(python));
+    all_interpreters().into_iter().filter(known).collect()
+}
+
+/// Those of the path, and those that pyenv keeps.
+fn all_interpreters() -> Vec<PathBuf> {
     let mut found: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
     let mut candidates: Vec<PathBuf> = vec![crate::tensorflow::python()];
     for minor in 9..=14 {
@@ -76,10 +82,6 @@ fn traced(trace: &Trace) -> BTreeMap<String, u64> {
 fn python_stacks_are_those_that_traceback_gives() {
     let mut checked = 0;
     for python in interpreters() {
-        let version = version(&python);
-        if !((3, 9)..=(3, 14)).contains(&version) {
-            continue;
-        }
         let program = repository().join("tests/programs/python_stacks.py");
         // The program's sizes differ from run to run, so there is no plain run to compare with.
         let mut host = Host::program(python.clone()).arg(program);
@@ -105,9 +107,6 @@ fn python_stacks_are_those_that_traceback_gives() {
 #[test]
 fn kept_python_objects_are_counted_exactly_at_their_line() {
     for python in interpreters() {
-        if !((3, 9)..=(3, 14)).contains(&version(&python)) {
-            continue;
-        }
         let program = repository().join("tests/programs/python_objects.py");
         let trace = Host::program(python.clone()).arg(program).trace();
         trace.assert_host_ends_with(0);
@@ -145,9 +144,6 @@ fn kept_python_objects_are_counted_exactly_at_their_line() {
 #[test]
 fn what_python_frees_while_it_shuts_down_counts_as_unfreed() {
     for python in interpreters() {
-        if !((3, 9)..=(3, 14)).contains(&version(&python)) {
-            continue;
-        }
         let program = repository().join("tests/programs/kept_until_exit.py");
         let trace = Host::program(python.clone()).arg(program).trace();
         trace.assert_host_ends_with(0);
@@ -195,7 +191,7 @@ fn garbage_that_waits_is_told_from_what_is_held() {
 
 #[test]
 fn an_unknown_interpreter_is_named_in_one_line() {
-    let old = interpreters().into_iter().find(|python| version(python) < (3, 9));
+    let old = all_interpreters().into_iter().find(|python| version(python) < (3, 9));
     let Some(python) = old else {
         println!("skipped: every interpreter here is known");
         return;

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::python::interpreters;
 use crate::support::Host;
-use crate::support::build::compile;
+use crate::support::build::{compile, repository};
 
 /// More than the real function takes; measured, in bytes: at most 848 on x86-64.
 const BUDGET: i64 = 4096;
@@ -34,5 +35,22 @@ fn a_hook_takes_less_than_4_kib_of_the_hosts_stack_cold_and_warm() {
             "{what}: {bytes} bytes of stack, {} without the tracer",
             plain[what]
         );
+    }
+}
+
+/// The walk through Python's frames is on the host's stack as well.
+#[test]
+fn a_hook_under_python_functions_takes_less_than_4_kib_of_the_hosts_stack() {
+    let library = compile("python_stack_use.c", &["-shared", "-fPIC", "-Wl,-z,now"]);
+    let program = repository().join("tests/programs/python_stack_use.py");
+    for python in interpreters() {
+        let trace = Host::program(&python).arg(&program).arg(&library).trace();
+        trace.assert_host_ends_with(0);
+        let (plain, traced) = (uses(&trace.plain.stderr), uses(&trace.traced.stderr));
+        assert_eq!(plain.len(), 5 * 7, "{plain:?}");
+        let more = |what: &String| traced[what] - plain[what];
+        let most = plain.keys().max_by_key(|what| more(what)).unwrap();
+        println!("{}: {} bytes more, in {most}", python.display(), more(most));
+        assert!(more(most) < BUDGET, "{most}: {plain:?} without, {traced:?} with the tracer");
     }
 }

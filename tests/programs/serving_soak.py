@@ -1,7 +1,7 @@
 """Serves with TensorFlow from several threads for SECONDS, while code objects come and go by the thousand.
 
 Code that is made at run time allocates blocks of a size that says which code it was. Prints a line for each kind:
-function, line, bytes. Ends by itself, while daemon threads still run: the interpreter shuts down with them in it.
+function, line, bytes that are kept. Ends by itself, while daemon threads still run: the interpreter shuts down with them in it.
 """
 import collections
 import ctypes
@@ -18,8 +18,11 @@ import tensorflow as tf
 
 SECONDS = float(sys.argv[1])
 KINDS = 97
+KEPT = 1000  # Of each kind: a long run does not grow for ever.
 malloc = ctypes.PyDLL(None).malloc
 malloc.restype, malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+free = ctypes.PyDLL(None).free
+free.restype, free.argtypes = None, [ctypes.c_void_p]
 made = collections.Counter()
 lock = threading.Lock()
 answered = 0
@@ -47,10 +50,14 @@ def storm(seed):
         for _ in range(50):
             kind = (kind * 31 + 7) % KINDS
             # As many code objects, most of them at addresses that were another's.
-            lines = "\n" * kind + f"def made_{kind}():\n    return malloc({4001 + 16 * kind})\nmade_{kind}()"
-            exec(compile(lines, f"made_{kind}.py", "exec"), {"malloc": malloc})
+            lines = "\n" * kind + f"def made_{kind}():\n    return malloc({4001 + 16 * kind})\nblock = made_{kind}()"
+            names = {"malloc": malloc}
+            exec(compile(lines, f"made_{kind}.py", "exec"), names)
             with lock:
-                made[kind] += 1
+                keep = made[kind] < KEPT
+                made[kind] += keep
+            if not keep:
+                free(names["block"])
         # Kept by no one: the collector finds it, and code objects die inside its run.
         circle = eval("lambda: [x for x in range(3)]")
         circle.__dict__["self"] = circle

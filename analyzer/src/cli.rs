@@ -102,7 +102,7 @@ pub enum Command {
     /// The traces of several processes in one report, such as those of prefork workers
     ///
     /// Each process has a verdict of its own; suspects at the same line are one, with the sum of their
-    /// growth and the processes that have it
+    /// growth and the processes that have it. A page with all of it is written beside the first trace
     Merge(MergeArgs),
     /// A profile for pprof, with every weight as a sample type; the file's path is printed
     ///
@@ -135,6 +135,23 @@ pub struct MergeArgs {
     /// How a trace is judged.
     #[command(flatten)]
     pub judge: JudgeArgs,
+    /// What becomes of the page.
+    #[command(flatten)]
+    pub page: PageArgs,
+}
+
+/// What becomes of the page.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PageArgs {
+    /// Where to write the page [default: the trace's name with .html; merge: with .merged.html]
+    #[arg(long, value_name = "FILE.html")]
+    pub output: Option<PathBuf>,
+    /// Open the page in the browser
+    #[arg(long, conflicts_with = "no_page")]
+    pub open: bool,
+    /// Write no page
+    #[arg(long, conflicts_with = "output")]
+    pub no_page: bool,
 }
 
 /// How a trace is judged, by every command that gives a verdict.
@@ -214,15 +231,9 @@ pub struct ReportArgs {
     /// How the trace is judged.
     #[command(flatten)]
     pub judge: JudgeArgs,
-    /// Where to write the page [default: the trace's name with .html]
-    #[arg(long, value_name = "FILE.html")]
-    pub output: Option<PathBuf>,
-    /// Open the page in the browser
-    #[arg(long, conflicts_with = "no_page")]
-    pub open: bool,
-    /// Write no page
-    #[arg(long, conflicts_with = "output")]
-    pub no_page: bool,
+    /// What becomes of the page.
+    #[command(flatten)]
+    pub page: PageArgs,
 }
 
 /// What a check fails on.

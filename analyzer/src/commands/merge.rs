@@ -1,20 +1,25 @@
 //! `merge`: the traces of several processes in one report.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::report::{page_path, show_page, suppressions};
 use crate::Error;
 use crate::cli::MergeArgs;
 use crate::findings::{examine, together};
+use crate::page;
 use crate::report::{merged, wholeness};
 
-/// Writes the report on all of them. One is open at a time.
+/// Writes the report on all of them, and a page. One is open at a time.
 ///
 /// # Errors
 /// If a trace or a file of suppressions cannot be read, and if standard
 /// output cannot be written.
 pub fn write(asked: &MergeArgs) -> Result<(), Error> {
-    let suppressions = super::report::suppressions(&asked.judge)?;
+    let suppressions = suppressions(&asked.judge)?;
+    let traces: Vec<&Path> = asked.traces.iter().map(PathBuf::as_path).collect();
+    let beside = page::path_for_all(traces.first().copied().unwrap_or(Path::new("trace.bin")));
+    let page = page_path(&asked.page, beside, &traces)?;
     let mut reports = Vec::new();
     let mut seen: Vec<PathBuf> = Vec::new();
     for path in &asked.traces {
@@ -40,6 +45,10 @@ pub fn write(asked: &MergeArgs) -> Result<(), Error> {
         writeln!(out)?;
     } else {
         merged::write(&found, asked.top, &mut out)?;
+    }
+    if let Some(page) = page {
+        page::write_merged(&page, &found)?;
+        show_page(&page, &asked.page, asked.json, &mut out)?;
     }
     out.flush()?;
     Ok(())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tftrace_format::reader::Trace;
 
 use crate::Error;
-use crate::cli::{JudgeArgs, ReportArgs};
+use crate::cli::{JudgeArgs, PageArgs, ReportArgs};
 use crate::findings::examine;
 use crate::page::{self, FlameGraph};
 use crate::report::{browser, numbers, summary};
@@ -20,10 +20,7 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let mut suppressions = suppressions(&asked.judge)?;
-    let page = match asked.no_page {
-        true => None,
-        false => Some(page_path(path, asked.output.as_deref())?),
-    };
+    let page = page_path(&asked.page, page::path_for(path), &[path])?;
     let found = examine(trace, path, &mut suppressions, asked.judge.requests.as_deref());
     if asked.json {
         serde_json::to_writer_pretty(&mut *out, &found.report).map_err(io::Error::from)?;
@@ -37,18 +34,23 @@ pub fn write(
     let Some(page) = page else { return Ok(()) };
     let graph = FlameGraph::build(trace, &found.symbols, &found.weights);
     page::write(&page, &found.report, &graph)?;
-    let shown = page.display().to_string();
-    if !asked.json {
-        writeln!(out, "report: {}", numbers::plain(&shown))?;
+    show_page(&page, &asked.page, asked.json, out)
+}
+
+/// Says where the page is, and opens it if that is asked for. A program that reads JSON knows.
+pub(super) fn show_page(
+    page: &Path,
+    asked: &PageArgs,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    if !json {
+        writeln!(out, "report: {}", numbers::plain(&page.display().to_string()))?;
     }
     if asked.open {
         // Who reads the report does not wait for a browser.
         out.flush()?;
-        if let Err(reasons) = browser::open(&page) {
-            // The report is written, which is what the exit code says.
-            let line = format!("{shown}: --open: no browser: {reasons}: open the file by hand");
-            let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(&line));
-        }
+        browser::show(page);
     }
     Ok(())
 }
@@ -60,11 +62,21 @@ pub(super) fn suppressions(asked: &JudgeArgs) -> Result<Suppressions, Error> {
     Ok(suppressions)
 }
 
-/// Where the page is written; never over the trace.
-fn page_path(trace: &Path, output: Option<&Path>) -> Result<PathBuf, Error> {
-    let Some(output) = output else { return Ok(page::path_for(trace)) };
-    let same = output
-        .canonicalize()
-        .is_ok_and(|output| trace.canonicalize().is_ok_and(|trace| trace == output));
-    if same { Err(Error::OutputIsTrace { path: output.to_path_buf() }) } else { Ok(output.into()) }
+/// Where the page is written, if it is; never over a trace.
+pub(super) fn page_path(
+    asked: &PageArgs,
+    beside: PathBuf,
+    traces: &[&Path],
+) -> Result<Option<PathBuf>, Error> {
+    if asked.no_page {
+        return Ok(None);
+    }
+    let path = asked.output.clone().unwrap_or(beside);
+    let is_page = |trace: &&Path| {
+        path.canonicalize().is_ok_and(|path| trace.canonicalize().is_ok_and(|it| it == path))
+    };
+    match traces.iter().any(is_page) {
+        true => Err(Error::OutputIsTrace { path }),
+        false => Ok(Some(path)),
+    }
 }

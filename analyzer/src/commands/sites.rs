@@ -59,11 +59,7 @@ pub fn write(
     if asked.open {
         // Who reads the report does not wait for a browser.
         out.flush()?;
-        if let Err(reasons) = browser::open(&svg) {
-            // The report is written, which is what the exit code says.
-            let line = format!("{shown}: --open: no browser: {reasons}: open the file by hand");
-            let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(&line));
-        }
+        browser::show(&svg);
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! The verdict on the process: one sentence, one number, one action.
 
+use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use super::retention::Retention;
-use crate::model::{Estimate, Growth, Line, Suspect, Verdict};
+use crate::model::{Estimate, Growth, Suspect, Verdict};
 use crate::report::numbers::{bytes, duration};
 use crate::suspect::more;
 use crate::time_line::TimeLine;
@@ -140,10 +141,13 @@ fn growth(facts: &Facts<'_>) -> Growth {
     };
     let limit = limit(facts.trace);
     let per_second = sum(leaks().filter_map(|suspect| suspect.bytes_per_second));
+    // A device's memory is not the host's, which the limit is for.
+    let of_host = leaks().filter(|suspect| suspect.domain != Domain::Cuda.name());
+    let towards_limit = sum(of_host.filter_map(|suspect| suspect.bytes_per_second));
     let used = super::reconciliation::last_reading(facts.trace, facts.line)
         .map(|reading| reading.cgroup_current)
         .filter(|used| *used > 0);
-    let seconds_to_limit = match (limit, used, per_second) {
+    let seconds_to_limit = match (limit, used, towards_limit) {
         (Some(limit), Some(used), Some(rate)) if rate.estimate > 0.0 => {
             Some(limit.saturating_sub(used) as f64 / rate.estimate)
         }
@@ -190,15 +194,10 @@ pub fn rate_in_words(per_request: Option<Estimate>, per_second: Option<Estimate>
 
 /// Where a suspect is: `handle at /app/serve.py:42`, or what it is called.
 pub fn place(suspect: &Suspect) -> String {
-    place_of(suspect.your_line.as_ref(), &suspect.name)
-}
-
-/// The same of its parts.
-pub fn place_of(line: Option<&Line>, name: &str) -> String {
-    match line {
+    match &suspect.your_line {
         Some(line) if line.line > 0 => format!("{}:{} ({})", line.file, line.line, line.function),
         Some(line) => format!("{} ({})", line.file, line.function),
-        None => name.to_owned(),
+        None => suspect.name.clone(),
     }
 }
 

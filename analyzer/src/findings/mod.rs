@@ -1,6 +1,7 @@
 //! Everything that a trace says, put together: [`crate::model::Report`].
 
 mod conclusion;
+mod one_clock;
 mod reconciliation;
 mod retention;
 mod together;
@@ -27,7 +28,7 @@ use crate::time_line::TimeLine;
 use crate::verdict::Axis;
 use retention::resident;
 
-pub use conclusion::{place, place_of, rate_in_words, until_limit};
+pub use conclusion::{place, rate_in_words, until_limit};
 pub use together::together;
 
 /// What was found.

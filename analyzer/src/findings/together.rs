@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::conclusion::{place_of, rate_in_words, sum};
+use super::conclusion::{place, rate_in_words, sum};
+use super::one_clock::OneClock;
 use crate::model::{
-    Estimate, Growth, Line, Merged, MergedSuspect, Part, Report, SCHEMA, Suspect, Verdict,
+    Curve, Estimate, Growth, Line, Merged, MergedSuspect, Part, Report, SCHEMA, Suspect, Verdict,
 };
 use crate::report::numbers::counted;
 
@@ -26,14 +27,15 @@ fn gravity(verdict: Verdict) -> usize {
 /// Puts the reports on several processes together.
 pub fn together(mut processes: Vec<Report>) -> Merged {
     processes.sort_by_key(|report| (report.process.pid, report.process.started.to_bits()));
-    let suspects = joined(&processes);
+    let clock = OneClock::of(&processes);
+    let suspects = joined(&processes, &clock);
     let verdict = processes.iter().map(|report| report.verdict).min_by_key(|it| gravity(*it));
     let verdict = verdict.unwrap_or(Verdict::Undecided);
     let growth = growth(&processes);
     let alike: Vec<&Report> = processes.iter().filter(|it| it.verdict == verdict).collect();
     let sentence = sentence(verdict, &alike, processes.len(), &growth, &suspects);
     let action = match verdict {
-        Verdict::Leak => suspects.first().map(action),
+        Verdict::Leak => suspects.first().map(|suspect| action(&suspect.whole)),
         _ => None,
     };
     let first = alike.first().map_or_else(String::new, |report| report.action.clone());
@@ -42,6 +44,7 @@ pub fn together(mut processes: Vec<Report>) -> Merged {
         verdict,
         sentence,
         action: action.unwrap_or(first),
+        time_line: clock.time_line(&processes, growth.limit),
         growth,
         suspects,
         processes,
@@ -64,7 +67,7 @@ fn sentence(
             let verb = if alike.len() == 1 { "leaks" } else { "leak" };
             let rate = rate_in_words(growth.bytes_per_request, growth.bytes_per_second);
             let at = suspects.first().map_or_else(String::new, |suspect| {
-                format!(", most of it at {}", place_of(suspect.your_line.as_ref(), &suspect.name))
+                format!(", most of it at {}", place(&suspect.whole))
             });
             format!("{} {verb} {rate}{at}.", capital(&some))
         }
@@ -86,13 +89,10 @@ fn capital(text: &str) -> String {
     rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
-fn action(suspect: &MergedSuspect) -> String {
+fn action(suspect: &Suspect) -> String {
     match suspect.patterns.first() {
         Some(pattern) => format!("{} {}", pattern.sentence, pattern.remedy),
-        None => format!(
-            "Look at what keeps the memory that {} asks for.",
-            place_of(suspect.your_line.as_ref(), &suspect.name)
-        ),
+        None => format!("Look at what keeps the memory that {} asks for.", place(suspect)),
     }
 }
 
@@ -142,11 +142,14 @@ fn key(suspect: &Suspect) -> Key {
     }
 }
 
-fn joined(processes: &[Report]) -> Vec<MergedSuspect> {
-    let mut by_place: BTreeMap<Key, Vec<(&Report, &Suspect)>> = BTreeMap::new();
-    for report in processes {
+/// A suspect, the report that it is in, and the place of that in the list.
+type Found<'a> = (usize, &'a Report, &'a Suspect);
+
+fn joined(processes: &[Report], clock: &OneClock) -> Vec<MergedSuspect> {
+    let mut by_place: BTreeMap<Key, Vec<Found<'_>>> = BTreeMap::new();
+    for (process, report) in processes.iter().enumerate() {
         for suspect in &report.suspects {
-            by_place.entry(key(suspect)).or_default().push((report, suspect));
+            by_place.entry(key(suspect)).or_default().push((process, report, suspect));
         }
     }
     // What grows in a process weighs as much as that process grows.
@@ -158,70 +161,114 @@ fn joined(processes: &[Report]) -> Vec<MergedSuspect> {
         .map(|parts| {
             let share: f64 = parts
                 .iter()
-                .map(|(report, suspect)| weight(report) * suspect.share_of_growth)
+                .map(|(_, report, suspect)| weight(report) * suspect.share_of_growth)
                 .sum();
-            join(&parts, if all > 0.0 { share / all } else { 0.0 })
+            join(&parts, if all > 0.0 { share / all } else { 0.0 }, clock)
         })
         .collect();
-    suspects.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| low(b).total_cmp(&low(a))));
+    suspects.sort_by(|MergedSuspect { whole: a, .. }, MergedSuspect { whole: b, .. }| {
+        rank(a).cmp(&rank(b)).then_with(|| low(b).total_cmp(&low(a)))
+    });
     for (at, suspect) in suspects.iter_mut().enumerate() {
-        suspect.rank = at + 1;
+        suspect.whole.rank = at + 1;
     }
     suspects
 }
 
-fn rank(suspect: &MergedSuspect) -> (bool, usize) {
+fn rank(suspect: &Suspect) -> (bool, usize) {
     (suspect.suppressed_by.is_some(), gravity(suspect.verdict))
 }
 
-fn low(suspect: &MergedSuspect) -> f64 {
+fn low(suspect: &Suspect) -> f64 {
     suspect.bytes_per_second.map_or(suspect.held_bytes as f64, |rate| rate.low)
 }
 
 /// One cause of several processes.
-fn join(parts: &[(&Report, &Suspect)], share_of_growth: f64) -> MergedSuspect {
-    let mut ordered = parts.to_vec();
-    ordered.sort_by_key(|(_, it)| {
+fn join(parts: &[Found<'_>], share_of_growth: f64, clock: &OneClock) -> MergedSuspect {
+    let suspects = || parts.iter().map(|(.., suspect)| *suspect);
+    let gravity_of = |it: &Suspect| {
         (it.suppressed_by.is_some(), gravity(it.verdict), std::cmp::Reverse(it.held_bytes))
-    });
-    let (_, gravest) = ordered[0];
-    let growing = || parts.iter().filter(|(_, it)| it.verdict == gravest.verdict);
+    };
+    let gravest = suspects().min_by_key(|it| gravity_of(it)).unwrap_or(parts[0].2);
+    let growing = || parts.iter().filter(|(.., it)| it.verdict == gravest.verdict);
     let counted: Vec<_> =
-        growing().map(|(report, it)| (it.bytes_per_request, report.requests.count)).collect();
-    let op = gravest.op.clone().filter(|op| parts.iter().all(|(_, it)| it.op.as_ref() == Some(op)));
-    let is_suppressed = parts.iter().all(|(_, it)| it.suppressed_by.is_some());
-    MergedSuspect {
-        rank: 0,
-        verdict: gravest.verdict,
-        name: gravest.name.clone(),
-        your_line: gravest.your_line.clone(),
-        op,
-        domain: gravest.domain.clone(),
-        bytes_per_request: mean(&counted),
-        bytes_per_second: sum(growing().filter_map(|(_, it)| it.bytes_per_second)),
-        share_of_growth,
-        held_bytes: parts.iter().map(|(_, it)| it.held_bytes).sum(),
-        held_blocks: parts.iter().map(|(_, it)| it.held_blocks).sum(),
-        processes: parts
-            .iter()
-            .map(|(report, it)| Part {
-                pid: report.process.pid,
-                verdict: it.verdict,
-                rank: it.rank,
-                bytes_per_request: it.bytes_per_request,
-                bytes_per_second: it.bytes_per_second,
-                held_bytes: it.held_bytes,
-            })
-            .collect(),
-        stack: gravest.stack.clone(),
-        patterns: gravest.patterns.clone(),
-        suppressed_by: gravest.suppressed_by.clone().filter(|_| is_suppressed),
+        growing().map(|(_, report, it)| (it.bytes_per_request, report.requests.count)).collect();
+    let is_in_all = |same: &dyn Fn(&Suspect) -> bool| suspects().all(same);
+    let mut held = Vec::new();
+    for (_, report, it) in parts {
+        let seen = clock.seen(report, &it.curve.held);
+        held.resize(seen.len(), 0.0);
+        held.iter_mut().zip(seen).for_each(|(sum, more)| *sum += more);
     }
+    let whole = Suspect {
+        bytes_per_request: mean(&counted),
+        bytes_per_second: sum(growing().filter_map(|(.., it)| it.bytes_per_second)),
+        windows: growing().map(|(.., it)| it.windows).min().unwrap_or(0),
+        share_of_growth,
+        held_bytes: suspects().map(|it| it.held_bytes).sum(),
+        held_bytes_error: suspects().map(|it| it.held_bytes_error.powi(2)).sum::<f64>().sqrt(),
+        held_blocks: suspects().map(|it| it.held_blocks).sum(),
+        op: gravest.op.clone().filter(|op| is_in_all(&|it| it.op.as_ref() == Some(op))),
+        thread: gravest
+            .thread
+            .clone()
+            .filter(|name| is_in_all(&|it| it.thread.as_ref() == Some(name))),
+        suppressed_by: gravest
+            .suppressed_by
+            .clone()
+            .filter(|_| is_in_all(&|it| it.suppressed_by.is_some())),
+        // The line that one process follows is not that of the sum.
+        curve: Curve { held, ..Curve::default() },
+        ..gravest.clone()
+    };
+    let processes = parts.iter().map(|(process, report, it)| Part {
+        process: *process,
+        pid: report.process.pid,
+        verdict: it.verdict,
+        rank: it.rank,
+        bytes_per_request: it.bytes_per_request,
+        bytes_per_second: it.bytes_per_second,
+        held_bytes: it.held_bytes,
+    });
+    MergedSuspect { whole, processes: processes.collect() }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::model::{Lost, Process, Reconciliation, Requests, Suppressed, TimeLine};
+
+    /// A report that says nothing of a process that was traced for so long from a moment on.
+    pub(in crate::findings) fn report(pid: u32, started: f64, seconds: f64) -> Report {
+        Report {
+            schema: SCHEMA,
+            verdict: Verdict::Steady,
+            sentence: String::new(),
+            action: String::new(),
+            growth: Growth::default(),
+            requests: Requests { count: None, source: String::new() },
+            suspects: Vec::new(),
+            time_line: TimeLine::default(),
+            reconciliation: Reconciliation::default(),
+            gpu: None,
+            lost: Lost::default(),
+            suppressions: Suppressed::default(),
+            process: Process {
+                pid,
+                command: Vec::new(),
+                executable: String::new(),
+                started,
+                seconds,
+                trace: String::new(),
+                trace_bytes: 0,
+                events: 0,
+                sample_period: None,
+                compacted: None,
+                versions: Vec::new(),
+                children: Vec::new(),
+            },
+        }
+    }
 
     fn rate(estimate: f64, error: f64) -> Option<Estimate> {
         Some(Estimate { estimate, low: estimate - error, high: estimate + error })

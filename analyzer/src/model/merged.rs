@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Estimate, Frame, Growth, Line, Pattern, Report, Verdict};
+use super::{Estimate, Growth, Report, Series, Suspect, Verdict};
 
 /// What was found out about processes that serve together, such as prefork workers.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +19,8 @@ pub struct Merged {
     pub growth: Growth,
     /// Suspects at the same line joined, in rank order.
     pub suspects: Vec<MergedSuspect>,
+    /// Memory of all of them over time.
+    pub time_line: MergedTimeLine,
     /// Each process by itself, in the order of their pids.
     pub processes: Vec<Report>,
 }
@@ -26,42 +28,21 @@ pub struct Merged {
 /// One cause, in every process that has it.
 #[derive(Clone, Debug, Serialize)]
 pub struct MergedSuspect {
-    /// From 1.
-    pub rank: usize,
-    /// The gravest of the verdicts that it has in a process.
-    pub verdict: Verdict,
-    /// What to call it.
-    pub name: String,
-    /// The user's line.
-    pub your_line: Option<Line>,
-    /// The TensorFlow op, where it is the same in all.
-    pub op: Option<String>,
-    /// Whose memory, as most processes have it.
-    pub domain: String,
-    /// Mean over the requests of the processes in which it grows; `null` unless all of these count them.
-    pub bytes_per_request: Option<Estimate>,
-    /// Sum over the processes in which it grows.
-    pub bytes_per_second: Option<Estimate>,
-    /// Part of the growth of all suspects of all processes, 0 to 1.
-    pub share_of_growth: f64,
-    /// Live now, in all processes.
-    pub held_bytes: u64,
-    /// Live now, in all processes.
-    pub held_blocks: u64,
+    /// What it is in the process where it is gravest. Bytes, blocks and its curve are sums over the
+    /// processes that have it; rates are of those that have its verdict: the sum per second, and the mean
+    /// over their requests. An op, a thread or a suppression is named where it is the same in all.
+    #[serde(flatten)]
+    pub whole: Suspect,
     /// The processes that have it.
     pub processes: Vec<Part>,
-    /// The heaviest stack of the process where it is gravest, root first.
-    pub stack: Vec<Frame>,
-    /// Known causes that the evidence matches there.
-    pub patterns: Vec<Pattern>,
-    /// The suppression that hides it, if that is so in every process.
-    pub suppressed_by: Option<String>,
 }
 
 /// A suspect in one process.
 #[derive(Clone, Debug, Serialize)]
 pub struct Part {
-    /// Which process.
+    /// Which process: its place in the list, from 0. A pid alone can stand for several programs.
+    pub process: usize,
+    /// Its pid.
     pub pid: u32,
     /// What it does there.
     pub verdict: Verdict,
@@ -73,4 +54,15 @@ pub struct Part {
     pub bytes_per_second: Option<Estimate>,
     /// Live now.
     pub held_bytes: u64,
+}
+
+/// Live memory of several processes on one clock. One entry in each list for every moment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MergedTimeLine {
+    /// Seconds since the first of the traces began.
+    pub seconds: Vec<f64>,
+    /// What each process had live, by the place of the process in the list; 0 while it was not traced.
+    pub processes: Vec<Series>,
+    /// The memory limit of the control group, in bytes, if all name the same.
+    pub limit: Option<u64>,
 }

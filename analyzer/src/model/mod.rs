@@ -12,7 +12,7 @@ mod time_line;
 use serde::Serialize;
 
 pub use gpu::{Device, Gpu, Holder, HostMemory, OutOfMemory};
-pub use merged::{Merged, MergedSuspect, Part};
+pub use merged::{Merged, MergedSuspect, MergedTimeLine, Part};
 pub use process::{Lost, Owner, Process, Reconciliation, Suppressed, UsedRule};
 pub use suspect::{Curve, Frame, FrameKind, Line, Pattern, Suspect};
 pub use time_line::{Series, TimeLine};

@@ -1,6 +1,7 @@
 //! Memory over time, in windows.
 
 use serde::Serialize;
+use tftrace_format::Domain;
 
 /// One entry in each list for every window.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -21,6 +22,15 @@ pub struct TimeLine {
     pub warm_up_seconds: Option<f64>,
     /// How many requests warm-up took.
     pub warm_up_requests: Option<f64>,
+}
+
+impl TimeLine {
+    /// Live bytes of the host's memory at the end of each window; a device has its own.
+    pub fn live(&self) -> Vec<u64> {
+        let host = || self.domains.iter().filter(|series| series.name != Domain::Cuda.name());
+        let at = |window: usize| host().filter_map(|series| series.bytes.get(window)).sum();
+        (0..self.seconds.len()).map(at).collect()
+    }
 }
 
 /// One line of a chart.

@@ -12,7 +12,7 @@ pub(super) const LICENCE: &str = include_str!("assets/uplot/LICENSE");
 const CHART_LIBRARY: &str = include_str!("assets/uplot/uPlot.iife.min.js");
 
 /// In the order in which they are read: a file uses what stands in those before it.
-const SCRIPTS: [&str; 15] = [
+const SCRIPTS: [&str; 16] = [
     include_str!("assets/elements.js"),
     include_str!("assets/numbers.js"),
     include_str!("assets/words.js"),
@@ -27,6 +27,7 @@ const SCRIPTS: [&str; 15] = [
     include_str!("assets/sites.js"),
     include_str!("assets/gpu.js"),
     include_str!("assets/run.js"),
+    include_str!("assets/processes.js"),
     include_str!("assets/main.js"),
 ];
 

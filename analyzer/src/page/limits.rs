@@ -11,16 +11,16 @@ use super::frame_table::{FrameId, GraphFrame};
 use super::safe_text::{in_script, visible, visible_value};
 use super::sites::Site;
 use super::stack_tree::Kept;
-use crate::model::{Curve, Frame, FrameKind, Report};
+use crate::model::{Curve, Frame, FrameKind, Report, Suspect};
 
 /// The longest text; names of templates in C++ can be as long as a book.
 pub(super) const TEXT_CHARACTERS: usize = 400;
 /// More windows than a chart has pixels say nothing.
-const WINDOWS: usize = 600;
+pub(super) const WINDOWS: usize = 600;
 /// The most nodes of one tree; a screen has fewer pixels.
 const NODES: usize = 50_000;
 /// The most suspects.
-const SUSPECTS: usize = 100;
+pub(super) const SUSPECTS: usize = 100;
 /// The most rows of any other list. Even if every text is as long as it may be, the lists together
 /// have less than half of the report's room.
 const ENTRIES: usize = 40;
@@ -36,7 +36,7 @@ pub(super) struct Left {
 }
 
 /// How many bytes a value takes in the page.
-fn bytes_of(value: &Value) -> usize {
+pub(super) fn bytes_of(value: &Value) -> usize {
     in_script(value).len()
 }
 
@@ -95,16 +95,7 @@ fn limited(report: &Report, suspects: usize, windows: usize) -> Report {
         }
     }
     for suspect in &mut limited.suspects {
-        let Curve { held, fit, low, high } = &mut suspect.curve;
-        thin.list(held);
-        held.iter_mut().for_each(|bytes| *bytes = bytes.round());
-        for list in [fit, low, high] {
-            thin.list(list);
-            list.iter_mut().flatten().for_each(|bytes| *bytes = bytes.round());
-        }
-        without_middle(&mut suspect.stack);
-        suspect.patterns.truncate(8);
-        suspect.patterns.iter_mut().for_each(|pattern| pattern.evidence.truncate(8));
+        cut_suspect(suspect, &thin);
     }
     limited.process.command.truncate(ENTRIES);
     limited.process.versions.truncate(ENTRIES);
@@ -116,14 +107,28 @@ fn limited(report: &Report, suspects: usize, windows: usize) -> Report {
     limited
 }
 
+/// Cuts one suspect to what is shown.
+pub(super) fn cut_suspect(suspect: &mut Suspect, thin: &Thin) {
+    let Curve { held, fit, low, high } = &mut suspect.curve;
+    thin.list(held);
+    held.iter_mut().for_each(|bytes| *bytes = bytes.round());
+    for list in [fit, low, high] {
+        thin.list(list);
+        list.iter_mut().flatten().for_each(|bytes| *bytes = bytes.round());
+    }
+    without_middle(&mut suspect.stack);
+    suspect.patterns.truncate(8);
+    suspect.patterns.iter_mut().for_each(|pattern| pattern.evidence.truncate(8));
+}
+
 /// Takes windows out of all lists alike; the last one stays.
-struct Thin {
-    of: usize,
-    to: usize,
+pub(super) struct Thin {
+    pub(super) of: usize,
+    pub(super) to: usize,
 }
 
 impl Thin {
-    fn list<T: Clone>(&self, list: &mut Vec<T>) {
+    pub(super) fn list<T: Clone>(&self, list: &mut Vec<T>) {
         if self.of <= self.to || list.is_empty() {
             return;
         }

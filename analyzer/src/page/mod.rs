@@ -11,6 +11,7 @@ mod limits;
 mod safe_text;
 mod sites;
 mod stack_tree;
+mod together;
 
 use std::path::{Path, PathBuf};
 
@@ -23,10 +24,12 @@ pub use sites::Site;
 pub use stack_tree::{NodeWeights, StackTree, Step};
 
 use crate::Error;
-use crate::model::Report;
+use crate::model::{Merged, Report};
 use crate::output_file;
+use crate::report::numbers::counted;
 use limits::Left;
 use safe_text::{in_script, visible};
+use together::Together;
 
 /// A page is never larger, whatever was traced.
 pub const MOST_BYTES: usize = 5_000_000;
@@ -65,6 +68,12 @@ struct Data<'a> {
     sites: &'a serde_json::Value,
 }
 
+/// The same, of several processes.
+#[derive(Serialize)]
+struct DataOfAll {
+    together: Together,
+}
+
 /// Makes the page. What does not fit is left out, smallest first, and the page says how much.
 pub fn render(report: &Report, graph: &FlameGraph) -> Vec<u8> {
     let mut left = Left::default();
@@ -72,15 +81,28 @@ pub fn render(report: &Report, graph: &FlameGraph) -> Vec<u8> {
     let sites = limits::sites_within(&graph.sites, SITE_BYTES, &mut left);
     let graph = limits::graph_within(graph, GRAPH_BYTES, &mut left);
     let data = Data { report: &limited, left, graph: &graph, sites: &sites };
+    framed(&title(&report.process.command), [&report.sentence, &report.action], &data)
+}
+
+/// Makes the page on several processes: all together, then each by itself.
+pub fn render_merged(found: &Merged) -> Vec<u8> {
+    let count = found.processes.len() as u64;
+    let first = found.processes.first().map(|report| title(&report.process.command));
+    let title = format!("{}, {}", first.as_deref().unwrap_or("tftrace"), counted(count, "process"));
+    let data = DataOfAll { together: Together::within(found) };
+    framed(&title, [&found.sentence, &found.action], &data)
+}
+
+fn framed(title: &str, [sentence, action]: [&str; 2], data: &impl Serialize) -> Vec<u8> {
     let text = |text: &str| visible(text, limits::TEXT_CHARACTERS);
     let script = assets::script();
     let frame = Frame {
-        title: &text(&title(report)),
-        sentence: &text(&report.sentence),
-        action: &text(&report.action),
+        title: &text(title),
+        sentence: &text(sentence),
+        action: &text(action),
         policy: &assets::policy(&script),
         style: &assets::style(),
-        data: &in_script(&data),
+        data: &in_script(data),
         script: &script,
         licence: assets::LICENCE,
     };
@@ -88,8 +110,8 @@ pub fn render(report: &Report, graph: &FlameGraph) -> Vec<u8> {
 }
 
 /// What the browser's tab says: the file that the program was started with.
-fn title(report: &Report) -> String {
-    let words = report.process.command.iter().map(|word| word.rsplit('/').next().unwrap_or(word));
+fn title(command: &[String]) -> String {
+    let words = command.iter().map(|word| word.rsplit('/').next().unwrap_or(word));
     let words: Vec<&str> = words.take(2).collect();
     match words.is_empty() {
         true => "tftrace".to_owned(),
@@ -108,9 +130,23 @@ pub fn path_for(trace: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Where the page on several processes goes: beside the first of their traces.
+pub fn path_for_all(first: &Path) -> PathBuf {
+    first.with_extension("merged.html")
+}
+
 /// Writes the page to a file.
 pub fn write(path: &Path, report: &Report, graph: &FlameGraph) -> Result<(), Error> {
-    let written = output_file::write(path, &render(report, graph));
+    written(path, &render(report, graph))
+}
+
+/// Writes the page on several processes to a file.
+pub fn write_merged(path: &Path, found: &Merged) -> Result<(), Error> {
+    written(path, &render_merged(found))
+}
+
+fn written(path: &Path, page: &[u8]) -> Result<(), Error> {
+    let written = output_file::write(path, page);
     written.map_err(|source| Error::WriteFile { path: path.to_path_buf(), source })
 }
 

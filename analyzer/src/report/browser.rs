@@ -3,7 +3,7 @@
 //! Never waits for a browser to end, and never lets it write where we write.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -11,11 +11,25 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use super::numbers::plain;
+
 /// What cannot open a file says so by ending at once. `xdg-open` asks a few programs before.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Opens a file that was written, if that can be done.
+///
+/// If nothing does, one line says for each program why: the file is there, which is what the exit code
+/// says.
+pub fn show(file: &Path) {
+    if let Err(reasons) = open(file) {
+        let shown = file.display();
+        let line = format!("{shown}: --open: no browser: {reasons}: open the file by hand");
+        let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", plain(&line));
+    }
+}
+
 /// Opens `file`. If nothing does, says for each program why.
-pub fn open(file: &Path) -> Result<(), String> {
+fn open(file: &Path) -> Result<(), String> {
     open_with(&std::env::var("BROWSER").unwrap_or_default(), "xdg-open", file, PATIENCE)
 }
 

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::numbers::{bytes, count, counted, plain};
+use super::numbers::{bytes, count, plain};
 use super::summary::{self, verdict_in_words};
-use crate::findings::{place_of, rate_in_words, until_limit};
+use crate::findings::rate_in_words;
 use crate::model::{Merged, MergedSuspect, Part, Report, Verdict};
 
 const BOLD: Style = Style::new().bold();
@@ -15,24 +15,12 @@ const NAMED: usize = 8;
 
 /// Writes the report, with so many suspects.
 pub fn write(found: &Merged, top: usize, out: &mut dyn Write) -> io::Result<()> {
-    let verdict = verdict_in_words(found.verdict);
-    writeln!(out, "{BOLD}{verdict}{BOLD:#}: {}", plain(&found.sentence))?;
-    writeln!(out, "{}", plain(&found.action))?;
-    if let Some(line) = until_limit(&found.growth) {
-        writeln!(out, "{line}")?;
-    }
+    let Merged { verdict, sentence, action, growth, .. } = found;
+    summary::heading(*verdict, [sentence, action], growth, out)?;
     processes(&found.processes, out)?;
-    let shown = found.suspects.iter().filter(|suspect| suspect.suppressed_by.is_none());
+    let shown = found.suspects.iter().filter(|suspect| suspect.whole.suppressed_by.is_none());
     let shown: Vec<&MergedSuspect> = shown.collect();
-    if !shown.is_empty() {
-        writeln!(out, "\n{BOLD}suspects{BOLD:#} of all processes, those that leak first")?;
-    }
-    for (at, suspect) in shown.iter().take(top).enumerate() {
-        write_suspect(at + 1, suspect, out)?;
-    }
-    if let Some(more) = shown.len().checked_sub(top).filter(|more| *more > 0) {
-        writeln!(out, "\nand {} more: --top N", count(more as u64))?;
-    }
+    summary::list("suspects of all processes", &shown, top, out, write_suspect)?;
     writeln!(out)?;
     for report in &found.processes {
         let pid = report.process.pid;
@@ -55,12 +43,11 @@ pub fn write(found: &Merged, top: usize, out: &mut dyn Write) -> io::Result<()> 
 fn processes(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
-        "\n{BOLD}{:>9}  {:<13} {:>10}  {:>9}  growth{BOLD:#}",
-        "pid", "verdict", "live", "requests"
+        "\n{BOLD}{:>9}  {:<13} {:>10}  {:>10}  {:>9}  growth{BOLD:#}",
+        "pid", "verdict", "live", "peak", "requests"
     )?;
     for report in reports {
-        let live = |domain: &crate::model::Series| domain.bytes.last().copied().unwrap_or(0);
-        let live: u64 = report.time_line.domains.iter().map(live).sum();
+        let live = report.time_line.live();
         let growth = match report.verdict {
             Verdict::Leak => {
                 rate_in_words(report.growth.bytes_per_request, report.growth.bytes_per_second)
@@ -69,10 +56,11 @@ fn processes(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(
             out,
-            "{:>9}  {:<13} {:>10}  {:>9}  {growth}",
+            "{:>9}  {:<13} {:>10}  {:>10}  {:>9}  {growth}",
             report.process.pid,
             verdict_in_words(report.verdict),
-            bytes(live),
+            bytes(live.last().copied().unwrap_or(0)),
+            bytes(live.iter().copied().max().unwrap_or(0)),
             report.requests.count.map_or_else(|| "-".to_owned(), count),
         )?;
     }
@@ -80,39 +68,18 @@ fn processes(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_suspect(rank: usize, suspect: &MergedSuspect, out: &mut dyn Write) -> io::Result<()> {
-    let at = place_of(suspect.your_line.as_ref(), &suspect.name);
-    let verdict = verdict_in_words(suspect.verdict);
-    writeln!(out, "\n{BOLD}{rank:>3}. {verdict}  {}{BOLD:#}", plain(&at))?;
-    let mut facts = Vec::new();
-    if suspect.bytes_per_request.is_some() {
-        facts.push(rate_in_words(suspect.bytes_per_request, None));
-    }
-    if suspect.bytes_per_second.is_some() {
-        facts.push(rate_in_words(None, suspect.bytes_per_second));
-    }
-    facts.push(format!(
-        "{} held in {}",
-        bytes(suspect.held_bytes),
-        counted(suspect.held_blocks, "block")
-    ));
-    if suspect.share_of_growth > 0.0 {
-        facts.push(format!("{:.0} % of the growth", suspect.share_of_growth * 100.0));
-    }
-    facts.push(match &suspect.op {
-        Some(op) => format!("{}, {}", suspect.domain, plain(op)),
-        None => suspect.domain.clone(),
-    });
-    writeln!(out, "     {}", facts.join("; "))?;
+    let MergedSuspect { whole, processes } = suspect;
+    // The one is a mean over requests, the other the sum of all processes.
+    let per_second = whole.bytes_per_second.filter(|_| whole.bytes_per_request.is_some());
+    let per_second = per_second.map(|rate| rate_in_words(None, Some(rate)));
+    summary::numbers_of(rank, whole, per_second.as_slice(), out)?;
     let (alike, others): (Vec<&Part>, Vec<&Part>) =
-        suspect.processes.iter().partition(|part| part.verdict == suspect.verdict);
+        processes.iter().partition(|part| part.verdict == whole.verdict);
     writeln!(out, "     in {}", pids(&alike))?;
     if !others.is_empty() {
         writeln!(out, "     otherwise in {}", pids(&others))?;
     }
-    for pattern in &suspect.patterns {
-        summary::pattern(pattern, out)?;
-    }
-    Ok(())
+    whole.patterns.iter().try_for_each(|pattern| summary::pattern(pattern, out))
 }
 
 /// `pids 17, 18 and 3 more`, each with its verdict if they differ.

@@ -7,7 +7,7 @@ use anstyle::Style;
 use super::numbers::{bytes, count, counted, duration, plain};
 use super::sampled::{self, with_error};
 use crate::findings::{place, rate_in_words, until_limit};
-use crate::model::{FrameKind, Pattern, Report, Suppressed, Suspect, Verdict};
+use crate::model::{FrameKind, Growth, Pattern, Report, Suppressed, Suspect, Verdict};
 
 const BOLD: Style = Style::new().bold();
 /// Frames of a suspect's stack that are printed: the user's own, and what leads to the memory.
@@ -30,29 +30,13 @@ pub fn verdict_in_words(verdict: Verdict) -> &'static str {
 
 /// Writes the report, with so many suspects.
 pub fn write(report: &Report, top: usize, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "{BOLD}{}{BOLD:#}: {}",
-        verdict_in_words(report.verdict),
-        plain(&report.sentence)
-    )?;
-    writeln!(out, "{}", plain(&report.action))?;
-    if let Some(line) = until_limit(&report.growth) {
-        writeln!(out, "{line}")?;
-    }
+    let Report { verdict, sentence, action, growth, .. } = report;
+    heading(*verdict, [sentence, action], growth, out)?;
     children(report, out)?;
     process(report, out)?;
     let shown = report.suspects.iter().filter(|suspect| suspect.suppressed_by.is_none());
     let shown: Vec<&Suspect> = shown.collect();
-    if !shown.is_empty() {
-        writeln!(out, "\n{BOLD}suspects{BOLD:#}, those that leak first")?;
-    }
-    for (at, suspect) in shown.iter().take(top).enumerate() {
-        write_suspect(at + 1, suspect, out)?;
-    }
-    if let Some(more) = shown.len().checked_sub(top).filter(|more| *more > 0) {
-        writeln!(out, "\nand {} more: --top N, or the page", count(more as u64))?;
-    }
+    list("suspects", &shown, top, out, write_suspect)?;
     reconciliation(report, out)?;
     if let Some(gpu) = &report.gpu {
         super::gpu::write(gpu, out)?;
@@ -62,6 +46,38 @@ pub fn write(report: &Report, top: usize, out: &mut dyn Write) -> io::Result<()>
     match report.lost.anything {
         false => writeln!(out, "nothing lost"),
         true => report.lost.notes.iter().try_for_each(|note| writeln!(out, "{}", plain(note))),
+    }
+}
+
+/// The verdict, its sentence and what to do, and when memory will have run out.
+pub(super) fn heading(
+    verdict: Verdict,
+    [sentence, action]: [&str; 2],
+    growth: &Growth,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "{BOLD}{}{BOLD:#}: {}", verdict_in_words(verdict), plain(sentence))?;
+    writeln!(out, "{}", plain(action))?;
+    until_limit(growth).map_or(Ok(()), |line| writeln!(out, "{line}"))
+}
+
+/// So many of these under a title, each by its number, and how many more there are.
+pub(super) fn list<T>(
+    title: &str,
+    shown: &[&T],
+    top: usize,
+    out: &mut dyn Write,
+    write_one: impl Fn(usize, &T, &mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    if !shown.is_empty() {
+        writeln!(out, "\n{BOLD}{title}{BOLD:#}, those that leak first")?;
+    }
+    for (at, suspect) in shown.iter().take(top).enumerate() {
+        write_one(at + 1, suspect, out)?;
+    }
+    match shown.len().checked_sub(top).filter(|more| *more > 0) {
+        Some(more) => writeln!(out, "\nand {} more: --top N, or the page", count(more as u64)),
+        None => Ok(()),
     }
 }
 
@@ -103,30 +119,7 @@ fn process(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_suspect(rank: usize, suspect: &Suspect, out: &mut dyn Write) -> io::Result<()> {
-    write!(
-        out,
-        "\n{BOLD}{rank:>3}. {}  {}{BOLD:#}",
-        verdict_in_words(suspect.verdict),
-        plain(&place(suspect)),
-    )?;
-    writeln!(out)?;
-    let mut facts = Vec::new();
-    if suspect.bytes_per_request.is_some() || suspect.bytes_per_second.is_some() {
-        facts.push(rate_in_words(suspect.bytes_per_request, suspect.bytes_per_second));
-    }
-    facts.push(format!(
-        "{} held in {}",
-        with_error(suspect.held_bytes, suspect.held_bytes_error),
-        counted(suspect.held_blocks, "block")
-    ));
-    if suspect.share_of_growth > 0.0 {
-        facts.push(format!("{:.0} % of the growth", suspect.share_of_growth * 100.0));
-    }
-    facts.push(match &suspect.op {
-        Some(op) => format!("{}, {}", suspect.domain, plain(op)),
-        None => suspect.domain.clone(),
-    });
-    writeln!(out, "     {}", facts.join("; "))?;
+    numbers_of(rank, suspect, &[], out)?;
     if suspect.windows > 0 {
         writeln!(out, "     rests on {}", counted(suspect.windows as u64, "window"))?;
     }
@@ -140,6 +133,35 @@ fn write_suspect(rank: usize, suspect: &Suspect, out: &mut dyn Write) -> io::Res
         stack(suspect, out)?;
     }
     Ok(())
+}
+
+/// What a suspect does and where, how fast, how much it holds. `rates` are said beside its own.
+pub(super) fn numbers_of(
+    rank: usize,
+    suspect: &Suspect,
+    rates: &[String],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let verdict = verdict_in_words(suspect.verdict);
+    writeln!(out, "\n{BOLD}{rank:>3}. {verdict}  {}{BOLD:#}", plain(&place(suspect)))?;
+    let mut facts = Vec::new();
+    if suspect.bytes_per_request.is_some() || suspect.bytes_per_second.is_some() {
+        facts.push(rate_in_words(suspect.bytes_per_request, suspect.bytes_per_second));
+    }
+    facts.extend_from_slice(rates);
+    facts.push(format!(
+        "{} held in {}",
+        with_error(suspect.held_bytes, suspect.held_bytes_error),
+        counted(suspect.held_blocks, "block")
+    ));
+    if suspect.share_of_growth > 0.0 {
+        facts.push(format!("{:.0} % of the growth", suspect.share_of_growth * 100.0));
+    }
+    facts.push(match &suspect.op {
+        Some(op) => format!("{}, {}", suspect.domain, plain(op)),
+        None => suspect.domain.clone(),
+    });
+    writeln!(out, "     {}", facts.join("; "))
 }
 
 /// A known cause with its evidence and its remedy.

@@ -56,12 +56,15 @@ impl Page {
     }
 
     pub(crate) fn open_in(report: &Report, graph: &FlameGraph, conditions: Conditions) -> Self {
+        Self::open_html(&render(report, graph), conditions)
+    }
+
+    pub(crate) fn open_html(html: &[u8], conditions: Conditions) -> Self {
         // A test that failed while it held the browser is no reason for the others to fail.
         let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("trace of \"a\" #1.html");
-        let html = render(report, graph);
-        fs::write(&file, &html).unwrap();
+        fs::write(&file, html).unwrap();
         let options = LaunchOptions {
             path: Some(chromium()),
             // Containers, in which tests run as root, have no sandbox; the page is our own.

@@ -3,7 +3,9 @@
 mod browser;
 mod first_screen;
 mod flame_graph;
+mod gpu;
 mod graphs;
 mod limits;
+mod processes;
 mod reports;
 mod tabs;

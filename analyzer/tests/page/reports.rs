@@ -213,6 +213,39 @@ pub(crate) fn leak() -> Report {
     }
 }
 
+/// The parent of prefork workers, and three of these: two leak at the same line, one of them faster.
+pub(crate) fn prefork() -> Vec<Report> {
+    let mut parent = steady();
+    parent.requests = Requests { count: None, source: "seconds".into() };
+    parent.suspects.clear();
+    parent.time_line.requests.clear();
+    parent.time_line.domains = vec![series("malloc", 30.0 * MB, 30.0 * MB)];
+    let mut slow = leak();
+    slow.suspects.truncate(2);
+    let half = |rate: &mut Option<Estimate>| {
+        *rate = rate.map(|it| Estimate {
+            estimate: it.estimate / 2.0,
+            low: it.low / 2.0,
+            high: it.high / 2.0,
+        });
+    };
+    half(&mut slow.growth.bytes_per_request);
+    half(&mut slow.growth.bytes_per_second);
+    half(&mut slow.suspects[0].bytes_per_request);
+    half(&mut slow.suspects[0].bytes_per_second);
+    slow.suspects[1].verdict = Verdict::CacheFilling;
+    let mut all = vec![parent, steady(), leak(), slow];
+    for (at, report) in all.iter_mut().enumerate() {
+        report.process.pid = 4711 + at as u32;
+        report.process.started += at as f64 * 4.0;
+        report.process.trace = match at {
+            0 => "/srv/app/trace.bin".into(),
+            _ => format!("/srv/app/trace.{}.bin", report.process.pid),
+        };
+    }
+    all
+}
+
 /// A service that does not grow.
 pub(crate) fn steady() -> Report {
     let mut report = leak();
@@ -322,7 +355,7 @@ pub(crate) fn huge() -> Report {
     let mut suspect = report.suspects[0].clone();
     suspect.curve.held = (0..windows).map(|at| at as f64 * 1234.567).collect();
     suspect.curve.fit = vec![Some(0.1); windows];
-    suspect.stack = (0..3000).map(|_| frame(FrameKind::Native, &long, "", true)).collect();
+    suspect.stack = (0..300).map(|_| frame(FrameKind::Native, &long, "", true)).collect();
     suspect.name = long;
     report.suspects = (1..=300).map(|rank| Suspect { rank, ..suspect.clone() }).collect();
     report

@@ -45,7 +45,13 @@ fn every_report_keeps_to_the_schema() {
         let report = folder.json(&["trace.bin", "--json", "--no-page"]);
         assert_valid("report", &report);
         assert_eq!(report["schema"], 1);
-        assert_valid("merged", &folder.json(&["merge", "trace.bin", "--json"]));
+        let merged = folder.json(&["merge", "trace.bin", "--json", "--no-page"]);
+        assert_valid("merged", &merged);
+        if service.leaks > 0 && service.requests > 1 {
+            let curve = merged["suspects"][0]["curve"]["held"].as_array().unwrap();
+            assert_eq!(curve.len(), merged["time_line"]["seconds"].as_array().unwrap().len());
+            assert_eq!(curve.last(), Some(&merged["suspects"][0]["held_bytes"].as_f64().into()));
+        }
     }
 }
 

@@ -93,7 +93,13 @@ function drawLevel(chart, value, words) {
     ctx.stroke();
   }
   const text = inside ? words : `${words} ↑ above the chart`;
-  ctx.fillText(text, bbox.left + bbox.width - 6 * ratio, y + (inside && y - bbox.top > 20 * ratio ? -5 : 14) * ratio);
+  const at = [bbox.left + bbox.width - 6 * ratio, y + (inside && y - bbox.top > 20 * ratio ? -5 : 14) * ratio];
+  // On a layer the words need a ground of their own.
+  ctx.strokeStyle = colour("paper");
+  ctx.lineWidth = 3 * ratio;
+  ctx.setLineDash([]);
+  ctx.strokeText(text, ...at);
+  ctx.fillText(text, ...at);
   ctx.restore();
 }
 

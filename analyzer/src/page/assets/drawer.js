@@ -42,6 +42,7 @@ const drawer = {
       suspect.suppressed_by ? make("p", { class: "note" }, "Suppressed, and not part of the verdict: ", make("code", {}, suspect.suppressed_by)) : null,
       suspect.needed ? make("p", { class: "note" }, `To decide: ${suspect.needed}`) : null,
       ...suspect.patterns.map(patternCard),
+      suspect.processes ? partsTable(suspect, report) : null,
       make("h3", {}, "Its memory over time"),
       make("div", { class: "chart", id: "drawer-curve", role: "img",
         "aria-label": `Held memory of ${suspect.name}: ${bytesText(suspect.held_bytes)} at the end` }),
@@ -50,7 +51,7 @@ const drawer = {
       make("div", { class: "drawer-actions" },
         copyButton("Copy as issue", "copy-issue", () => issueText(suspect, report)),
         copyButton("Copy suppression", "copy-suppression", () => suppressionText(suspect)),
-        make("button", { type: "button", onclick: () => showInFlameGraph(suspect) }, "Find in the flame graph")),
+        TABS.includes("flame") ? make("button", { type: "button", onclick: () => showInFlameGraph(suspect) }, "Find in the flame graph") : null),
     ].filter(Boolean);
   },
 };
@@ -63,7 +64,7 @@ function factList(suspect) {
     ["Held", [make("strong", {}, estimatedBytes(suspect.held_bytes, suspect.held_bytes_error)), make("span", { class: "weak" }, `in ${countedText(suspect.held_blocks, "block")}`)]],
     ["Of all growth", [make("strong", {}, shareText(suspect.share_of_growth)), make("span", { class: "weak" }, `rests on ${countedText(suspect.windows, "window")}`)]],
     ["Memory", [make("strong", {}, suspect.domain), make("span", { class: "weak" },
-      [suspect.op ? `op ${suspect.op}` : null, suspect.thread ? `thread ${suspect.thread}` : null].filter(Boolean).join(", ") || "all threads")]],
+      [suspect.op ? `op ${opText(suspect.op)}` : null, suspect.thread ? `thread ${suspect.thread}` : null].filter(Boolean).join(", ") || "all threads")]],
   ];
   return make("dl", { class: "facts" }, facts.map(([name, values]) => make("div", {}, make("dt", {}, name), make("dd", {}, values))));
 }
@@ -126,7 +127,7 @@ function issueText(suspect, report) {
     growth ? `- Growth: ${growth.number} ${growth.unit} (95 %: ${growth.interval}), from ${countedText(suspect.windows, "window")}` : null,
     `- Held: ${estimatedBytes(suspect.held_bytes, suspect.held_bytes_error)} in ${countedText(suspect.held_blocks, "block")} (${suspect.domain})`,
     line ? `- Line: \`${line.function}\` at \`${line.file}${line.line ? `:${line.line}` : ""}\`` : null,
-    suspect.op ? `- Op: ${suspect.op}` : null,
+    suspect.op ? `- Op: ${opText(suspect.op)}` : null,
     `- Program: \`${report.process.command.join(" ")}\``,
     report.process.versions.length ? `- Versions: ${report.process.versions.map(([name, version]) => `${name} ${version}`).join(", ")}` : null,
     ...suspect.patterns.flatMap((pattern) => ["", `${pattern.sentence} ${pattern.remedy}`, ...pattern.evidence.map((fact) => `- ${fact}`)]),

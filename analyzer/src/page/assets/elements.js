@@ -32,6 +32,27 @@ function choice(parent, options, pressed, choose) {
   parent.replaceChildren(...buttons);
 }
 
+/** What a row of a table has that opens something, by mouse and by keyboard. */
+function opening(open) {
+  return { tabindex: "0", "aria-expanded": "false",
+    onclick: (event) => open(event.currentTarget),
+    onkeydown: (event) => {
+      const row = event.currentTarget;
+      if (event.key === "Enter" || event.key === " ") open(row);
+      else if (event.key === "ArrowDown") row.nextElementSibling?.focus();
+      else if (event.key === "ArrowUp") row.previousElementSibling?.focus();
+      else return;
+      event.preventDefault();
+    } };
+}
+
+/** A table whose columns are [name, class], with a caption for who does not see it. */
+function table(kind, caption, columns, rows) {
+  return make("table", { class: kind }, make("caption", { class: "unseen" }, caption),
+    make("thead", {}, make("tr", {}, columns.map(([name, style]) => make("th", { scope: "col", class: style }, name)))),
+    make("tbody", {}, rows));
+}
+
 /** Says something to a screen reader, and to the eye in passing. */
 function say(text) {
   byId("said").textContent = text;

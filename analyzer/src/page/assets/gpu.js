@@ -3,6 +3,8 @@
 const deviceName = (number) => (number === null ? "a device" : `device ${number}`);
 
 function gpuPanels(report) {
+  for (const chart of gpuCharts) chart.end();
+  gpuCharts = [];
   const gpu = report.gpu;
   if (!gpu) return [];
   const panels = gpu.out_of_memory ? [outOfMemoryCard(gpu)] : [];
@@ -14,6 +16,20 @@ function gpuPanels(report) {
   return panels;
 }
 
+/** Memory of all devices for the overview; `null`: there are none. */
+function gpuLine(report) {
+  const { gpu, time_line: line } = report;
+  byId("gpu-full").hidden = !gpu?.out_of_memory;
+  byId("gpu-full").onclick = () => {
+    openTab("run");
+    byId("out-of-memory").scrollIntoView({ block: "nearest" });
+  };
+  return gpu?.devices.length ? { layers: timeLineLayers(report, true), lines: [takenLine(gpu, line)] } : null;
+}
+
+/** The charts that are shown; another process's take their place. */
+let gpuCharts = [];
+
 /** What was taken from the driver, and what of it was in use. */
 function devicePanel(device, line) {
   const panel = facts(`GPU memory, ${deviceName(device.number)}`, [
@@ -22,19 +38,23 @@ function devicePanel(device, line) {
   ]);
   panel.classList.add("gpu");
   if (line.seconds.length < 2) return panel;
-  const width = 600;
-  const height = 90;
-  const most = Math.max(1, ...device.taken, ...device.used);
-  const first = line.seconds[0];
-  const span = Math.max(line.seconds.at(-1) - first, 1e-9);
-  const path = (values) => values.map((bytes, at) =>
-    `${at ? "L" : "M"}${(((line.seconds[at] - first) / span) * width).toFixed(1)} ${(height - (bytes / most) * height).toFixed(1)}`).join("");
-  const drawn = (values, style) => make("path", { d: path(values), fill: "none", "vector-effect": "non-scaling-stroke", style });
-  panel.append(make("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", style: "width: 100%; height: 6em",
-    "aria-label": `${deviceName(device.number)} over time: taken (dashed) and in use (solid)` },
-    drawn(device.taken, "stroke: var(--ink-weak); stroke-width: 2; stroke-dasharray: 4 3"),
-    drawn(device.used, "stroke: var(--ink); stroke-width: 2")),
-  make("p", {}, `0 to ${bytesText(most)}, ${durationText(first)} to ${durationText(line.seconds.at(-1))}: taken dashed, in use solid.`));
+  const isRequests = line.requests.length === line.seconds.length;
+  const element = make("div", { class: "chart", role: "img",
+    "aria-label": `${deviceName(device.number)} over time: taken (dashed) and in use (filled)` });
+  panel.append(element);
+  gpuCharts.push(chartIn(element, () => ({
+    options: {
+      ...chartBase,
+      scales: { x: { time: false }, y: { range: (_, min, max) => [0, Math.max(1, max * 1.08)] } },
+      axes: axes(isRequests),
+      series: [{},
+        { stroke: colour("domain-cuda"), width: 1.5, fill: colour("domain-cuda"), points: { show: false } },
+        { stroke: colour("ink"), width: 1.5, dash: [6, 4], points: { show: false } }],
+      hooks: { drawClear: [(chart) => shadeWarmUp(chart, isRequests ? line.warm_up_requests : line.warm_up_seconds)] },
+    },
+    data: [isRequests ? line.requests : line.seconds, device.used, device.taken],
+  })));
+  panel.append(make("p", { class: "weak" }, "Filled: in use. Dashed: taken from the driver, pools included."));
   return panel;
 }
 

@@ -1,7 +1,5 @@
 // Starts the page: tabs, theme, keys, and what each tab shows.
 
-const TABS = ["overview", "flame", "sites", "run", "glossary"];
-
 function openTab(tab) {
   for (const name of TABS) {
     const isOpen = name === tab;
@@ -43,10 +41,14 @@ function keys(event) {
     drawer.close();
     return;
   }
+  if (event.key === "Escape" && scope.process !== null && permalink.tab === "overview") {
+    scope.show(null);
+    return;
+  }
   if (event.target.matches("input, textarea")) return;
   const tab = TABS[Number(event.key) - 1];
   if (tab) openTab(tab);
-  else if (event.key === "/") {
+  else if (event.key === "/" && TABS.includes("flame")) {
     const search = byId(permalink.tab === "sites" ? "site-search" : "flame-search");
     if (permalink.tab !== "sites") openTab("flame");
     search?.focus();
@@ -63,27 +65,40 @@ function tabKeys(event) {
   byId(`tab-${next}`).focus();
 }
 
+/** All that is said of one process, but for its call stacks. */
+function showReport(report, left) {
+  byId("program").textContent = byId("program").title = report.process.command.join(" ");
+  showBanner(report);
+  showTimeLines(report.time_line, timeLineLayers(report), kernelLines(report.time_line), gpuLine(report));
+  showSuspects(report, left);
+  showRun(report);
+}
+
 function begin() {
-  const { report, graph, sites, left } = JSON.parse(byId("data").textContent);
+  const { report, graph, sites, left, together } = JSON.parse(byId("data").textContent);
+  if (together) {
+    for (const tab of ["flame", "sites"]) byId(`tab-${tab}`).hidden = true;
+    TABS = TABS.filter((tab) => !byId(`tab-${tab}`).hidden);
+  }
   permalink.read();
   theme.begin();
-  byId("program").textContent = byId("program").title = report.process.command.join(" ");
   for (const tab of TABS) byId(`tab-${tab}`).addEventListener("click", () => openTab(tab));
   document.querySelector(".tabs").addEventListener("keydown", tabKeys);
   document.addEventListener("keydown", keys);
   const first = permalink.tab;
   openTab("overview");
-  showBanner(report);
-  showTimeLine(report);
-  showSuspects(report, left);
-  showRun(report);
+  if (together) scope.begin(together);
+  else showReport(report, left);
   openTab(first);
-  flame.begin(graph, left.nodes);
-  siteTable.begin(sites, flame.weights, left.sites);
+  if (!together) {
+    flame.begin(graph, left.nodes);
+    siteTable.begin(sites, flame.weights, left.sites);
+  }
   window.addEventListener("hashchange", () => {
     permalink.read();
     openTab(permalink.tab);
-    if (flame.tree) {
+    if (together) scope.fromAddress();
+    else if (flame.tree) {
       flame.fromAddress();
       flame.tools();
       flame.change();

@@ -30,9 +30,9 @@ function countText(number) {
   return Math.round(number).toString().replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 }
 
-/** `1 block`, `1,200 blocks` */
+/** `1 block`, `1,200 blocks`, `3 processes` */
 function countedText(number, noun) {
-  return `${countText(number)} ${noun}${number === 1 ? "" : "s"}`;
+  return `${countText(number)} ${noun}${number === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`;
 }
 
 /** `0.012 s`, `12.3 s`, `5 min`, `1 h 45 min`, `2 d 7 h` */

@@ -1,12 +1,15 @@
 // What is shown, in the address: `#flame&weight=peak&q=Conv2D`. An address can be sent to someone who has the file.
 
+/** The views that this page has; one on several processes has fewer. */
+let TABS = ["overview", "flame", "sites", "run", "glossary"];
+
 const permalink = {
   tab: "overview",
   fields: new Map(),
 
   read() {
     const [tab, ...fields] = location.hash.slice(1).split("&");
-    this.tab = ["overview", "flame", "sites", "run", "glossary"].includes(tab) ? tab : "overview";
+    this.tab = TABS.includes(tab) ? tab : "overview";
     this.fields = new Map();
     for (const field of fields) {
       const [name, value = ""] = field.split("=");

@@ -2,7 +2,9 @@
 
 function showBanner(report) {
   const { tone } = VERDICTS[report.verdict];
-  byId("banner").classList.add(tone);
+  byId("banner").className = `banner ${tone}`;
+  byId("sentence").textContent = report.sentence;
+  byId("action").textContent = report.action;
   byId("banner-verdict").replaceChildren(verdictLabel(report.verdict));
   const growth = growthText(report.growth);
   byId("banner-growth").replaceChildren(...(growth
@@ -16,9 +18,8 @@ function showBanner(report) {
   byId("banner-limit").replaceChildren(make("span", { class: "figure-number" }, words[0]), make("span", { class: "figure-words" }, words[1]));
 }
 
-/** A growth curve as small as a word, over the same time as the large chart. */
-function sparkline(suspect, line) {
-  const held = suspect.curve.held;
+/** A curve as small as a word, over the same time as the large chart. */
+function sparkline(held, line) {
   if (held.length < 2 || held.length !== line.seconds.length) return make("span", { class: "weak" }, "–");
   const width = 112, height = 26;
   const passed = line.requests.length === held.length ? line.requests : line.seconds;
@@ -34,18 +35,10 @@ function sparkline(suspect, line) {
 
 const SUSPECT_COLUMNS = [["#", "rank"], ["Verdict", ""], ["Your line", ""], ["Op", ""], ["Growth", "number"], ["95 % interval", "number"], ["Held", "number"], ["Over time", "curve"]];
 
-function suspectRow(suspect, timeLine, open) {
+function suspectRow(suspect, { time_line: timeLine, processes }, open) {
   const growth = growthText(suspect);
   const line = suspect.your_line;
-  const row = make("tr", { tabindex: "0", "aria-expanded": "false", "data-rank": suspect.rank, class: suspect.suppressed_by ? "suppressed" : "",
-    onclick: () => open(suspect, row),
-    onkeydown: (event) => {
-      if (event.key === "Enter" || event.key === " ") open(suspect, row);
-      else if (event.key === "ArrowDown") row.nextElementSibling?.focus();
-      else if (event.key === "ArrowUp") row.previousElementSibling?.focus();
-      else return;
-      event.preventDefault();
-    } },
+  return make("tr", { ...opening((row) => open(suspect, row)), "data-rank": suspect.rank, class: suspect.suppressed_by ? "suppressed" : "" },
     make("td", { class: "rank" }, String(suspect.rank)),
     make("td", {}, verdictLabel(suspect.verdict)),
     make("td", { class: "line" },
@@ -53,12 +46,26 @@ function suspectRow(suspect, timeLine, open) {
       make("span", { class: "place", title: line?.file },
         line ? shortLocation(line.file, line.line) : suspect.thread ? `thread ${suspect.thread}` : "no line of yours",
         suspect.suppressed_by ? make("span", { class: "tag" }, "suppressed") : null)),
-    make("td", { class: "op", title: suspect.op }, suspect.op ?? make("span", { class: "weak" }, suspect.domain)),
+    make("td", { class: "op", title: suspect.op }, opText(suspect.op) ?? make("span", { class: "weak" }, suspect.domain)),
     make("td", { class: "number strong" }, growth ? `${growth.number} ${growth.unit}` : "–"),
     make("td", { class: "number weak" }, growth ? growth.interval : "–"),
     make("td", { class: "number" }, estimatedBytes(suspect.held_bytes, suspect.held_bytes_error)),
-    make("td", { class: "curve" }, sparkline(suspect, timeLine)));
-  return row;
+    suspect.processes ? make("td", { class: "number" }, `${countText(suspect.processes.length)} of ${countText(processes)}`) : null,
+    make("td", { class: "curve" }, sparkline(suspect.curve.held, timeLine)));
+}
+
+/** So many suspects of all processes leave room for the processes themselves. */
+const FIRST_SUSPECTS = 5;
+
+/** Hides rows until they are asked for. */
+function hideFrom(first, rows, element) {
+  for (const row of rows.slice(first)) row.hidden = true;
+  const button = make("button", { type: "button", class: "more", onclick: () => {
+    button.remove();
+    for (const row of rows) row.hidden = false;
+    rows[first].focus();
+  } }, `${countedText(rows.length - first, "more suspect")}`);
+  element.append(button);
 }
 
 function showSuspects(report, left) {
@@ -72,11 +79,12 @@ function showSuspects(report, left) {
     drawer.show(suspect, report, row);
     byId("drawer-close").focus();
   };
-  const rows = report.suspects.map((suspect) => suspectRow(suspect, report.time_line, open));
-  element.replaceChildren(make("table", { class: "suspects" },
-    make("caption", { class: "unseen" }, "Suspects, in the order of their growth. Enter opens a row."),
-    make("thead", {}, make("tr", {}, SUSPECT_COLUMNS.map(([name, kind]) => make("th", { scope: "col", class: kind }, name)))),
-    make("tbody", {}, rows)));
+  const rows = report.suspects.map((suspect) => suspectRow(suspect, report, open));
+  const columns = report.processes === undefined ? SUSPECT_COLUMNS
+    : [...SUSPECT_COLUMNS.slice(0, -1), ["Processes", "number"], ...SUSPECT_COLUMNS.slice(-1)];
+  element.replaceChildren(table("suspects opens", "Suspects, in the order of their growth. Enter opens a row.", columns, rows));
+  const isShort = report.processes !== undefined && rows.length > FIRST_SUSPECTS + 1;
+  if (isShort && !permalink.get("suspect")) hideFrom(FIRST_SUSPECTS, rows, element);
   if (left.suspects) element.append(make("p", { class: "note" }, `${countedText(left.suspects, "smaller suspect")} left out of this page; --json has all.`));
   const rank = Number(permalink.get("suspect", 0));
   const linked = report.suspects.find((suspect) => suspect.rank === rank);

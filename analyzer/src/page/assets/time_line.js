@@ -17,66 +17,89 @@ function takeOut(rest, suspect) {
   });
 }
 
-/** The layers from the bottom to the top. A suspect's memory is taken out of its domain's. */
-function timeLineLayers(report) {
+/** The layers from the bottom to the top, of the host or of its devices. A suspect's memory is taken out of its domain's. */
+function timeLineLayers(report, onDevice = false) {
   const { time_line: line, suspects } = report;
   const windows = line.seconds.length;
   const growing = suspects
-    .filter((suspect) => !["steady", "warm-up"].includes(suspect.verdict) && suspect.curve.held.length === windows)
+    .filter((suspect) => isOnDevice(suspect.domain) === onDevice && !["steady", "warm-up"].includes(suspect.verdict) && suspect.curve.held.length === windows)
     .slice(0, SUSPECT_LAYERS);
   const order = (name) => (DOMAINS.includes(name) ? DOMAINS.indexOf(name) : DOMAINS.length);
-  const domains = [...line.domains].sort((a, b) => order(a.name) - order(b.name));
+  const domains = line.domains.filter((series) => isOnDevice(series.name) === onDevice).sort((a, b) => order(a.name) - order(b.name));
   const rest = domains.map((series) => ({ name: series.name, all: series.bytes, bytes: [...series.bytes] }));
   for (const suspect of growing) takeOut(rest, suspect);
   const layers = rest.filter((series) => series.all.some((bytes) => bytes > 0)).map(({ name, bytes }) => {
     const isPart = growing.some((suspect) => suspect.domain === name);
-    return { name: isPart ? `other ${name}` : name, bytes, domain: name };
+    return { name: isPart ? `other ${name}` : name, bytes, colour: domainVariable(name) };
   });
-  for (const suspect of growing.reverse()) {
-    layers.push({ name: `${suspect.rank} ${suspect.name}`, bytes: suspect.curve.held, suspect: suspect.rank });
-  }
+  growing.forEach((suspect, at) => {
+    layers.splice(layers.length - at, 0, { name: `${suspect.rank} ${suspect.name}`, bytes: suspect.curve.held, hatch: at });
+  });
   return layers;
 }
 
-/** The fill of a layer, as a colour and as the chart draws it. */
-function layerFill(layer, suspectAt) {
-  if (layer.domain) return { css: domainColour(layer.domain), fill: domainColour(layer.domain) };
-  const base = colour(`suspect-${suspectAt + 1}`);
-  const fill = hatched(base, colour("hatch"), [7, 7, 4][suspectAt], suspectAt !== 1);
-  const turn = suspectAt === 1 ? 45 : 135;
+/** The fill of a layer, as a colour and as the chart draws it: hatched where it grows. */
+function layerFill({ colour: name, hatch }) {
+  if (hatch === undefined) return { css: colour(name), fill: colour(name) };
+  const base = colour(`suspect-${hatch + 1}`);
+  const fill = hatched(base, colour("hatch"), [7, 7, 4][hatch], hatch !== 1);
+  const turn = hatch === 1 ? 45 : 135;
   const css = `repeating-linear-gradient(${turn}deg, ${base} 0 3px, ${colour("hatch")} 3px 4px)`;
   return { css, fill };
 }
 
-function showTimeLine(report) {
-  const element = byId("time-line");
-  const legend = byId("time-line-legend");
-  const line = report.time_line;
+/** The kernel's own figures, as lines. */
+function kernelLines({ rss, rss_anonymous: anonymous, seconds }) {
+  return [
+    { name: "RSS", values: rss, stroke: "ink", dash: [] },
+    { name: "RSS, anonymous", values: anonymous, stroke: "ink-weak", dash: [2, 3] },
+  ].filter((kernel) => kernel.values.length === seconds.length && kernel.values.some((value) => value !== null));
+}
+
+/** What devices have taken from the driver, pools included, as a line. */
+function takenLine({ devices }, { seconds }) {
+  const taken = seconds.map((_, at) => devices.reduce((sum, device) => sum + (device.taken[at] ?? 0), 0));
+  return { name: "taken from the driver", values: taken, stroke: "ink", dash: [6, 4] };
+}
+
+/** The charts that are shown, and what time is in them. */
+const timeLines = { charts: [], isRequests: false };
+
+/** Shows the host's memory as layers and lines, and beside it that of GPUs, if there are any. */
+function showTimeLines(line, layers, lines, gpu = null) {
+  for (const chart of timeLines.charts) chart.end();
+  const hasRequests = line.seconds.length > 1 && line.requests.length === line.seconds.length;
+  timeLines.isRequests = hasRequests;
+  byId("time-line-axis").replaceChildren();
+  if (hasRequests) {
+    choice(byId("time-line-axis"), [["requests", "Requests"], ["time", "Time"]], "requests", (value) => {
+      timeLines.isRequests = value === "requests";
+      for (const chart of timeLines.charts) chart.draw();
+    });
+  }
+  byId("gpu-panel").hidden = gpu === null;
+  timeLines.charts = [
+    timeLine("time-line", line, layers, lines),
+    gpu ? timeLine("gpu-line", { ...line, limit: null }, gpu.layers, gpu.lines) : null,
+  ].filter(Boolean);
+}
+
+/** Draws layers from the bottom to the top, and lines over them. */
+function timeLine(id, line, layers, lines) {
+  const element = byId(id);
+  const legend = byId(`${id}-legend`);
+  element.classList.remove("empty");
+  element.replaceChildren();
   if (line.seconds.length < 2) {
     nothingToDraw(element, "The trace has no time line: it is too short to be cut into windows.");
     legend.replaceChildren();
-    return;
+    return null;
   }
-  const hasRequests = line.requests.length === line.seconds.length;
-  let isRequests = hasRequests;
-  if (hasRequests) {
-    choice(byId("time-line-axis"), [["requests", "Requests"], ["time", "Time"]], "requests", (value) => {
-      isRequests = value === "requests";
-      chart.draw();
-    });
-  }
-  const layers = timeLineLayers(report);
   const sums = layers.map(() => []);
   line.seconds.forEach((_, at) => {
     let sum = 0;
     layers.forEach((layer, index) => sums[index].push((sum += layer.bytes[at] ?? 0)));
   });
-  const lines = [
-    { name: "RSS", values: line.rss, stroke: "ink", dash: [] },
-    { name: "RSS, anonymous", values: line.rss_anonymous, stroke: "ink-weak", dash: [2, 3] },
-  ].filter((kernel) => kernel.values.length === line.seconds.length && kernel.values.some((value) => value !== null));
-
-  const suspectIndex = (layer) => layers.filter((other) => other.suspect && other.suspect < layer.suspect).length;
   const values = new Map();
   const entry = (name, css, kind) => {
     const value = make("span", { class: "legend-value" });
@@ -84,22 +107,23 @@ function showTimeLine(report) {
     return make("span", { class: "legend-entry" }, make("i", { class: `swatch ${kind}`, style: css }), make("span", { class: "legend-name" }, name), value);
   };
   const showValues = (at) => {
-    for (const layer of layers) values.get(layer.name).textContent = bytesText(layer.bytes[at]);
+    for (const layer of layers) values.get(layer.name).textContent = layer.ends && !layer.bytes[at] ? "–" : bytesText(layer.bytes[at]);
     for (const kernel of lines) values.get(kernel.name).textContent = bytesText(kernel.values[at]);
   };
   const drawLegend = () => {
     legend.replaceChildren(
-      ...[...layers].reverse().map((layer) => entry(layer.name, `background: ${layerFill(layer, suspectIndex(layer)).css}`, "area")),
-      ...lines.map((kernel) => entry(kernel.name, `border-top: 2px ${kernel.dash.length ? "dotted" : "solid"} var(--${kernel.stroke})`, "line")));
+      ...[...layers].reverse().map((layer) => entry(layer.name, `background: ${layerFill(layer).css}`, "area")),
+      ...lines.map((kernel) => entry(kernel.name, `border-top: 2px ${kernel.dash.length ? (kernel.dash[0] > 4 ? "dashed" : "dotted") : "solid"} var(--${kernel.stroke})`, "line")));
     showValues(line.seconds.length - 1);
   };
 
   const build = () => {
     drawLegend();
+    const { isRequests } = timeLines;
     const x = isRequests ? line.requests : line.seconds;
     // From the top layer down: each lower one covers the foot of those above it.
     const areas = layers.map((layer, index) => ({ layer, values: sums[index] })).reverse();
-    const fills = areas.map(({ layer }) => layerFill(layer, suspectIndex(layer)).fill);
+    const fills = areas.map(({ layer }) => layerFill(layer).fill);
     const largest = Math.max(1, ...(sums.at(-1) ?? []), ...lines.flatMap((kernel) => kernel.values.filter((v) => v !== null)));
     const top = line.limit && line.limit < largest * 2 ? Math.max(largest, line.limit) : largest;
     const options = {
@@ -119,5 +143,5 @@ function showTimeLine(report) {
   };
   const words = [...layers].reverse().map((layer) => `${layer.name}: ${bytesText(layer.bytes.at(-1))}`);
   element.setAttribute("aria-label", `Memory at the end: ${words.join(", ")}`);
-  const chart = chartIn(element, build);
+  return chartIn(element, build);
 }

@@ -40,7 +40,15 @@ const VIEWS = {
 /** The domains, in the order in which they are stacked, and the colour of each. */
 const DOMAINS = ["malloc", "mmap", "python", "tensorflow", "cuda", "cuda-host"];
 
-const domainColour = (name) => colour(`domain-${DOMAINS.includes(name) ? name : "mmap"}`);
+const domainVariable = (name) => `domain-${DOMAINS.includes(name) ? name : "mmap"}`;
+
+const domainColour = (name) => colour(domainVariable(name));
+
+/** The memory of a device is none of the host's. */
+const isOnDevice = (domain) => domain === "cuda";
+
+/** An op without the word that stands before it in a call stack. */
+const opText = (op) => (op ? op.replace(/^op /, "") : op);
 
 /** `serve.py:71` of a path. */
 function shortLocation(file, line) {

@@ -8,11 +8,14 @@ use crate::model::{Estimate, Growth, Suspect, Verdict};
 use crate::report::numbers::{bytes, duration};
 use crate::suspect::more;
 use crate::time_line::TimeLine;
+use crate::verdict::Axis;
 
 /// What the verdict rests on.
 pub(super) struct Facts<'a> {
     pub(super) trace: &'a Trace<'a>,
     pub(super) line: &'a TimeLine,
+    /// Time after start-up.
+    pub(super) axis: &'a Axis,
     pub(super) suspects: &'a [Suspect],
     pub(super) retention: Option<Retention>,
 }
@@ -41,7 +44,7 @@ pub(super) fn conclude(facts: &Facts<'_>) -> Conclusion {
         retains(kept, if facts.line.requests.count().is_some() { "request" } else { "second" })
     } else if let Some(suspect) = first(Verdict::Undecided) {
         undecided(facts, Some(suspect))
-    } else if facts.line.len() < crate::verdict::FEWEST_WINDOWS {
+    } else if !facts.axis.is_long_enough() {
         undecided(facts, None)
     } else if let Some(suspect) = first(Verdict::CacheFilling) {
         let sentence = format!(
@@ -91,7 +94,7 @@ fn undecided(facts: &Facts<'_>, suspect: Option<&Suspect>) -> (Verdict, String, 
         let requests = facts.line.requests.count();
         let traced =
             requests.map_or(facts.line.seconds.last().copied().unwrap_or(0.0), |n| n as f64);
-        more(traced, requests.is_some())
+        more(traced, facts.axis, requests.is_some())
     });
     let sentence = match suspect {
         Some(suspect) => format!(

@@ -77,7 +77,14 @@ pub fn examine(
     let growing = causes.iter().zip(&suspects).filter(|(_, suspect)| is_leak(suspect));
     weights.growth = Some(growth(growing.map(|(cause, _)| cause), &line));
     shares(&causes, &mut suspects);
-    let facts = conclusion::Facts { trace, line: &line, suspects: &suspects, retention: kept };
+    let after = axis.since(start_up);
+    let facts = conclusion::Facts {
+        trace,
+        line: &line,
+        axis: &after,
+        suspects: &suspects,
+        retention: kept,
+    };
     let conclusion = conclusion::conclude(&facts);
     let report = Report {
         schema: SCHEMA,

@@ -10,7 +10,7 @@ use crate::model::{Curve, Estimate, Frame, FrameKind, Line, Suspect, Verdict};
 use crate::python;
 use crate::symbol::{Kind, Owner, Place, Symbols};
 use crate::time_line::{Series, TimeLine};
-use crate::verdict::{Axis, Judgement};
+use crate::verdict::{Axis, FEWEST_WINDOWS, Judgement};
 
 /// What a description needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -238,12 +238,16 @@ fn needed(judgement: &Judgement, axis: &Axis, are_requests: bool) -> Option<Stri
         return None;
     }
     let traced: f64 = axis.units.iter().sum();
-    Some(more(traced, are_requests))
+    Some(more(traced, &axis.since(judgement.warm_up), are_requests))
 }
 
-/// As much again as was traced, in plain words.
-pub fn more(traced: f64, are_requests: bool) -> String {
-    let amount = traced.max(1.0).ceil() as u64;
+/// As much again as was traced, in plain words, and enough for a leak to be seen in the time that passed after
+/// start-up.
+pub fn more(traced: f64, after: &Axis, are_requests: bool) -> String {
+    let passed: f64 = after.units.iter().sum();
+    let least =
+        if are_requests && !after.is_long_enough() { FEWEST_WINDOWS as f64 - passed } else { 1.0 };
+    let amount = traced.max(least).ceil() as u64;
     match are_requests {
         true => format!("trace {amount} more requests"),
         false => format!("trace {amount} more seconds"),

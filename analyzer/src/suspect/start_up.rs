@@ -7,14 +7,18 @@ use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Frame, StackId};
 
+use crate::heap::TotalsKey;
 use crate::symbol::{Place, Symbols};
 use crate::time_line::TimeLine;
 
 /// Start-up is over when this share of what imports hold was allocated.
 const SHARE: f64 = 0.98;
-/// At least so much must come after it, as a share of the time: modules that are loaded again and again
-/// are no start-up.
+/// Modules that are loaded again and again are no start-up: where less than this share of the time comes
+/// after it, it is looked at whether they are.
 const REST: f64 = 0.04;
+/// What is loaded again and again keeps memory by the same call stack over this share of the time, and
+/// so does at least this share of what imports hold.
+const AGAIN: f64 = 0.5;
 /// Imports that hold less than this are over at once, in bytes.
 const LEAST: f64 = 1e6;
 
@@ -22,7 +26,8 @@ const LEAST: f64 = 1e6;
 pub fn start_up<'a>(trace: &'a Trace<'a>, symbols: &'a Symbols, line: &TimeLine) -> usize {
     let mut imports = Imports::new(trace, symbols);
     let keys = line.keys().filter(|(_, stack)| stack.is_some_and(|stack| imports.has(stack)));
-    let kept = line.series(keys.collect::<Vec<_>>()).kept;
+    let keys: Vec<TotalsKey> = keys.collect();
+    let kept = line.series(keys.iter().copied()).kept;
     let all: f64 = kept.iter().sum();
     if all < LEAST {
         return 0;
@@ -33,7 +38,25 @@ pub fn start_up<'a>(trace: &'a Trace<'a>, symbols: &'a Symbols, line: &TimeLine)
         so_far >= SHARE * all
     });
     let end = last.map_or(0, |last| last + 1);
-    if end as f64 > (1.0 - REST) * kept.len() as f64 { 0 } else { end }
+    if end as f64 <= (1.0 - REST) * kept.len() as f64 {
+        return end;
+    }
+    // Imports went on to the end: there is nothing else, but a window in which nothing can be seen.
+    if loads_again(line, &keys, all) { 0 } else { kept.len() - 1 }
+}
+
+/// Whether these call stacks, which hold so much, go on to load modules over the time.
+fn loads_again(line: &TimeLine, keys: &[TotalsKey], all: f64) -> bool {
+    let goes_on = |key: &&TotalsKey| {
+        let kept = line.series([**key]).kept;
+        let first = kept.iter().position(|bytes| *bytes > 0.0);
+        let last = kept.iter().rposition(|bytes| *bytes > 0.0);
+        first
+            .zip(last)
+            .is_some_and(|(first, last)| (last - first) as f64 > AGAIN * kept.len() as f64)
+    };
+    let again: f64 = keys.iter().filter(goes_on).map(|key| line.kept_since(*key, 0)).sum();
+    again >= AGAIN * all
 }
 
 /// Which call stacks lead through an import.

@@ -14,7 +14,7 @@ use crate::time_line::Series;
 
 /// Less growth than this is not worth a line of a report, in bytes.
 pub const LEAST_BYTES: f64 = 16_384.0;
-/// A trace with fewer windows than this says nothing: it has too few for the parts after warm-up.
+/// Fewer windows than this in which time passed say nothing: they are too few for the parts after warm-up.
 pub const FEWEST_WINDOWS: usize = 4 * LEAST_PARTS;
 /// So many blocks must have been kept.
 const LEAST_BLOCKS: f64 = 12.0;
@@ -22,6 +22,8 @@ const LEAST_BLOCKS: f64 = 12.0;
 const LONGEST_WARM_UP: f64 = 0.6;
 /// The last share of the time, in which what is kept may just not have been freed yet.
 const YOUNG: [f64; 3] = [0.05, 0.1, 0.2];
+/// What was not freed yet, of what will be, may be this share of what was kept.
+const SURVIVORS: f64 = 0.01;
 /// Growth has stopped where less than this share of what was expected was kept.
 const STOPPED: f64 = 0.25;
 /// Start-up ends where growth falls to one part in so many.
@@ -60,6 +62,11 @@ pub struct Axis {
 }
 
 impl Axis {
+    /// Whether a leak could be seen: if there are fewer requests than windows, those without one say nothing.
+    pub fn is_long_enough(&self) -> bool {
+        self.units.iter().filter(|units| **units > 0.0).count() >= FEWEST_WINDOWS
+    }
+
     /// The same from a window on.
     pub fn since(&self, window: usize) -> Self {
         Self { units: self.units.get(window..).unwrap_or_default().to_vec() }
@@ -89,8 +96,13 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
         let young = ((windows as f64 * young) as usize).clamp(1, windows.max(1));
         View { series, axis, steps: &steps, end: windows - young, one_block }
     });
+    let last = views.len() - 1;
+    let is_old =
+        |at: usize| one_block || at == last || survivors(series, views[at].end) <= SURVIVORS;
+    let usable = (0..views.len()).filter(|at| is_old(*at)).map(|at| &views[at]);
+    let usable: Vec<&View<'_>> = usable.collect();
     for allow_rising in [false, true] {
-        for view in &views {
+        for view in &usable {
             for start in warm_ups(windows) {
                 if let Some(rate) = view.leaks_from(start, allow_rising) {
                     return Judgement {
@@ -103,9 +115,19 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
             }
         }
     }
-    let [view, ..] = views;
+    let [view, ..] = &views;
     let slowing = warm_ups(windows).any(|start| view.slows_down_from(start));
-    not_leaking(without_leak(series, view.end, slowing), 0)
+    let verdict = without_leak(series, view.end, slowing);
+    // Nobody can know yet whether what grew lately was taken once.
+    let grew: f64 = series.kept[windows / 3..].iter().sum();
+    match verdict {
+        Verdict::WarmUp | Verdict::CacheFilling
+            if !axis.is_long_enough() && grew >= LEAST_BYTES =>
+        {
+            not_leaking(Verdict::Undecided, 0)
+        }
+        verdict => not_leaking(verdict, 0),
+    }
 }
 
 /// A series while it is judged.
@@ -268,6 +290,31 @@ impl View<'_> {
         let after = start..(start + self.steps.len() / 10).min(self.end);
         !before.is_empty() && speed(before) > ABRUPT * speed(after)
     }
+}
+
+/// Which share of what was kept before a window will still be freed, as far as can be told.
+///
+/// What is live at a moment and not kept to the end is passing. Its level is the same until shortly before the
+/// end, and then falls to 0, because what lives then counts as kept: how long it takes to fall is how long such
+/// memory lives. Lives are taken to be exponential.
+fn survivors(series: &Series, end: usize) -> f64 {
+    let mut kept = series.before;
+    let passing = series.live.iter().zip(&series.kept).map(|(live, new)| {
+        kept += new;
+        (live - kept).max(0.0)
+    });
+    let passing: Vec<f64> = passing.collect();
+    let (before, young) = passing.split_at(passing.len() / 2);
+    let mut sorted = before.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let level = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+    let all: f64 = series.kept[..end].iter().sum();
+    if level <= 0.0 || all <= 0.0 {
+        return 0.0;
+    }
+    let life: f64 = young.iter().map(|passing| (1.0 - passing / level).max(0.0)).sum();
+    let age = (series.kept.len() - end) as f64;
+    level * (-age / life.max(f64::MIN_POSITIVE)).exp() / all
 }
 
 /// Where warm-up may end: at the first of these from which on the trend is steady.

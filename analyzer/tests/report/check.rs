@@ -1,5 +1,9 @@
 //! `check`: an exit code for each outcome, annotations that GitHub reads, suppressions.
 
+use tftrace_format::builder::{Packing, TraceBuilder};
+use tftrace_format::record::{Code, LineTable, Record};
+use tftrace_format::{CodeId, Domain, Event, Frame, Ticks};
+
 use crate::program::Folder;
 use crate::services::Service;
 
@@ -126,4 +130,52 @@ fn what_is_suppressed_is_counted_and_does_not_fail_and_stale_rules_are_named() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("bad.txt: line 2: a line must be leak:PATTERN"), "{stderr}");
+}
+
+/// A process that imports for as long as it is traced, by so many call stacks in turn.
+fn importing(stacks: u64) -> Vec<u8> {
+    let mut builder = TraceBuilder::new();
+    for (id, name, file) in [
+        (1, &b"<module>"[..], &b"/app/serve.py"[..]),
+        (2, b"_find_and_load", b"<frozen importlib._bootstrap>"),
+    ] {
+        let (first_line, line_table) = (1, LineTable::Lnotab);
+        builder.record(&Record::Code(Code {
+            id: CodeId(id),
+            first_line,
+            name,
+            file,
+            line_table,
+            lines: b"",
+        }));
+    }
+    let python = |code| Frame::Python { code: CodeId(code), instruction: 0 };
+    for block in 0..2_000 {
+        let stack =
+            builder.stack(&[python(1), python(2), Frame::Raw { address: 0x100 + block % stacks }]);
+        builder.event(
+            0,
+            Event::Allocated {
+                time: Ticks((block + 1) * 10_000_000),
+                domain: Domain::Malloc,
+                address: 0x100_0000 + block * 0x1_0000,
+                size: 5_000,
+                stack: Some(stack),
+                file_backed: false,
+            },
+        );
+    }
+    builder.build(Packing::Chunked)
+}
+
+#[test]
+fn imports_alone_are_no_leak_and_modules_loaded_again_and_again_are_one() {
+    let folder = Folder::new();
+    folder.with("trace.bin", &importing(2_000));
+    let (code, said) = check(&folder, &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.starts_with("UNDECIDED: Cannot tell: the trace is too short."), "{said}");
+    folder.with("trace.bin", &importing(20));
+    let (code, said) = check(&folder, &[]);
+    assert_eq!(code, 3, "{said}");
 }

@@ -128,7 +128,8 @@ function timeLine(id, line, layers, lines) {
     const top = line.limit && line.limit < largest * 2 ? Math.max(largest, line.limit) : largest;
     const options = {
       ...chartBase,
-      scales: { x: { time: false }, y: { range: [0, top * 1.06] } },
+      // What is said of a limit above the chart needs room above the lines.
+      scales: { x: { time: false }, y: { range: [0, top * (line.limit > top ? 1.2 : 1.06)] } },
       axes: axes(isRequests),
       series: [{},
         ...areas.map((_, index) => ({ stroke: colour("paper"), width: 1, fill: () => fills[index], points: { show: false } })),

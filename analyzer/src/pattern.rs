@@ -31,7 +31,7 @@ struct Known {
 }
 
 /// In the order in which they are looked for; the first that fits is the cause.
-const KNOWN: [Known; 9] = [
+const KNOWN: [Known; 10] = [
     Known {
         id: "predict-in-a-loop",
         least: MOST,
@@ -79,6 +79,20 @@ const KNOWN: [Known; 9] = [
         evidence: "passes through the building of a Keras layer or model",
         sentence: "Layers or models are created again and again, and the earlier ones are kept.",
         remedy: "Create the model once, outside of the request.",
+    },
+    Known {
+        id: "dataset-read-to-its-end",
+        least: MOST,
+        // What the end of an iterator aborts stays in the cache of rendezvous: TensorFlow 2.21, one for each
+        // time that a for loop over a dataset ends, 520 bytes.
+        shows: |place| {
+            is_native(place, &["LocalRendezvousCache::FindOrCreate", "LocalRendezvous::DoAbort"])
+        },
+        evidence: "is what TensorFlow keeps of a step that was aborted, as by the end of a dataset",
+        sentence: "A dataset is read to its end again and again, and TensorFlow itself keeps a little of each \
+                   time: it is not your code that does.",
+        remedy: "Let the iterator not end: make it once with iter(dataset.repeat()), and take as many steps \
+                 as there are.",
     },
     Known {
         id: "dataset-created-repeatedly",
@@ -308,4 +322,23 @@ fn in_python(place: &Place, folder: &str, names: &[&str]) -> bool {
 /// Machine code whose name contains one of these.
 fn is_native(place: &Place, names: &[&str]) -> bool {
     place.is_native() && names.iter().any(|name| place.function.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first_of(function: &str) -> Option<&'static str> {
+        let place = Place::unnamed(function);
+        KNOWN.iter().find(|known| (known.shows)(&place)).map(|known| known.id)
+    }
+
+    /// The names as they stand in TensorFlow 2.21.
+    #[test]
+    fn what_the_end_of_a_dataset_leaves_is_not_said_to_be_the_dataset() {
+        let ends = Some("dataset-read-to-its-end");
+        assert_eq!(first_of("tensorflow::LocalRendezvous::DoAbort"), ends);
+        assert_eq!(first_of("tensorflow::EagerContext::LocalRendezvousCache::FindOrCreate"), ends);
+        assert_eq!(first_of("tensorflow::LocalRendezvous::Send"), None);
+    }
 }

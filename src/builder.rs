@@ -139,7 +139,7 @@ impl TraceBuilder {
 
     /// Adds a reading of the process's memory.
     pub fn reading(&mut self, reading: MemoryReading) -> &mut Self {
-        self.record(&Record::Memory(reading))
+        self.record(&Record::Memory(reading, None))
     }
 
     /// Names a mark.

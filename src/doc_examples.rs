@@ -12,10 +12,11 @@ use crate::cuda_memory::{CudaKind, CudaMemory};
 use crate::event::{Domain, Event, RawEvent};
 use crate::header::{ClockKind, Header};
 use crate::ids::{LabelId, MappingId, StackId, Ticks};
+use crate::layout::{Area, AreaKind, AreaWriter, MemoryLayout};
 use crate::node::{Frame, Node};
 use crate::page::{PAGE_BYTES, PageHeader, PageKind, u64_at};
 use crate::page_codec::{EventsReader, PageThread, read_totals, write_events, write_totals};
-use crate::record::{Mapping, Record};
+use crate::record::{Mapping, MemoryReading, Record};
 use crate::totals::{Temporaries, TemporaryKey};
 use crate::varint::{Reader, Writer};
 
@@ -86,6 +87,7 @@ fn every_example_is_checked() {
         "events",
         "temporaries",
         "mapping",
+        "layout",
     ];
     assert_eq!(named, checked);
 }
@@ -266,6 +268,30 @@ fn a_mapping_is_as_documented() {
     let mut room = [0; 64];
     let len = record.to_wire(&mut room).unwrap();
     let documented = written_as("mapping", &room[..len]);
+    assert_eq!(Record::from_wire(&documented), Some(record));
+}
+
+#[test]
+fn a_reading_with_a_layout_is_as_documented() {
+    let mut areas = AreaWriter::default();
+    for (start, pages, kind) in
+        [(0x5555_0000_0000, 16, AreaKind::Heap), (0x7F00_0000_0000, 2, AreaKind::Stack)]
+    {
+        let (len, resident) = (2048 << 12, pages << 12);
+        assert!(areas.push(&Area { start, len, resident, kind }));
+    }
+    let layout = MemoryLayout {
+        files: 300 << 12,
+        main_stack: 33 << 12,
+        tracer: 5 << 12,
+        rest: 0,
+        areas: areas.bytes(),
+    };
+    let reading = MemoryReading { time: 1000, threads: 2, ..Default::default() };
+    let record = Record::Memory(reading, Some(layout));
+    let mut room = [0; 128];
+    let len = record.to_wire(&mut room).unwrap();
+    let documented = written_as("layout", &room[..len]);
     assert_eq!(Record::from_wire(&documented), Some(record));
 }
 

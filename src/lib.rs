@@ -21,6 +21,7 @@ mod doc_examples;
 pub mod event;
 pub mod header;
 pub mod ids;
+pub mod layout;
 pub mod node;
 pub mod page;
 pub mod page_codec;

@@ -1,6 +1,7 @@
 //! Records: what is written rarely, one to a chunk. Mappings, samples of memory, names.
 
 use crate::ids::{CodeId, LabelId, MappingId, OpId, Ticks};
+use crate::layout::MemoryLayout;
 use crate::varint::{Reader, Writer};
 
 /// The largest record, in bytes; a Python code object's may be larger ([`CODE_LIMIT`]).
@@ -107,8 +108,8 @@ pub enum Record<'a> {
         /// When.
         time: Ticks,
     },
-    /// What memory looked like.
-    Memory(MemoryReading),
+    /// What memory looked like, and sometimes whose it is.
+    Memory(MemoryReading, Option<MemoryLayout<'a>>),
     /// A name that `tftrace_mark` was given.
     Label {
         /// Names it in events.
@@ -185,10 +186,13 @@ impl<'a> Record<'a> {
                 out.number(u64::from(id.0));
                 out.number(time.0);
             }
-            Record::Memory(reading) => {
+            Record::Memory(reading, layout) => {
                 out.byte(3);
                 for value in reading.fields() {
                     out.number(value);
+                }
+                if let Some(layout) = layout {
+                    layout.write(&mut out);
                 }
             }
             Record::Label { id, text } => {
@@ -258,7 +262,12 @@ impl<'a> Record<'a> {
                 id: MappingId(u32::try_from(input.number()?).ok()?),
                 time: Ticks(input.number()?),
             },
-            3 => Record::Memory(MemoryReading::read(&mut input)?),
+            3 => {
+                let reading = MemoryReading::read(&mut input)?;
+                let has_layout = !input.is_empty();
+                let layout = has_layout.then(|| MemoryLayout::read(&mut input));
+                Record::Memory(reading, layout.flatten())
+            }
             4 => Record::Label {
                 id: LabelId(u32::try_from(input.number()?).ok()?),
                 text: input.bytes()?,
@@ -348,12 +357,10 @@ mod tests {
                 path: b"/lib/libc.so.6",
             }),
             Record::Unmapped { id: MappingId(3), time: Ticks(9) },
-            Record::Memory(MemoryReading {
-                time: 7,
-                threads: 3,
-                malloc_known: true,
-                ..Default::default()
-            }),
+            Record::Memory(
+                MemoryReading { time: 7, threads: 3, malloc_known: true, ..Default::default() },
+                None,
+            ),
             Record::Label { id: LabelId(1), text: b"request" },
             Record::Note { text: b"hello" },
             Record::ShutDown { time: Ticks(1 << 40), begins: true },

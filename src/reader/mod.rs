@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use crate::counters::{Counter, Counters};
 use crate::header::Header;
 use crate::ids::{CodeId, LabelId, MappingId, OpId, StackId, Ticks};
+use crate::layout::{Area, MemoryLayout};
 use crate::node::{Frame, Node};
 use crate::page::PAGE_BYTES;
 use crate::page_codec::PageThread;
@@ -95,6 +96,31 @@ pub struct LastCollection {
     pub enabled: bool,
 }
 
+/// Whose the process's memory was, owned: see [`MemoryLayout`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// When.
+    pub time: Ticks,
+    /// Private pages of files, in bytes.
+    pub files: u64,
+    /// The main thread's stack.
+    pub main_stack: u64,
+    /// The tracer's own.
+    pub tracer: u64,
+    /// Areas that are not listed.
+    pub rest: u64,
+    /// Those that are, by address.
+    pub areas: Vec<Area>,
+}
+
+impl Layout {
+    fn of(time: u64, layout: &MemoryLayout<'_>) -> Self {
+        let MemoryLayout { files, main_stack, tracer, rest, .. } = *layout;
+        let areas = layout.areas().collect();
+        Self { time: Ticks(time), files, main_stack, tracer, rest, areas }
+    }
+}
+
 /// A trace, opened: everything but its events.
 #[derive(Debug)]
 pub struct Trace<'a> {
@@ -106,6 +132,7 @@ pub struct Trace<'a> {
     ops: HashMap<OpId, Op>,
     labels: HashMap<LabelId, String>,
     readings: Vec<MemoryReading>,
+    layouts: Vec<Layout>,
     shut_downs: Vec<(Ticks, bool)>,
     last_collection: Option<LastCollection>,
     recordings: Vec<(Ticks, bool)>,
@@ -192,6 +219,11 @@ impl<'a> Trace<'a> {
     /// Samples of the process's memory, by time.
     pub fn readings(&self) -> &[MemoryReading] {
         &self.readings
+    }
+
+    /// Whose the process's memory was, by time: seldom looked at.
+    pub fn layouts(&self) -> &[Layout] {
+        &self.layouts
     }
 
     /// When the Python interpreter began to shut down for the last time; `None` if it did not, or

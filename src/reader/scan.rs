@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::damage::{Damage, DamageKind, OpenError};
-use super::{CodeObject, LastCollection, LoadedObject, Op, TotalsPage, Trace};
+use super::{CodeObject, LastCollection, Layout, LoadedObject, Op, TotalsPage, Trace};
 use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
 use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
@@ -107,6 +107,7 @@ impl<'a> Scan<'a> {
             ops: HashMap::new(),
             labels: HashMap::new(),
             readings: Vec::new(),
+            layouts: Vec::new(),
             shut_downs: Vec::new(),
             recordings: Vec::new(),
             last_collection: None,
@@ -328,7 +329,10 @@ impl<'a> Scan<'a> {
                 self.trace.objects.insert(mapping.id, object);
             }
             Some(Record::Unmapped { id, time }) => self.unmapped.push((id, time)),
-            Some(Record::Memory(reading)) => self.trace.readings.push(reading),
+            Some(Record::Memory(reading, layout)) => {
+                self.trace.readings.push(reading);
+                self.trace.layouts.extend(layout.map(|layout| Layout::of(reading.time, &layout)));
+            }
             Some(Record::Label { id, text: name }) => {
                 self.trace.labels.insert(id, text(name));
             }
@@ -381,6 +385,7 @@ impl<'a> Scan<'a> {
             }
         }
         self.trace.readings.sort_by_key(|reading| reading.time);
+        self.trace.layouts.sort_by_key(|layout| layout.time);
         self.trace
     }
 

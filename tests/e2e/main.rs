@@ -17,6 +17,7 @@ mod library;
 mod limits;
 mod malformed;
 mod mappings;
+mod owners;
 mod panics;
 mod pre_fork;
 mod process;

@@ -62,8 +62,14 @@ entry_shim!(
 
 unsafe extern "C" fn flush_hook(sp: u64, bp: u64) -> c_int {
     let Some(mut entry) = enter_and_look(EntryRegisters { sp, bp }) else { return NOT_TRACING };
-    drain::sample_now(&mut entry);
-    match entry.process.spool.write_back() {
+    let process = entry.process;
+    drain::sample_now(&mut entry, true);
+    let is_free = !entry.nested && !entry.lane().kept.is_in_handler();
+    drop(entry);
+    if is_free {
+        drain::layout_from_drain(process);
+    }
+    match process.spool.write_back() {
         Ok(()) => DONE,
         Err(_) => NOT_TRACING,
     }
@@ -87,8 +93,13 @@ unsafe extern "C" fn exit_hook(sp: u64, bp: u64) {
         return;
     }
     if let Some(mut entry) = enter_and_look(EntryRegisters { sp, bp }) {
-        drain::sample_now(&mut entry);
-        entry.process.spool.shorten();
+        let process = entry.process;
+        drain::sample_now(&mut entry, true);
+        drop(entry);
+        if !drain::has_late_layout(process) {
+            drain::layout_from_drain(process);
+        }
+        process.spool.shorten();
     }
 }
 

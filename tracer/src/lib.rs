@@ -21,6 +21,7 @@ mod cuda;
 mod drain;
 mod exports;
 mod id_table;
+mod own_mappings;
 mod own_memory;
 mod process;
 mod python;

@@ -6,6 +6,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::system_call;
+use crate::own_mappings;
 use crate::thread::guard;
 
 /// An error number of the kernel, positive.
@@ -248,13 +249,15 @@ pub(crate) fn map_private(len: usize) -> Result<*mut u8, Errno> {
 #[cfg(not(miri))]
 pub(crate) fn map_private(len: usize) -> Result<*mut u8, Errno> {
     // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
-    unsafe { call(libc::SYS_mmap, private_memory(len)) }.map(|at| at as *mut u8)
+    unsafe { call(libc::SYS_mmap, private_memory(len)) }
+        .map(|at| own_mappings::note(at as *mut u8, len))
 }
 
 /// The same for a new thread: who could start it could map its stack.
 pub(crate) fn map_for_thread(len: usize) -> Result<*mut u8, Errno> {
     // SAFETY: as above.
-    unsafe { call_always(libc::SYS_mmap, private_memory(len)) }.map(|at| at as *mut u8)
+    unsafe { call_always(libc::SYS_mmap, private_memory(len)) }
+        .map(|at| own_mappings::note(at as *mut u8, len))
 }
 
 fn private_memory(len: usize) -> [usize; 6] {
@@ -271,6 +274,7 @@ pub(crate) unsafe fn unmap(start: *mut u8, len: usize) {
     if cfg!(miri) {
         return;
     }
+    own_mappings::forget(start);
     // SAFETY: our caller promises that nothing uses the range.
     let _ = unsafe { call(libc::SYS_munmap, [start as usize, len, 0, 0, 0, 0]) };
 }
@@ -282,6 +286,14 @@ pub(crate) unsafe fn unmap(start: *mut u8, len: usize) {
 pub(crate) unsafe fn advise(start: *mut u8, len: usize, advice: i32) -> Result<(), Errno> {
     // SAFETY: our caller promises that contents stay.
     unsafe { call(libc::SYS_madvise, [start as usize, len, advice as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// Which pages are in memory: bit 0 of a byte for each. Only of private memory of no file this is the
+/// process's own memory.
+pub(crate) fn are_resident(start: u64, pages: &mut [u8]) -> Result<(), Errno> {
+    let arguments = [start as usize, pages.len() * 4096, pages.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: `pages` has a byte for each; what is not mapped is an error.
+    unsafe { call(libc::SYS_mincore, arguments) }.map(drop)
 }
 
 /// Asks the kernel to write a shared mapping's pages to the file now.

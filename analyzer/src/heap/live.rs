@@ -48,13 +48,13 @@ pub struct LiveHeap {
     purposes: Purposes,
     sampling: Sampling,
     /// By the domain whose functions allocated them.
-    blocks: [FxHashMap<u64, Block>; Domain::ALL.len()],
+    pub(super) blocks: [FxHashMap<u64, Block>; Domain::ALL.len()],
     /// By the domain that they are for; pools left out.
     levels: [Level; Domain::ALL.len()],
     peaks: [Level; Domain::ALL.len()],
     /// By the domain whose allocator cuts its blocks out of them; those in the C heap.
     pools: [Level; Domain::ALL.len()],
-    ranges: RangeMap,
+    pub(super) ranges: RangeMap,
     /// All blocks of the C heap, whatever they are for, and the same as glibc counts them.
     malloc: Level,
     malloc_chunk_bytes: u64,

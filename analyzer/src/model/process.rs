@@ -40,7 +40,11 @@ pub struct Reconciliation {
     pub rss_anonymous: Option<u64>,
     /// The part of it that `owners` explain, 0 to 1.
     pub explained: Option<f64>,
-    /// Largest first. What is not resident can make their sum larger than the whole.
+    /// The rest of it, in bytes: with it the owners add up to the whole.
+    pub unexplained: Option<u64>,
+    /// Live blocks and mappings beside that, in bytes, which take no memory: never touched, or swapped out.
+    pub not_resident: u64,
+    /// Largest first.
     pub owners: Vec<Owner>,
 }
 

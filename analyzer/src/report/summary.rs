@@ -13,7 +13,7 @@ const BOLD: Style = Style::new().bold();
 /// Frames of a suspect's stack that are printed: the user's own, and what leads to the memory.
 const FRAMES: usize = 6;
 /// Owners of memory that are printed.
-const OWNERS: usize = 8;
+const OWNERS: usize = 10;
 
 /// A verdict in words, as the report prints it.
 pub fn verdict_in_words(verdict: Verdict) -> &'static str {
@@ -225,6 +225,19 @@ fn reconciliation(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{BOLD}where the memory is{BOLD:#}: {whole}")?;
     for owner in found.owners.iter().take(OWNERS) {
         writeln!(out, "  {:>10}  {}", with_error(owner.bytes, owner.bytes_error), owner.name)?;
+    }
+    let others = found.owners.iter().skip(OWNERS).map(|owner| owner.bytes).sum::<u64>();
+    for (bytes_of, what) in [(others, "others"), (found.unexplained.unwrap_or(0), "unexplained")] {
+        if bytes_of > 0 {
+            writeln!(out, "  {:>10}  {what}", bytes(bytes_of))?;
+        }
+    }
+    if found.not_resident > 0 {
+        let live = bytes(found.not_resident);
+        writeln!(
+            out,
+            "  beside that {live} are live but take no memory: never touched, or swapped out"
+        )?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId, Ticks};
 
-use crate::heap::{Level, TotalsKey};
+use crate::heap::{Level, Resident, TotalsKey};
 use crate::progress::Progress;
 use pass::Pass;
 
@@ -53,6 +53,8 @@ pub struct TimeLine {
     pub pools: [Level; Domain::ALL.len()],
     /// The part of these in which no block is live, in bytes.
     pub slack: [u64; Domain::ALL.len()],
+    /// Whose the resident memory is then, if the kernel was asked.
+    pub resident: Option<Resident>,
     /// Live blocks of the C heap when the time line ends, as glibc counts them, in bytes.
     pub malloc_chunk_bytes: u64,
     /// When the time line ends: with the trace, or when Python began to shut down.

@@ -6,7 +6,9 @@ use tftrace_format::{Domain, Event, Ticks};
 
 use super::windows::{self, Windows};
 use super::{Changes, TimeLine, requests, starters};
-use crate::heap::{Block, Change, Level, LiveHeap, Purpose, Purposes, Sampling, TotalsKey};
+use crate::heap::{
+    Block, Change, Level, LiveHeap, Purpose, Purposes, Resident, Sampling, TotalsKey,
+};
 
 /// Memory follows what this counts: where many stacks do something all the time, windows are longer.
 const MOST_ENTRIES: usize = 6 << 20;
@@ -190,11 +192,15 @@ impl<'t, 'a> Pass<'t, 'a> {
         if let Some(last) = seconds.last_mut() {
             *last = self.trace.seconds(end);
         }
+        // The kernel is asked seldom.
+        let layouts = self.trace.layouts().iter();
+        let nearest = layouts.min_by_key(|layout| layout.time.0.abs_diff(end.0));
         TimeLine {
             changes,
             levels: Domain::ALL.map(|domain| self.heap.level(domain)),
             pools: Domain::ALL.map(|domain| self.heap.pools(domain)),
             slack: Domain::ALL.map(|domain| self.heap.slack(domain)),
+            resident: nearest.map(|layout| Resident::of(&self.heap, layout)),
             malloc_chunk_bytes: self.heap.malloc_chunk_bytes(),
             end,
             ends_at_shut_down,

@@ -180,7 +180,9 @@ pub(crate) fn leak() -> Report {
         reconciliation: Reconciliation {
             seconds: Some(149.0),
             rss_anonymous: Some(669_000_000),
-            explained: Some(0.962),
+            explained: Some(0.964),
+            unexplained: Some(24_000_000),
+            not_resident: 8_000_000,
             owners: vec![
                 Owner { name: "live blocks of malloc".into(), bytes: 262_000_000, bytes_error: 0.0 },
                 Owner { name: "live blocks of Python".into(), bytes: 158_000_000, bytes_error: 0.0 },

@@ -1,10 +1,13 @@
 //! The thread that looks around: full pages go to the compressor, memory is sampled, slots are freed.
 
+use core::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use tftrace_format::record::RECORD_LIMIT;
 
 use super::host_threads::HostThreads;
+use super::memory_reading::Wanted;
 use super::{SAMPLE_MS, take_sample};
 use crate::process::{Process, sandbox};
 use crate::spool::PageIndex;
@@ -13,6 +16,7 @@ use crate::system_call;
 const ROUND_MS: u64 = 20;
 /// A sample may take at most this share of the time, as one part in so many.
 const SAMPLE_SHARE: u32 = 100;
+const LAYOUT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until the process ends, the host wants no such thread, or it has none left itself.
 pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
@@ -22,12 +26,20 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     let mut next_sample = Instant::now();
     let mut next_search = Instant::now();
     let begun = Instant::now();
+    let mut next_layout = begun + LAYOUT_PAUSE;
     while !(sandbox::threads_must_end() || with_files && host_threads.are_gone(process)) {
         process.spool.make_ready_ahead();
         process.spool.each_full(|page| pages.send(page).is_ok());
         let now = Instant::now();
-        if now >= next_sample {
-            take_sample(process, with_files, true);
+        // Relaxed: who asks waits, and nothing else is read by it.
+        let is_asked = process.layout_wanted.swap(false, Ordering::Relaxed);
+        if now >= next_layout || is_asked {
+            take_sample(process, Wanted { files: with_files, malloc: true, layout: with_files });
+            process.last_layout.store(process.clock.now().0, Ordering::Relaxed); // As above.
+            let pause = LAYOUT_PAUSE.max(now.elapsed() * SAMPLE_SHARE);
+            next_layout = now + pause.max(begun.elapsed() / layouts_share(process));
+        } else if now >= next_sample {
+            take_sample(process, Wanted { files: with_files, malloc: true, layout: false });
             // glibc walks its free lists under its locks: where that takes long, it is done seldom.
             let pause = Duration::from_millis(SAMPLE_MS).max(now.elapsed() * SAMPLE_SHARE);
             let pause = pause.max(least_pause(process, begun.elapsed()));
@@ -40,6 +52,15 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
         }
         std::thread::sleep(Duration::from_millis(ROUND_MS));
     }
+}
+
+/// Between two looks at whose the memory is lies at least this part of the time since the first: they
+/// are large records, so that their number grows ever slower.
+fn layouts_share(process: &Process) -> u32 {
+    const SHARE: u64 = 64;
+    let most =
+        process.settings.bound.map_or(SHARE, |bound| bound.get() / (64 * RECORD_LIMIT as u64));
+    most.clamp(1, SHARE) as u32
 }
 
 /// Readings are not compacted. Where the file has a bound they take a sixteenth of it at most, by

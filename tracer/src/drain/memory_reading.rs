@@ -7,19 +7,27 @@ use crate::process::path::PathBuffer;
 use crate::process::proc_file::{ProcFile, lines};
 use crate::real;
 
+/// What is to be read, because it can be just now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Files below `/proc` and `/sys`.
+    pub(super) files: bool,
+    /// What the host's allocator says, which takes its locks.
+    pub(super) malloc: bool,
+    /// Whose the memory is: slow, and files as well.
+    pub(super) layout: bool,
+}
+
 /// Reads everything that can be read now. What cannot is 0.
-pub(super) fn take(
-    process: &Process,
-    with_files: bool,
-    with_malloc: bool,
-    own_threads: u64,
-) -> MemoryReading {
+pub(super) fn take(process: &Process, wanted: Wanted, own_threads: u64) -> MemoryReading {
     let mut reading = MemoryReading { own_threads, ..Default::default() };
-    if with_files {
+    if wanted.files {
         read_status(&mut reading);
         read_cgroup(&mut reading);
     }
-    if with_malloc && let Some(mallinfo2) = real::mallinfo2() {
+    if wanted.malloc
+        && let Some(mallinfo2) = real::mallinfo2()
+    {
         // SAFETY: takes nothing. It locks the arenas, which no caller of this function holds.
         let info = unsafe { mallinfo2() };
         reading.malloc_arena = info.arena as u64;
@@ -34,7 +42,7 @@ pub(super) fn take(
     reading
 }
 
-fn number(text: &[u8]) -> Option<u64> {
+pub(super) fn number(text: &[u8]) -> Option<u64> {
     let text = text.trim_ascii_start();
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     core::str::from_utf8(text.get(..end)?).ok()?.parse().ok()

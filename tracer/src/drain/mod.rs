@@ -6,6 +6,7 @@
 mod collector;
 mod compressor;
 mod host_threads;
+mod memory_layout;
 mod memory_reading;
 
 use core::ffi::{CStr, c_void};
@@ -15,6 +16,9 @@ use core::sync::atomic::Ordering;
 use crossbeam_channel::Receiver;
 use tftrace_format::Ticks;
 use tftrace_format::record::Record;
+
+use memory_layout::Look;
+use memory_reading::Wanted;
 
 use crate::process::{Process, sandbox};
 use crate::spool::PageIndex;
@@ -58,7 +62,7 @@ fn without_drain(entry: &mut HookEntry, now: Ticks) {
     if delicate || mine.is_err() {
         return;
     }
-    sample_now(entry);
+    sample_now(entry, false);
 }
 
 /// Whether the host may hold locks that libc needs: inside a signal handler, or inside the loader.
@@ -198,22 +202,56 @@ fn leave_last(process: &Process, collector: u32) {
     system_call::restore_signals(0);
 }
 
-/// Writes a reading of the process's memory, from a hook whose call stack was just captured.
-pub(crate) fn sample_now(entry: &mut HookEntry) {
+/// Writes a reading of the process's memory, from a hook whose call stack was just captured; with whose
+/// it is, if that is wanted and no other thread of the host's is there.
+pub(crate) fn sample_now(entry: &mut HookEntry, layout: bool) {
     let process = entry.process;
     // With other threads about, a descriptor of ours could be closed and reused by one of them.
-    let alone = process.drain.load(Ordering::Relaxed) != STARTED;
+    let files = process.drain.load(Ordering::Relaxed) != STARTED;
     let delicate = entry.nested || entry.lane().kept.is_in_handler();
     if entry.nested || system_call::is_sealed() {
         return;
     }
     let slot = entry.slot;
-    guard::as_own_thread(|| slot.on_own_stack(|| take_sample(process, alone, !delicate)));
+    let wanted = Wanted { files, malloc: !delicate, layout: layout && files };
+    guard::as_own_thread(|| slot.on_own_stack(|| take_sample(process, wanted)));
+}
+
+/// Lets the drain look whose the memory is, where a hook cannot, and waits for it. Not inside a hook:
+/// the drain may wait for that.
+pub(crate) fn layout_from_drain(process: &Process) {
+    const PATIENCE_MS: u32 = 1000;
+    let is_there = || process.drain.load(Ordering::Relaxed) == STARTED && is_running(process);
+    if system_call::is_sealed() || !is_there() {
+        return;
+    }
+    let last = || process.last_layout.load(Ordering::Relaxed); // A figure.
+    let before = last();
+    process.layout_wanted.store(true, Ordering::Relaxed); // The drain looks at it again and again.
+    for _ in 0..PATIENCE_MS {
+        if !is_there() || last() != before {
+            break;
+        }
+        system_call::sleep_ms(1);
+    }
+}
+
+/// Whether the drain looked whose the memory is in the last eighth of the traced time: at the end of a
+/// process that is near enough.
+pub(crate) fn has_late_layout(process: &Process) -> bool {
+    let (last, now) = (process.last_layout.load(Ordering::Relaxed), process.clock.now().0); // A figure.
+    last != 0 && now.saturating_sub(last) < now / 8
 }
 
 /// Reads the process's memory and writes it into the trace.
-fn take_sample(process: &Process, with_files: bool, with_malloc: bool) {
+fn take_sample(process: &Process, wanted: Wanted) {
     let own_threads = u64::from(process.own_threads.load(Ordering::Relaxed)); // A figure.
-    let reading = memory_reading::take(process, with_files, with_malloc, own_threads);
-    process.log.record(&process.spool, Ticks(reading.time.max(1)), &Record::Memory(reading));
+    let look = if wanted.layout { Look::take(process) } else { None };
+    let reading = memory_reading::take(process, wanted, own_threads);
+    let layout = look.as_ref().map(Look::layout);
+    process.log.record(
+        &process.spool,
+        Ticks(reading.time.max(1)),
+        &Record::Memory(reading, layout),
+    );
 }

@@ -54,6 +54,9 @@ pub(crate) struct Process {
     pub(crate) drain: AtomicU8,
     /// The tracer's own threads that are running.
     pub(crate) own_threads: AtomicU32,
+    /// Whether somebody waits for a look at whose the memory is, and when the last one was over, in ticks.
+    pub(crate) layout_wanted: AtomicBool,
+    pub(crate) last_layout: AtomicU64,
     /// When a single-threaded host takes its next memory sample, in ticks.
     pub(crate) next_sample: AtomicU64,
     pub(crate) ticks_per_second: u64,

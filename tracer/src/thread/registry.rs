@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::slot::ThreadSlot;
+use crate::arch;
 use crate::process::Process;
 use crate::system_call;
 
@@ -79,6 +80,7 @@ impl Registry {
             None => self.create(process)?,
         };
         slot.tid.store(system_call::thread_id(), Ordering::Relaxed); // Read by `reclaim`, which only looks.
+        slot.thread_pointer.store(arch::thread_pointer(), Ordering::Relaxed); // A figure.
         slot.inside.store(0, Ordering::Relaxed); // The last owner may have died in there.
         slot.number.store(self.next_number.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         Some(slot)
@@ -125,6 +127,15 @@ impl Registry {
                 }
             }
             true
+        })
+    }
+
+    /// Where threads stand: for each slot the stack pointer of the last hook, and the thread pointer. A
+    /// thread may be gone, and its stack be kept by libc for the next one. For the drain.
+    pub(crate) fn stacks(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.slots().map(|slot| {
+            let pointer = |of: &AtomicU64| of.load(Ordering::Relaxed); // Figures.
+            (pointer(&slot.entry_sp), pointer(&slot.thread_pointer))
         })
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct ThreadSlot {
     pub(crate) tid: AtomicU32,
     /// The tracer's number of the owner, never reused.
     pub(crate) number: AtomicU32,
+    /// Where its thread pointer is: libc has it at the top of the stack that it made for the thread.
+    pub(crate) thread_pointer: AtomicU64,
     /// How many hooks of this thread are inside the tracer: 0, 1, or 2 when a signal came between.
     pub(crate) depth: AtomicU8,
     /// The stack pointer with which the outermost of them was entered.

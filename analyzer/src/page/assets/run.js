@@ -49,7 +49,9 @@ function periodText(bytes) {
 /** The owners of the process's memory, as bars. */
 function whereMemoryIs(reconciliation) {
   const panel = make("div", { class: "panel prose" }, make("h2", {}, "Where the memory of the process is"));
-  const { owners, rss_anonymous: whole, explained, seconds } = reconciliation;
+  const { rss_anonymous: whole, explained, unexplained, not_resident: notResident, seconds } = reconciliation;
+  const rest = unexplained ? [{ name: "unexplained", bytes: unexplained, bytes_error: 0 }] : [];
+  const owners = [...reconciliation.owners, ...rest];
   if (!owners.length) {
     panel.append(make("p", { class: "nothing" }, "The kernel's own figure is not in the trace."));
     return panel;
@@ -63,5 +65,8 @@ function whereMemoryIs(reconciliation) {
     make("tr", {}, make("th", { scope: "row" }, owner.name),
       make("td", { class: "bar-cell" }, make("i", { class: "bar-fill", style: `width: ${((owner.bytes / largest) * 100).toFixed(1)}%` })),
       make("td", { class: "number" }, estimatedBytes(owner.bytes, owner.bytes_error)))))));
+  if (notResident) {
+    panel.append(make("p", {}, `Beside that ${bytesText(notResident)} are live but take no memory: never touched, or swapped out.`));
+  }
   return panel;
 }

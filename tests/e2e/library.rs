@@ -8,7 +8,9 @@ use crate::support::build::tools;
 
 type Header = elf::FileHeader64<Endianness>;
 
-const EXPORTED: [&str; 87] = [
+const EXPORTED: [&str; 89] = [
+    "TFE_Execute",
+    "TF_SessionRun",
     "_ZN10tensorflow4data16BackgroundWorker8ScheduleESt8functionIFvvEE",
     "_ZN15stream_executor27GpuCudaMallocAsyncAllocator11AllocateRawEmm",
     "_ZN3tsl12BFCAllocator11AllocateRawEmmRKNS_20AllocationAttributesE",

@@ -12,6 +12,7 @@ mod corpus;
 mod cuda;
 mod deaths;
 mod documents;
+mod entry_points;
 mod launcher;
 mod library;
 mod limits;

@@ -2,10 +2,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use tftrace_format::record::Record;
-
 use crate::arch::{self, EntryRegisters, entry_shim};
-use crate::process::labels::Found;
 use crate::thread::guard::{self, HookEntry};
 use crate::{capture, drain, process, record};
 
@@ -31,23 +28,7 @@ pub(crate) unsafe extern "C" fn tftrace_mark(label: *const c_char) -> c_int {
     let text = unsafe { CStr::from_ptr(label) }.to_bytes();
     let text = text.get(..process::labels::LABEL_BYTES).unwrap_or(text);
     let Some(mut entry) = enter() else { return NOT_TRACING };
-    let process = entry.process;
-    let label = match process.labels.find(text) {
-        Some(Found::Known(label)) => label,
-        Some(Found::New(id)) => {
-            let now = process.clock.now();
-            let write = || process.log.record(&process.spool, now, &Record::Label { id, text });
-            if entry.nested {
-                write()
-            } else {
-                entry.slot.on_own_stack(write)
-            }
-            id
-        }
-        None => return NOT_TRACING,
-    };
-    record::marked(&mut entry, label);
-    DONE
+    if record::mark(&mut entry, text).is_some() { DONE } else { NOT_TRACING }
 }
 
 entry_shim!(

@@ -62,9 +62,15 @@ pub fn examine(
     let countable = line.requests.count().is_none() && trace.header().sample_period.is_none();
     if wanted.is_some() || countable {
         let counted = count_requests(trace, &symbols, &line, imported, wanted.as_ref());
-        if let Some(requests) = counted.or_else(|| Some(wanted?.not_counted())) {
+        if let Some(requests) = counted.or_else(|| Some(wanted.as_ref()?.not_counted())) {
             line.requests = requests;
         }
+    }
+    if line.requests.count().is_none()
+        && wanted.is_none()
+        && let Some(calls) = line.entry_points.take()
+    {
+        line.requests = calls;
     }
     let start_up = line.coarsen(imported.max(line.requests.first_window()));
     let axis = axis(&line);

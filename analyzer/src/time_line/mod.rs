@@ -63,6 +63,8 @@ pub struct TimeLine {
     pub ends_at_shut_down: bool,
     /// What counts as time.
     pub requests: Requests,
+    /// Calls of TensorFlow's entry points, where nothing better counts.
+    pub entry_points: Option<Requests>,
     /// Events in the trace.
     pub events: u64,
     /// When each window ends, in seconds since the trace began.

@@ -205,6 +205,7 @@ impl<'t, 'a> Pass<'t, 'a> {
             end,
             ends_at_shut_down,
             requests: self.requests.until(count),
+            entry_points: self.requests.entry_points(count),
             events: 0,
             seconds,
             starters: std::mem::take(&mut self.starters),

@@ -8,6 +8,14 @@ use tftrace_format::reader::Trace;
 /// The mark that means a request, whatever other marks there are.
 const REQUEST: &str = "request";
 
+/// Marks of the tracer's own: calls of TensorFlow's entry points; and how many calls each mark is.
+const SESSION_RUN: (&str, f64) = ("tftrace:TF_SessionRun", 1.0);
+const EXECUTIONS: (&str, f64) = ("tftrace:TFE_Execute/64", 64.0);
+const OWN: &str = "tftrace:";
+
+/// Fewer calls are the making of something.
+const FEWEST_CALLS: f64 = 20.0;
+
 /// Requests that begin after this share of the time are too few to be looked at alone.
 const LATEST: f64 = 0.96;
 
@@ -65,7 +73,10 @@ impl Counted {
     /// Requests in so many windows: the mark of that name, or else the most frequent one.
     pub(super) fn until(&self, windows: usize) -> Requests {
         let is_named = |label: &LabelId| self.names.get(label).is_some_and(|name| name == REQUEST);
-        let most = || self.marks.iter().max_by_key(|(_, counts)| counts.iter().sum::<u64>());
+        let is_own =
+            |label: &LabelId| self.names.get(label).is_some_and(|name| name.starts_with(OWN));
+        let theirs = || self.marks.iter().filter(|(label, _)| !is_own(label));
+        let most = || theirs().max_by_key(|(_, counts)| counts.iter().sum::<u64>());
         let chosen = self.marks.iter().find(|(label, _)| is_named(label)).or_else(most);
         let Some((label, counts)) = chosen else {
             return Requests {
@@ -73,12 +84,31 @@ impl Counted {
                 source: "seconds; no request was counted".into(),
             };
         };
-        let mut sum = 0;
-        let until = (0..windows).map(|window| {
-            sum += counts.get(window).copied().unwrap_or(0);
-            sum as f64
-        });
         let name = self.names.get(label).map_or("without a name", String::as_str);
-        Requests { until: until.collect(), source: format!("marks: {name}") }
+        Requests { until: sums(counts, windows, 1.0), source: format!("marks: {name}") }
     }
+
+    /// Calls of TensorFlow's entry points, if there were many: runs of sessions, or else executions of ops.
+    pub(super) fn entry_points(&self, windows: usize) -> Option<Requests> {
+        let of = |(mark, calls): (&str, f64), source: &str| {
+            let is_it = |label: &LabelId| self.names.get(label).is_some_and(|name| name == mark);
+            let (_, counts) = self.marks.iter().find(|(label, _)| is_it(label))?;
+            let until = sums(counts, windows, calls);
+            let is_many = until.last().is_some_and(|count| *count >= FEWEST_CALLS);
+            is_many.then(|| Requests { until, source: source.into() })
+        };
+        of(SESSION_RUN, "runs of TensorFlow sessions (TF_SessionRun)").or_else(|| {
+            of(EXECUTIONS, "executions of TensorFlow ops (TFE_Execute), many to a request")
+        })
+    }
+}
+
+/// How many calls there were until the end of each window, if so many are one mark.
+fn sums(marks: &[u64], windows: usize, calls: f64) -> Vec<f64> {
+    let mut sum = 0;
+    let until = (0..windows).map(|window| {
+        sum += marks.get(window).copied().unwrap_or(0);
+        sum as f64 * calls
+    });
+    until.collect()
 }

@@ -100,6 +100,58 @@ pub(crate) unsafe extern "C" fn any_call_entry() {
     )
 }
 
+/// Defines an exported function that lets `look` see where it is called and which it is, and goes on to
+/// the function whose address that gives, with every argument where it was.
+macro_rules! passing_through {
+    ($(#[$doc:meta])* $name:ident => $look:path, $which:literal) => {
+        $(#[$doc])*
+        #[allow(non_snake_case, reason = "a C name")]
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[unsafe(naked)]
+        pub(crate) unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                ".cfi_startproc",
+                "endbr64",
+                "push rdi",
+                ".cfi_adjust_cfa_offset 8",
+                "push rsi",
+                ".cfi_adjust_cfa_offset 8",
+                "push rdx",
+                ".cfi_adjust_cfa_offset 8",
+                "push rcx",
+                ".cfi_adjust_cfa_offset 8",
+                "push r8",
+                ".cfi_adjust_cfa_offset 8",
+                "push r9",
+                ".cfi_adjust_cfa_offset 8",
+                "sub rsp, 8",
+                ".cfi_adjust_cfa_offset 8",
+                "lea rdi, [rsp + 56]",
+                concat!("mov esi, ", $which),
+                "call {look}",
+                "add rsp, 8",
+                ".cfi_adjust_cfa_offset -8",
+                "pop r9",
+                ".cfi_adjust_cfa_offset -8",
+                "pop r8",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rcx",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rdx",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rsi",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rdi",
+                ".cfi_adjust_cfa_offset -8",
+                "jmp rax",
+                ".cfi_endproc",
+                look = sym $look,
+            )
+        }
+    };
+}
+pub(crate) use passing_through;
+
 /// How many functions without a name there are, which can stand in front of any other.
 pub(crate) const UNNAMED: usize = 1024;
 /// The number of the first of them.

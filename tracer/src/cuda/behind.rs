@@ -133,8 +133,27 @@ fn loaded(function: Function) -> u64 {
     libraries.iter().map(|library| in_library(library, function.name())).max().unwrap_or(0)
 }
 
+/// The real function behind one that another room exports at `ours`, for who calls from this address; 0:
+/// there is none.
+pub(crate) fn real_of(name: &CStr, ours: u64, caller: u64) -> u64 {
+    let object = object_of(caller);
+    guard::as_own_thread(|| {
+        // SAFETY: a handle that is always valid.
+        let global = unsafe { ask(libc::RTLD_NEXT, name) };
+        let found = match (global, object) {
+            (0, Some(object)) => with_handle(&object, |handle| {
+                // SAFETY: just opened.
+                unsafe { ask(handle, name) }
+            }),
+            (global, _) => global,
+        };
+        forget_error();
+        if found == ours { 0 } else { found }
+    })
+}
+
 /// A symbol of a library, if that is loaded; 0 if not. For the tracer's own threads, or as one.
-pub(super) fn in_library(library: &CStr, name: &CStr) -> u64 {
+pub(crate) fn in_library(library: &CStr, name: &CStr) -> u64 {
     // SAFETY: a constant name; nothing is loaded or run.
     let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
     if handle.is_null() {

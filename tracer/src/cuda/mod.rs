@@ -19,6 +19,7 @@ use functions::Function;
 
 use crate::arch::AnyCall;
 
+pub(crate) use behind::{in_library, real_of};
 pub(crate) use regions::{frame_at, frame_of_allocator, note_allocator};
 
 /// `CUDA_ERROR_NOT_FOUND`, and `cudaErrorSymbolNotFound`: what a program is told that calls a function

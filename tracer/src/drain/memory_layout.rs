@@ -67,7 +67,13 @@ impl Look {
             }
             // A line that is longer than the room is none that matters.
             let kept = if whole == 0 && filled == ROOM { filled } else { whole };
-            room.copy_within(kept..filled, 0);
+            for (to, from) in (kept..filled).enumerate() {
+                if let Some(byte) = room.get(from).copied()
+                    && let Some(place) = room.get_mut(to)
+                {
+                    *place = byte;
+                }
+            }
             filled = filled.saturating_sub(kept);
             if read == 0 {
                 return Some(look);

@@ -7,11 +7,13 @@ pub(crate) mod scheduled;
 
 use core::sync::atomic::Ordering;
 
-use tftrace_format::{Domain, Event, Frame, LabelId, Ticks};
+use tftrace_format::record::Record;
+use tftrace_format::{Domain, Event, Frame, Ticks};
 
 use crate::arch::EntryRegisters;
 use crate::capture;
 use crate::drain;
+use crate::process::labels::Found;
 use crate::process::switch::Switch;
 use crate::sampling;
 use crate::tensorflow::{Annotation, op_table};
@@ -263,11 +265,25 @@ pub(crate) fn range_mapped(registers: EntryRegisters, address: u64, size: u64, f
     }
 }
 
-/// The program marked a point in time.
-pub(crate) fn marked(entry: &mut HookEntry, label: LabelId) {
-    if !Switch::is_on(entry) {
-        return;
+/// A point in time is marked with this name. `None`: there are too many names.
+pub(crate) fn mark(entry: &mut HookEntry, text: &[u8]) -> Option<()> {
+    let process = entry.process;
+    let label = match process.labels.find(text)? {
+        Found::Known(label) => label,
+        Found::New(id) => {
+            let now = process.clock.now();
+            let write = || process.log.record(&process.spool, now, &Record::Label { id, text });
+            if entry.nested {
+                write()
+            } else {
+                entry.slot.on_own_stack(write)
+            }
+            id
+        }
+    };
+    if Switch::is_on(entry) {
+        let time = process.clock.now();
+        append(entry, &Event::Marked { time, label });
     }
-    let time = entry.process.clock.now();
-    append(entry, &Event::Marked { time, label });
+    Some(())
 }

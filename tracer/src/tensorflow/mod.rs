@@ -4,6 +4,7 @@
 
 mod annotation;
 mod async_allocator;
+mod entry_points;
 pub(crate) mod framework;
 pub(crate) mod op_table;
 mod pool;

@@ -33,6 +33,8 @@ pub(crate) struct ThreadSlot {
     pub(crate) depth: AtomicU8,
     /// The stack pointer with which the outermost of them was entered.
     pub(crate) entry_sp: AtomicU64,
+    /// Ops of TensorFlow's that this thread executed.
+    pub(crate) executions: AtomicU32,
     /// Inside which domain's allocator this thread is: 0, or one more than its number. What that
     /// takes from another domain is its pool's.
     pub(crate) inside: AtomicU8,

@@ -62,7 +62,7 @@ pub(crate) fn python_stack(
     registers: EntryRegisters,
 ) -> (Option<StackId>, Ticks) {
     let process = entry.process;
-    python::update(entry);
+    python::update_without_loops(entry);
     let kept = &entry.lane().python;
     let len = kept.len();
     if len == 0 || len > usize::from(process.settings.depth) {

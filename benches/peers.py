@@ -37,7 +37,7 @@ class Peer:
 def peers(repository: pathlib.Path, built: pathlib.Path, python: str) -> list[Peer]:
     """tftrace in its ways of working, and all peers that can be had."""
     library, analyzer = built / "libtftrace.so", built / "tftrace-analyze"
-    tftrace = {"": {}, " TFTRACE_PYTHON=0": {"TFTRACE_PYTHON": "0"}}
+    tftrace = {"": {}, " TFTRACE_PYTHON=0": {"TFTRACE_PYTHON": "0"}, " TFTRACE_SAMPLE=512KiB": {"TFTRACE_SAMPLE": "512KiB"}}
     found = []
     for name, settings in tftrace.items():
         found.append(Peer(
@@ -45,7 +45,7 @@ def peers(repository: pathlib.Path, built: pathlib.Path, python: str) -> list[Pe
             environment=lambda place, settings=settings: settings | {
                 "LD_PRELOAD": str(library), "TFTRACE_OUTPUT": str(place / "trace.bin")},
             report=lambda place: [str(analyzer), str(place / "trace.bin"), "--output", str(place / "trace.html")],
-            needs_python=bool(settings)))
+            needs_python="TFTRACE_PYTHON" in settings))
     folder = repository / "target" / "benches"
     folder.mkdir(parents=True, exist_ok=True)
     for make in (_heaptrack, _memray, _jemalloc, _gperftools):

@@ -18,6 +18,7 @@ class Workload:
 # Mode, threads, depth, blocks of each thread: see malloc_pairs.c.
 MALLOC = {
     "malloc pairs": ("pairs", 1, 0, 3_000_000),
+    "malloc pairs x2": ("pairs", 2, 0, 3_000_000),
     "malloc pairs deep": ("pairs", 1, 60, 3_000_000),
     "malloc pairs deep x2": ("pairs", 2, 60, 3_000_000),
     "malloc batches deep": ("batches", 1, 60, 2_000_000),
@@ -38,7 +39,9 @@ def workloads(repository: pathlib.Path, python: str) -> list[Workload]:
     for name, arguments in {
         "import tensorflow": ["-c", "import tensorflow"],
         "eager Keras loop": [loops, "eager"],
+        "tf.function loop": [loops, "function"],
         "predict loop": [loops, "predict"],
+        "SavedModel, 2 threads": [loops, "saved"],
         "examples/serve.py": [str(repository / "examples/serve.py")],
     }.items():
         found.append(Workload(name, [python, *arguments], True))

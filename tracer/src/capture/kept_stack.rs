@@ -36,8 +36,6 @@ pub(crate) struct KeptFrame {
     pub(super) bp_matters: bool,
     /// Whether a signal handler stands at or below this frame, towards the root: as above.
     pub(super) in_handler: bool,
-    /// Whether it stands where its return address does: nothing else needs to be compared.
-    pub(super) is_plain: bool,
 }
 
 impl KeptFrame {
@@ -81,14 +79,23 @@ impl KeptFrame {
     }
 }
 
+/// What of a kept frame is compared for every stack: by itself, so that little memory is read.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct ReturnAddress {
+    /// Where it stands, below that of the frame before; 0 = the frame asks for a closer look.
+    slot: u64,
+    address: u64,
+}
+
 /// Frames that fit at first, and the most that are followed.
 const FIRST_CAPACITY: usize = 2048;
 const MOST_FRAMES: usize = 1 << 17;
 
 /// The frames of a thread's last stack. All zeros is valid and empty.
 ///
-/// One mapping holds two arrays of the same length: the stack, root first, and the new frames,
-/// leaf first.
+/// One mapping holds three arrays of the same length: the stack, root first, the new frames, leaf
+/// first, and of the frames of the stack what is compared each time.
 #[derive(Debug)]
 pub(crate) struct KeptStack {
     frames: *mut KeptFrame,
@@ -222,17 +229,51 @@ impl KeptStack {
             return 0;
         };
         let reach = root.wrapping_sub(range.start);
-        // SAFETY: `len` frames of the first array are written.
-        let frames = unsafe { core::slice::from_raw_parts(self.frames, self.len) };
-        let stands = |frame: &KeptFrame| {
-            if frame.slot.wrapping_sub(range.start) > reach {
-                return false;
+        let mut count: usize = 0;
+        while let Some(left) = self.return_addresses().get(count..) {
+            // SAFETY: the range reaches from its start to the root's place.
+            count = count.wrapping_add(unsafe { leading_that_stand(left, range.start) });
+            let (Some(next), Some(frame)) = (self.return_addresses().get(count), self.get(count))
+            else {
+                break;
+            };
+            let near = frame.slot.wrapping_sub(range.start) <= reach;
+            if next.slot != 0 || !near || !frame.still_stands(range) {
+                break;
             }
-            // SAFETY: between two words of the range, and aligned: a walk read this word before.
-            let address = unsafe { (frame.slot as *const u64).read() };
-            address == frame.address && (frame.is_plain || frame.still_stands(range))
-        };
-        frames.iter().position(|frame| !stands(frame)).unwrap_or(self.len)
+            count = count.wrapping_add(1);
+        }
+        count
+    }
+
+    /// What is compared of the kept frames, root first.
+    #[inline(always)]
+    fn return_addresses(&self) -> &[ReturnAddress] {
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: whoever writes a kept frame writes what is compared of it.
+        unsafe { core::slice::from_raw_parts(self.return_address_place(0), self.len) }
+    }
+
+    #[inline(always)]
+    fn return_address_place(&self, index: usize) -> *mut ReturnAddress {
+        self.frames
+            .wrapping_add(self.capacity.wrapping_mul(2))
+            .cast::<ReturnAddress>()
+            .wrapping_add(index)
+    }
+
+    /// Notes what is to be compared of a frame that is kept as the `index`th.
+    #[inline(always)]
+    fn note_return_address(&mut self, index: usize, frame: &KeptFrame) {
+        let caller = index.checked_sub(1).and_then(|caller| self.get(caller));
+        let is_plain =
+            frame.needs_no_more() && caller.is_none_or(|caller| frame.slot < caller.slot);
+        let slot = if is_plain { frame.slot } else { 0 };
+        let noted = ReturnAddress { slot, address: frame.address };
+        // SAFETY: the frame at this index is below the capacity, which is that of the third array, too.
+        unsafe { self.return_address_place(index).write(noted) };
     }
 
     /// Keeps only the first `len` frames.
@@ -274,8 +315,9 @@ impl KeptStack {
             && let Some(kept) = self.get_mut(index)
         {
             (kept.bp, kept.bp_from) = (met.bp, met.bp_from);
-            kept.is_plain = kept.needs_no_more();
             (bp_matters, in_handler, origin) = (kept.bp_matters, kept.in_handler, kept.origin);
+            let kept = *kept;
+            self.note_return_address(index, &kept);
         }
         while let Some(last) = self.new_len.checked_sub(1) {
             let from = self.frames.wrapping_add(self.capacity.wrapping_add(last));
@@ -287,7 +329,7 @@ impl KeptStack {
                 origin = frame.scheduled;
             }
             (frame.bp_matters, frame.in_handler, frame.origin) = (bp_matters, in_handler, origin);
-            frame.is_plain = frame.needs_no_more();
+            self.note_return_address(self.len, &frame);
             let to = self.frames.wrapping_add(self.len);
             // SAFETY: `push_new` made sure that both together fit into the first array.
             unsafe { to.write(frame) };
@@ -310,7 +352,8 @@ impl KeptStack {
         if capacity > MOST_FRAMES {
             return false;
         }
-        let bytes = |capacity: usize| capacity * 2 * size_of::<KeptFrame>();
+        let each = 2 * size_of::<KeptFrame>() + size_of::<ReturnAddress>();
+        let bytes = |capacity: usize| capacity * each;
         let Ok(new) = system_call::map_private(bytes(capacity)) else { return false };
         let new = new.cast::<KeptFrame>();
         if self.capacity != 0 {
@@ -319,12 +362,43 @@ impl KeptStack {
             let (from, to) = (self.frames.wrapping_add(self.capacity), new.wrapping_add(capacity));
             // SAFETY: the second array of each begins after `capacity` frames.
             unsafe { core::ptr::copy_nonoverlapping(from, to, self.new_len) };
+            let to = new.wrapping_add(capacity.wrapping_mul(2)).cast::<ReturnAddress>();
+            // SAFETY: as above; the third array of each begins after both others.
+            unsafe { core::ptr::copy_nonoverlapping(self.return_address_place(0), to, self.len) };
             // SAFETY: the old mapping is this value's own.
             unsafe { system_call::unmap(self.frames.cast(), bytes(self.capacity)) };
         }
         (self.frames, self.capacity) = (new, capacity);
         true
     }
+}
+
+/// How many of these, from the first on, stand where they stood, above `start`.
+///
+/// # Safety
+/// All places from `start` to that of the first are words of a mapped stack.
+#[inline(always)]
+unsafe fn leading_that_stand(places: &[ReturnAddress], start: u64) -> usize {
+    let stands = |at: &ReturnAddress| {
+        // SAFETY: between the two, says our caller: places go down, and a walk read this word before.
+        at.slot >= start && unsafe { (at.slot as *const u64).read() } == at.address
+    };
+    let mut left = places;
+    // Four at a time: most of the cost of a comparison would be that of the loop around it.
+    while let [a, b, c, d, rest @ ..] = left
+        && stands(a)
+        && stands(b)
+        && stands(c)
+        && stands(d)
+    {
+        left = rest;
+    }
+    while let [at, rest @ ..] = left
+        && stands(at)
+    {
+        left = rest;
+    }
+    places.len().wrapping_sub(left.len())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::arch::{EntryRegisters, entry_shim};
 use crate::capture::elf_symbols::ElfSymbols;
 use crate::record::python_blocks as record;
+use crate::sampling;
 use crate::thread::guard::HookEntry;
 
 type Block = *mut c_void;
@@ -135,6 +136,25 @@ unsafe fn original(context: *mut c_void) -> Option<Allocator> {
 // asks for.
 
 unsafe extern "C" fn malloc_hook(context: *mut c_void, size: usize, sp: u64, bp: u64) -> Block {
+    let Some(slot) = sampling::slot() else {
+        // SAFETY: see above.
+        return unsafe { recorded_malloc(context, size, sp, bp) };
+    };
+    // SAFETY: see above.
+    let Some(original) = (unsafe { original(context) }) else { return core::ptr::null_mut() };
+    let call = record::begin_sampled(slot);
+    // SAFETY: see above.
+    let block = unsafe { (original.malloc)(original.context, size) };
+    if !record::leaves_out(slot, sp, call, (block as u64, size as u64)) {
+        record::allocated_seldom(EntryRegisters { sp, bp }, call, block as u64, size as u64);
+    }
+    block
+}
+
+/// Where all blocks are recorded. Jumped to, so that who records a sample does not save the registers
+/// that this one needs.
+#[inline(never)]
+unsafe extern "C" fn recorded_malloc(context: *mut c_void, size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
     let Some(original) = (unsafe { original(context) }) else { return core::ptr::null_mut() };
     let call = record::begin(sp);
@@ -184,6 +204,23 @@ unsafe extern "C" fn realloc_hook(
 }
 
 unsafe extern "C" fn free_hook(context: *mut c_void, block: Block, sp: u64, bp: u64) {
+    let Some(slot) = sampling::slot() else {
+        // SAFETY: see above.
+        return unsafe { recorded_free(context, block, sp, bp) };
+    };
+    // SAFETY: see above.
+    let Some(original) = (unsafe { original(context) }) else { return };
+    let call = record::begin_sampled(slot);
+    // SAFETY: see above.
+    unsafe { (original.free)(original.context, block) };
+    if !record::lacks(slot, call, block as u64) {
+        record::freed_seldom(EntryRegisters { sp, bp }, call, block as u64);
+    }
+}
+
+/// Where all blocks are recorded, as [`recorded_malloc`].
+#[inline(never)]
+unsafe extern "C" fn recorded_free(context: *mut c_void, block: Block, sp: u64, bp: u64) {
     // SAFETY: see above.
     let Some(original) = (unsafe { original(context) }) else { return };
     let call = record::begin_freeing(sp);

@@ -13,6 +13,8 @@ use super::memory::{byte, word};
 pub(super) struct RawFrame {
     /// Where the interpreter keeps it.
     pub(super) frame: u64,
+    /// What it is linked to: its caller, or where that ends the frame of an evaluation loop.
+    pub(super) previous: u64,
     /// Its code object.
     pub(super) code: u64,
     /// The instruction it had reached, as an address.
@@ -45,7 +47,7 @@ pub(super) unsafe fn walk(layout: &Layout, thread: u64, mut each: impl FnMut(Fou
     let raw = |frame: u64| {
         let code = code_of(read(frame, layout.frame_code));
         let instruction = layout.instruction(code, read(frame, layout.frame_instruction));
-        RawFrame { frame, code, instruction }
+        RawFrame { frame, previous: read(frame, layout.frame_previous), code, instruction }
     };
     let innermost = |current| match current {
         Current::InCFrame { cframe, current } => read(read(thread, cframe), current),

@@ -1,6 +1,7 @@
 //! The Python frames of a thread's last stack, root first, and room for those of the new one.
 
 use super::frames::RawFrame;
+use super::links::Link;
 use crate::system_call;
 
 /// A Python frame that has its place in the stack tree.
@@ -14,18 +15,6 @@ pub(crate) struct KeptFrame {
     pub(crate) wire: u64,
     /// The node of the Python functions from the root to this one, without native frames.
     pub(crate) alone: u32,
-}
-
-/// What of a kept frame is compared for every block: by itself, so that little memory is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(super) struct Link {
-    /// Where the interpreter keeps it.
-    pub(super) frame: u64,
-    /// The instruction it had reached, as an address.
-    pub(super) instruction: u64,
-    /// As [`KeptFrame::native`].
-    pub(super) native: u64,
 }
 
 const FIRST_CAPACITY: usize = 512;
@@ -235,8 +224,8 @@ impl KeptFrames {
         }
         // SAFETY: below the capacity of the first array, as just checked.
         unsafe { self.frames.wrapping_add(index).write(KeptFrame { wire, ..new }) };
-        let RawFrame { frame, instruction, .. } = new.raw;
-        let link = Link { frame, instruction, native: new.native };
+        let RawFrame { frame, previous, instruction, .. } = new.raw;
+        let link = Link { fields: Link::fields(previous, instruction), frame, native: new.native };
         // SAFETY: below the capacity of the third array.
         unsafe { self.link_place(index).write(link) };
         self.len = index.wrapping_add(1);
@@ -282,7 +271,7 @@ mod tests {
     fn update(kept: &mut KeptFrames, codes: &[u64], generation: u64) -> usize {
         kept.begin_new();
         for &code in codes.iter().rev() {
-            assert!(kept.push_new(RawFrame { frame: code, code, instruction: 0 }));
+            assert!(kept.push_new(RawFrame { frame: code, previous: 0, code, instruction: 0 }));
         }
         kept.end_loop(77);
         kept.is_of(generation);

@@ -123,15 +123,14 @@ const SINCE_3_10: Layout = Layout {
 pub(super) mod flagged {
     pub(in crate::python) const PREVIOUS: u64 = 48;
     pub(in crate::python) const INSTRUCTION: u64 = 56;
-    pub(in crate::python) const IS_ENTRY: u64 = 68;
-    pub(in crate::python) const C_FRAME_PREVIOUS: u64 = 16;
+    pub(in crate::python) const C_FRAME_CURRENT: u64 = 8;
 }
 
 const SINCE_3_11: Layout = Layout {
     chain: Chain::CFrames {
-        current: Current::InCFrame { cframe: 56, current: 8 },
-        c_frames: Some(CFrames { innermost: 56, previous: flagged::C_FRAME_PREVIOUS }),
-        is_entry: Some(flagged::IS_ENTRY),
+        current: Current::InCFrame { cframe: 56, current: flagged::C_FRAME_CURRENT },
+        c_frames: Some(CFrames { innermost: 56, previous: 16 }),
+        is_entry: Some(68),
     },
     frame_code: 32,
     frame_previous: flagged::PREVIOUS,

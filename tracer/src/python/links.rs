@@ -1,9 +1,30 @@
-//! Whether kept Python frames are still linked as they were, one to the next.
+//! Whether kept Python frames still stand as they did: the same instruction, and linked to the same
+//! caller.
 //!
-//! Only compares: nothing here finds frames that are not kept.
+//! Only compares: nothing here finds frames that are not kept. Where a frame is comes from the list of
+//! the kept ones and never from the link that was just read, so that no load waits for another one.
 
-use super::kept_frames::Link;
 use super::layout::flagged;
+use super::memory::{byte, word};
+
+/// What of a kept frame is compared for every block: by itself, so that little memory is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Link {
+    /// What stands in the frame: in the lower half what it is linked to, in the upper one the
+    /// instruction that it had reached, as an address.
+    pub(super) fields: u128,
+    /// Where the interpreter keeps it.
+    pub(super) frame: u64,
+    /// As [`super::kept_frames::KeptFrame::native`].
+    pub(super) native: u64,
+}
+
+impl Link {
+    pub(super) fn fields(previous: u64, instruction: u64) -> u128 {
+        u128::from(previous) | u128::from(instruction) << 64
+    }
+}
 
 /// A field of a frame.
 ///
@@ -15,137 +36,126 @@ pub(super) unsafe fn linked(frame: u64, offset: u64) -> u64 {
     unsafe { (frame.wrapping_add(offset) as *const u64).read() }
 }
 
-/// How a loop's first frame is told, and what leads from it to the frame outside.
-pub(super) trait Loops {
-    /// Where a frame has its instruction, if that is a constant.
-    const FRAME_INSTRUCTION: Option<u64>;
-
-    /// Whether the link from `at` leads to `outer`, as it did when they were kept.
+/// How a version links its frames, where instructions are addresses.
+pub(super) trait Frames {
+    /// Whether `at` is what it was, and linked to what it was linked to: to `outer`, 0 at the root.
     ///
     /// # Safety
-    /// `at` is linked, and so is its loop.
-    unsafe fn follows(&self, at: &Link, outer: &Link) -> bool;
+    /// `at` is linked.
+    unsafe fn is_unchanged(&self, at: &Link, outer: u64) -> bool;
 
-    /// Whether nothing is outside `at`, as when it was kept.
+    /// The frame itself, or the one outside it if it is none of Python's.
     ///
     /// # Safety
-    /// As for `follows`.
-    unsafe fn is_root(&self, at: &Link) -> bool;
+    /// The frame is linked, or 0.
+    unsafe fn python(&self, frame: u64) -> Option<u64>;
+
+    /// The frame that a frame is linked to, which may be none of Python's; 0 at the root.
+    ///
+    /// # Safety
+    /// The frame is linked.
+    unsafe fn previous(&self, frame: u64) -> Option<u64>;
 }
 
-/// 3.11: the first frame has a flag, the loops have C frames. Its offsets are constants here, so
+/// 3.11: both fields are neighbours, and all frames are Python's. The offsets are constants here, so
 /// that the loop over a hundred frames keeps everything in registers.
 pub(super) struct Flagged;
 
-impl Loops for Flagged {
-    const FRAME_INSTRUCTION: Option<u64> = Some(flagged::INSTRUCTION);
+const _: () = assert!(flagged::INSTRUCTION == flagged::PREVIOUS + 8, "they are read as one word");
 
+impl Frames for Flagged {
     #[inline(always)]
-    unsafe fn follows(&self, at: &Link, outer: &Link) -> bool {
-        // SAFETY: our caller promises it, here and below.
-        let previous = unsafe { linked(at.frame, flagged::PREVIOUS) };
-        // SAFETY: as above.
-        let begins = unsafe { (at.frame.wrapping_add(flagged::IS_ENTRY) as *const u8).read() } != 0;
-        if at.native == outer.native {
-            return previous == outer.frame && !begins;
-        }
-        previous == outer.frame
-            && begins
-            // SAFETY: as above; the C frame of a loop that runs.
-            && unsafe { linked(at.native, flagged::C_FRAME_PREVIOUS) } == outer.native
+    unsafe fn is_unchanged(&self, at: &Link, _outer: u64) -> bool {
+        let fields = at.frame.wrapping_add(flagged::PREVIOUS) as *const u128;
+        // SAFETY: our caller promises it.
+        unsafe { fields.read_unaligned() == at.fields }
     }
 
     #[inline(always)]
-    unsafe fn is_root(&self, at: &Link) -> bool {
-        // SAFETY: our caller promises it, here and below.
-        let previous = unsafe { linked(at.frame, flagged::PREVIOUS) };
-        // SAFETY: as above.
-        previous == 0
-            && unsafe { (at.frame.wrapping_add(flagged::IS_ENTRY) as *const u8).read() } != 0
+    unsafe fn python(&self, frame: u64) -> Option<u64> {
+        Some(frame)
+    }
+
+    #[inline(always)]
+    unsafe fn previous(&self, frame: u64) -> Option<u64> {
+        // SAFETY: our caller promises it.
+        unsafe { word(frame.wrapping_add(flagged::PREVIOUS)) }
     }
 }
 
-/// Since 3.12: the loops have frames of their own in the chain.
+/// Since 3.12: evaluation loops have frames of their own in the chain.
 pub(super) struct Entered {
     pub(super) previous: u64,
+    pub(super) instruction: u64,
     pub(super) owner: u64,
     pub(super) owner_of_entry: u8,
 }
 
-impl Entered {
-    /// Whether the frame `previous`, with which the loop of `at` began, is what it was, and the one
-    /// outside it is `outer`.
+impl Frames for Entered {
     #[inline(always)]
-    unsafe fn began(&self, at: &Link, previous: u64, outer: u64) -> bool {
-        previous == at.native
-            // SAFETY: a link has just led there.
-            && unsafe { (previous.wrapping_add(self.owner) as *const u8).read() } == self.owner_of_entry
+    unsafe fn is_unchanged(&self, at: &Link, outer: u64) -> bool {
+        // SAFETY: our caller promises it, here and below.
+        let previous = unsafe { linked(at.frame, self.previous) };
+        // SAFETY: as above.
+        let instruction = unsafe { linked(at.frame, self.instruction) };
+        let entry = at.fields as u64;
+        Link::fields(previous, instruction) == at.fields
+            && (entry != at.native
+                || entry == 0
+                // SAFETY: a link has just led there.
+                || (unsafe { byte(entry.wrapping_add(self.owner)) } == Some(self.owner_of_entry)
+                    // SAFETY: as above.
+                    && unsafe { linked(entry, self.previous) } == outer))
+    }
+
+    #[inline(always)]
+    unsafe fn python(&self, mut frame: u64) -> Option<u64> {
+        // SAFETY: our caller promises it, here and below.
+        while unsafe { byte(frame.wrapping_add(self.owner)) } == Some(self.owner_of_entry) {
             // SAFETY: as above.
-            && unsafe { linked(previous, self.previous) } == outer
-    }
-}
-
-impl Loops for Entered {
-    const FRAME_INSTRUCTION: Option<u64> = None;
-
-    #[inline(always)]
-    unsafe fn follows(&self, at: &Link, outer: &Link) -> bool {
-        // SAFETY: our caller promises it.
-        let previous = unsafe { linked(at.frame, self.previous) };
-        if outer.native == at.native || at.native == 0 {
-            return previous == outer.frame;
+            frame = unsafe { word(frame.wrapping_add(self.previous)) }?;
         }
-        // SAFETY: as above.
-        unsafe { self.began(at, previous, outer.frame) }
+        Some(frame)
     }
 
     #[inline(always)]
-    unsafe fn is_root(&self, at: &Link) -> bool {
+    unsafe fn previous(&self, frame: u64) -> Option<u64> {
         // SAFETY: our caller promises it.
-        let previous = unsafe { linked(at.frame, self.previous) };
-        if at.native == 0 {
-            return previous == 0;
-        }
-        // SAFETY: as above.
-        unsafe { self.began(at, previous, 0) }
+        unsafe { word(frame.wrapping_add(self.previous)) }
     }
 }
 
-/// From which of these frames on, root first, the stack is another; `None` if they are not linked
-/// as they were. An instruction is of one code object: there is nothing else to compare.
+/// The innermost of these frames, root first, that is not what it was.
 ///
 /// # Safety
-/// The last one is linked, and so is its loop; instructions are addresses.
+/// The last one is linked.
 #[inline(always)]
-pub(super) unsafe fn compare_links<L: Loops>(
-    links: &[Link],
-    loops: &L,
-    frame_instruction: u64,
-) -> Option<usize> {
-    let frame_instruction = L::FRAME_INSTRUCTION.unwrap_or(frame_instruction);
-    let mut differs = None;
-    let (mut at, outside) = links.split_last()?;
-    for outer in outside.iter().rev() {
-        // SAFETY: the link before has led here.
-        if unsafe { linked(at.frame, frame_instruction) } != at.instruction {
-            differs = Some(at);
+pub(super) unsafe fn innermost_changed<F: Frames>(frames: &F, links: &[Link]) -> Option<usize> {
+    let mut left = links;
+    // SAFETY: our caller promises it for the last one; each that is unchanged is linked to the next.
+    let changed = |at: &Link, outer: u64| unsafe { !frames.is_unchanged(at, outer) };
+    // Four at a time: most of the cost of a comparison would be that of the loop around it.
+    while let [.., e, d, c, b, a] = left {
+        let places = left.len().wrapping_sub(1);
+        if changed(a, b.frame) {
+            return Some(places);
         }
-        // SAFETY: as above.
-        if !unsafe { loops.follows(at, outer) } {
-            return None;
+        if changed(b, c.frame) {
+            return Some(places.wrapping_sub(1));
         }
-        at = outer;
+        if changed(c, d.frame) {
+            return Some(places.wrapping_sub(2));
+        }
+        if changed(d, e.frame) {
+            return Some(places.wrapping_sub(3));
+        }
+        left = left.get(..left.len().wrapping_sub(4)).unwrap_or_default();
     }
-    // SAFETY: as above.
-    if unsafe { linked(at.frame, frame_instruction) } != at.instruction {
-        differs = Some(at);
+    while let [rest @ .., at] = left {
+        if changed(at, rest.last().map_or(0, |outer| outer.frame)) {
+            return Some(rest.len());
+        }
+        left = rest;
     }
-    // SAFETY: as above.
-    if !unsafe { loops.is_root(at) } {
-        return None;
-    }
-    let Some(differs) = differs else { return Some(links.len()) };
-    // What stands in the slice before it.
-    let before = (core::ptr::from_ref(differs) as usize).wrapping_sub(links.as_ptr() as usize);
-    Some(before / size_of::<Link>())
+    None
 }

@@ -24,6 +24,7 @@ use tftrace_format::record::Record;
 
 use crate::thread::guard::HookEntry;
 use code_table::CodeTable;
+use comparison::Loops;
 use last_collection::{Collected, LastCollection};
 use layout::Layout;
 
@@ -117,7 +118,27 @@ impl Place {
 #[inline(always)]
 pub(crate) fn update(entry: &mut HookEntry) {
     if let Some(interpreter) = entry.process.python.get() {
-        update_from(entry, interpreter);
+        update_with_loops(entry, interpreter);
+    }
+}
+
+// One of each for all hooks: neither is part of what every hook repeats.
+
+#[inline(never)]
+fn update_with_loops(entry: &mut HookEntry, interpreter: &'static Interpreter) {
+    update_from(entry, interpreter, Loops::Compared);
+}
+
+#[inline(never)]
+fn update_by_links(entry: &mut HookEntry, interpreter: &'static Interpreter) {
+    update_from(entry, interpreter, Loops::LeftOut);
+}
+
+/// As [`update`], for who does not ask which native frames run them.
+#[inline(always)]
+pub(crate) fn update_without_loops(entry: &mut HookEntry) {
+    if let Some(interpreter) = entry.process.python.get() {
+        update_by_links(entry, interpreter);
     }
 }
 
@@ -137,7 +158,8 @@ pub(crate) fn find_loops(entry: &mut HookEntry) {
     }
 }
 
-fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) {
+#[inline(always)]
+fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: Loops) {
     let nested = entry.nested;
     let lane = entry.lane();
     // Where a signal interrupted the interpreter, it may have been linking a frame.
@@ -159,7 +181,7 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter) {
     let lane = entry.lane();
     let same = match lane.python.is_of(interpreter.codes.generation()) {
         // SAFETY: this thread's own state.
-        true => unsafe { comparison::compare(&interpreter.layout, thread, &lane.python) },
+        true => unsafe { comparison::compare(&interpreter.layout, thread, &lane.python, loops) },
         false => None,
     };
     // Only what is new is written down: all of it, if that is not known.

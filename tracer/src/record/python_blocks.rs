@@ -62,6 +62,48 @@ fn begin_at(sp: u64, time: impl FnOnce(&HookEntry) -> Option<Ticks>) -> Call {
     Call { seen: true, time: time(&entry), outer }
 }
 
+/// Begins a call of a host of which only a sample is recorded.
+#[inline(always)]
+pub(crate) fn begin_sampled(slot: &ThreadSlot) -> Call {
+    Call { seen: true, time: None, outer: go_inside(slot) }
+}
+
+/// Ends a call that gave this block to the host, if that is certainly not in the sample. False:
+/// [`allocated_seldom`] is to be asked.
+#[inline(always)]
+pub(crate) fn leaves_out(
+    slot: &ThreadSlot,
+    sp: u64,
+    call: Call,
+    (address, size): (u64, u64),
+) -> bool {
+    slot.inside.store(call.outer, Ordering::Relaxed);
+    address == 0
+        || slot.inner_allocated.load(Ordering::Relaxed) == address
+        || sampling::leaves_out(slot, sp, Domain::Python, size)
+}
+
+/// As [`leaves_out`], for a call that took the block from the host.
+#[inline(always)]
+pub(crate) fn lacks(slot: &ThreadSlot, call: Call, address: u64) -> bool {
+    slot.inside.store(call.outer, Ordering::Relaxed);
+    sampling::lacks(slot, Domain::Python, address)
+}
+
+/// [`allocated`], not part of what a hook needs nearly always.
+#[cold]
+#[inline(never)]
+pub(crate) fn allocated_seldom(registers: EntryRegisters, call: Call, address: u64, size: u64) {
+    append_if_recorded(registers, call, address, size);
+}
+
+/// [`freed`], not part of what a hook needs nearly always.
+#[cold]
+#[inline(never)]
+pub(crate) fn freed_seldom(registers: EntryRegisters, call: Call, address: u64) {
+    append_free_if_recorded(registers, call, address);
+}
+
 /// Gives inside what the thread was.
 #[inline(always)]
 fn go_inside(slot: &ThreadSlot) -> u8 {
@@ -107,6 +149,11 @@ pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, siz
     {
         return;
     }
+    append_if_recorded(registers, call, address, size);
+}
+
+#[inline(always)]
+fn append_if_recorded(registers: EntryRegisters, call: Call, address: u64, size: u64) {
     if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && Switch::is_on(&mut entry)
@@ -118,11 +165,11 @@ pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, siz
 /// A block died, if there was one.
 #[inline(always)]
 pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
-    if let Some(slot) = end_sampled(call)
-        && sampling::lacks(slot, Domain::Python, address)
-    {
-        return;
-    }
+    append_free_if_recorded(registers, call, address);
+}
+
+#[inline(always)]
+fn append_free_if_recorded(registers: EntryRegisters, call: Call, address: u64) {
     if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && sampling::forgets(&entry, Domain::Python, address)

@@ -96,7 +96,7 @@ impl StackTable {
     pub(crate) fn new() -> Option<Self> {
         let is_limited = system_call::limit(libc::RLIMIT_AS) != libc::RLIM_INFINITY;
         let far_slots = if is_limited { FAR / SMALLER } else { FAR };
-        let far = system_call::map_table(far_slots * size_of::<AtomicU32>()).ok()?;
+        let far = system_call::map_private(far_slots * size_of::<AtomicU32>()).ok()?;
         let pages = system_call::map_private(PAGES * size_of::<AtomicPtr<u8>>()).ok()?;
         Some(Self {
             near: [const { AtomicPtr::new(core::ptr::null_mut()) }; PIECES],

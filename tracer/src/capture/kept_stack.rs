@@ -1,5 +1,6 @@
 //! The last stack of a thread, root first, and room for the frames that a new one adds.
 
+use super::return_address::{ReturnAddress, leading_that_stand};
 use super::stack_range::StackRange;
 use crate::system_call;
 
@@ -77,15 +78,6 @@ impl KeptFrame {
     fn bp_place(&self) -> u64 {
         self.slot.wrapping_add(8).wrapping_add_signed(i64::from(self.bp_from))
     }
-}
-
-/// What of a kept frame is compared for every stack: by itself, so that little memory is read.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct ReturnAddress {
-    /// Where it stands, below that of the frame before; 0 = the frame asks for a closer look.
-    slot: u64,
-    address: u64,
 }
 
 /// Frames that fit at first, and the most that are followed.
@@ -371,34 +363,6 @@ impl KeptStack {
         (self.frames, self.capacity) = (new, capacity);
         true
     }
-}
-
-/// How many of these, from the first on, stand where they stood, above `start`.
-///
-/// # Safety
-/// All places from `start` to that of the first are words of a mapped stack.
-#[inline(always)]
-unsafe fn leading_that_stand(places: &[ReturnAddress], start: u64) -> usize {
-    let stands = |at: &ReturnAddress| {
-        // SAFETY: between the two, says our caller: places go down, and a walk read this word before.
-        at.slot >= start && unsafe { (at.slot as *const u64).read() } == at.address
-    };
-    let mut left = places;
-    // Four at a time: most of the cost of a comparison would be that of the loop around it.
-    while let [a, b, c, d, rest @ ..] = left
-        && stands(a)
-        && stands(b)
-        && stands(c)
-        && stands(d)
-    {
-        left = rest;
-    }
-    while let [at, rest @ ..] = left
-        && stands(at)
-    {
-        left = rest;
-    }
-    places.len().wrapping_sub(left.len())
 }
 
 #[cfg(test)]

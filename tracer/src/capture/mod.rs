@@ -12,6 +12,7 @@ pub(crate) mod elf_symbols;
 pub(crate) mod kept_stack;
 pub(crate) mod loader_list;
 pub(crate) mod objects;
+mod return_address;
 pub(crate) mod rule;
 pub(crate) mod rule_table;
 mod self_check;

@@ -3,12 +3,13 @@
 //! This is done for every block of Python's, with a hundred frames in an import.
 
 use super::kept_frames::KeptFrames;
-use super::layout::{CFrames, Chain, Current, Layout, code_of, flagged};
-use super::links::{self, Entered, Flagged, Frames, Link, linked};
+use super::layout::{CFrames, Chain, Current, Layout, flagged};
+use super::links::{self, Entered, Flagged, Frames, Link};
 use super::memory::{byte, word};
+use super::run_alone;
 
 /// New frames at the leaf, and kept ones, among which the first common one is looked for.
-const WINDOW: usize = 32;
+pub(super) const WINDOW: usize = 32;
 
 /// What of the loops that run the frames is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub(super) unsafe fn compare(
             loops_hold.then_some(same)
         }
         // SAFETY: as above.
-        Chain::CFrames { .. } => unsafe { compare_run_alone(layout, thread, kept) },
+        Chain::CFrames { .. } => unsafe { run_alone::compare(layout, thread, kept) },
         Chain::EntryFrames { current, owner, owner_of_entry } => {
             let (previous, instruction) = (layout.frame_previous, layout.frame_instruction);
             let frames = Entered { previous, instruction, owner, owner_of_entry };
@@ -61,7 +62,7 @@ pub(super) unsafe fn compare(
 
 /// The kept frame of this address, among those at the leaf.
 #[inline(always)]
-fn find(links: &[Link], frame: u64) -> Option<usize> {
+pub(super) fn find(links: &[Link], frame: u64) -> Option<usize> {
     /// What the interpreter takes at a time for its own stack of frames.
     const PIECE: u64 = 16 << 10;
     let last = links.len().checked_sub(1)?;
@@ -168,71 +169,6 @@ unsafe fn same_loops(
         }
     }
     Some(true)
-}
-
-/// As [`compare`], where each evaluation loop runs one frame: until 3.10.
-///
-/// # Safety
-/// As for [`compare`].
-unsafe fn compare_run_alone(
-    layout: &Layout,
-    thread: u64,
-    kept: &KeptFrames,
-) -> Option<(usize, usize)> {
-    let Chain::CFrames { current: Current::InThreadState { current }, c_frames, .. } = layout.chain
-    else {
-        return None;
-    };
-    // SAFETY: a field of the thread state, says our caller. The same holds for the fields below:
-    // frames that are linked, and C frames, which stand on this thread's stack.
-    let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) };
-    // The C frame of the loop around the one with this C frame.
-    let outer = |native: u64| match c_frames {
-        Some(c_frames) => read(native, c_frames.previous),
-        None => Some(0),
-    };
-    let mut native = match c_frames {
-        Some(c_frames) => read(thread, c_frames.innermost)?,
-        None => 0,
-    };
-    let mut frame = read(thread, current)?;
-    let mut new = 0;
-    let mut index = loop {
-        if let Some(index) = find(kept.links(), frame) {
-            break index;
-        }
-        new += 1;
-        if new > WINDOW {
-            return None;
-        }
-        native = outer(native)?;
-        frame = read(frame, layout.frame_previous)?;
-    };
-    let total = index + 1 + new;
-    let mut common = index + 1;
-    loop {
-        let at = kept.get(index)?;
-        let frame = at.raw.frame;
-        // SAFETY: a link has just led here. The same holds for the fields below.
-        let code = code_of(unsafe { linked(frame, layout.frame_code) });
-        // SAFETY: as above.
-        let instruction = unsafe { linked(frame, layout.frame_instruction) };
-        let instruction = layout.instruction(code, instruction);
-        let same_loop = native == at.native || c_frames.is_none();
-        if !(code == at.raw.code && instruction == at.raw.instruction && same_loop) {
-            common = index;
-        }
-        native = outer(native)?;
-        // SAFETY: as above.
-        let previous = unsafe { linked(frame, layout.frame_previous) };
-        let Some(next) = index.checked_sub(1) else {
-            return (previous == 0).then_some((common, total));
-        };
-        if kept.get(next)?.raw.frame != previous {
-            return None;
-        }
-        index = next;
-    }
 }
 
 #[cfg(test)]

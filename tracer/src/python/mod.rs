@@ -15,6 +15,7 @@ mod layout;
 mod links;
 mod loops;
 mod memory;
+mod run_alone;
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tftrace_format::reader::Trace;
+use tftrace_format::reader::{Events, Trace};
 use tftrace_format::{Event, LabelId, Ticks};
 
 use super::live::{Change, LiveHeap};
@@ -10,6 +10,9 @@ use super::purpose::Purposes;
 use super::sampling::Sampling;
 use super::unfreed::Unfreed;
 use crate::progress::Progress;
+
+/// Progress is shown after so many events.
+const SHOWN_EVERY: u32 = 1 << 16;
 
 /// How many events of which kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,16 +87,24 @@ impl Replay {
         at_shut_down.cloned().unwrap_or_else(|| Unfreed::of(&self.heap, None))
     }
 
-    fn step(&mut self, event: &Event, watch: &mut impl FnMut(&Event, Change)) {
+    fn step(&mut self, thread: u32, event: &Event, watcher: &mut impl Watcher) {
         let change = self.heap.apply(event);
         self.count(event);
-        watch(event, change);
+        watcher.after(&self.heap, thread, event, change);
+    }
+
+    fn begin_anew(&mut self, watcher: &mut impl Watcher) {
+        self.heap.begin_anew();
+        watcher.begins_anew();
     }
 
     fn count(&mut self, event: &Event) {
         self.last = Some(event.time());
         match *event {
-            Event::Allocated { .. } => self.counts.allocations += 1,
+            Event::Allocated { .. } => {
+                self.counts.allocations += 1;
+                self.look_for_peak();
+            }
             Event::Freed { .. } | Event::RangeFreed { .. } => self.counts.frees += 1,
             Event::Failed { .. } => self.counts.failures += 1,
             // The frees that it means were counted.
@@ -103,9 +114,13 @@ impl Replay {
                 *self.marks.entry(label).or_default() += 1;
             }
         }
+    }
+
+    fn look_for_peak(&mut self) {
         let bytes = self.heap.host_bytes();
         if bytes > self.peak.bytes {
             self.peak = Peak { events: self.counts.sum(), bytes, time: self.last };
+            self.heap.is_peak();
         }
     }
 
@@ -119,11 +134,38 @@ impl Replay {
     }
 }
 
-/// Applies the first `limit` events (`None` = all), and shows each to `watch` with what it did.
-pub fn replay(
+/// Who is shown the events, and what they do to the heap.
+pub trait Watcher {
+    /// Python began to shut down after the event of this time.
+    fn shuts_down(&mut self, _heap: &LiveHeap, _last: Ticks) {}
+
+    /// Recording began: what was live is not known to be so any more.
+    fn begins_anew(&mut self) {}
+
+    /// An event of this thread comes next.
+    fn before(&mut self, _heap: &LiveHeap, _thread: u32, _event: &Event) {}
+
+    /// An event was applied, and what it did. The end of a CUDA context is shown as the frees that it
+    /// means, too.
+    fn after(&mut self, heap: &LiveHeap, thread: u32, event: &Event, change: Change);
+}
+
+impl<F: FnMut(&Event, Change)> Watcher for F {
+    fn after(&mut self, _heap: &LiveHeap, _thread: u32, event: &Event, change: Change) {
+        self(event, change);
+    }
+}
+
+/// Applies the first `limit` events (`None` = all), and shows each to `watcher` with what it did.
+pub fn replay(trace: &Trace<'_>, limit: Option<u64>, watcher: impl Watcher) -> Replay {
+    trace.read_events(|events| replay_events(trace, events, limit, watcher))
+}
+
+fn replay_events(
     trace: &Trace<'_>,
+    events: &mut Events<'_>,
     limit: Option<u64>,
-    mut watch: impl FnMut(&Event, Change),
+    mut watcher: impl Watcher,
 ) -> Replay {
     let reading = trace.readings().iter().rfind(|reading| reading.malloc_known);
     let mut pending = reading.map(|reading| (Ticks(reading.time), reading.malloc_in_use));
@@ -131,28 +173,33 @@ pub fn replay(
     pending.take_if(|_| !trace.recordings().is_empty());
     let mut shut_down = trace.shut_down();
     let mut beginnings = trace.recordings().iter().filter(|(_, on)| *on).peekable();
-    let mut events = trace.events();
     let pages = events.pages_left() as u64;
     let progress = Progress::begin("reading events", pages);
     let heap = LiveHeap::new(Purposes::of(trace), Sampling::of(trace));
     let mut replay = Replay { heap, ..Replay::default() };
+    let mut until_shown = SHOWN_EVERY;
     while limit.is_none_or(|limit| replay.counts.sum() < limit) {
-        let Some((_, event)) = events.next() else { break };
-        if let Some((_, in_use)) = pending.take_if(|(time, _)| event.time() > *time) {
+        let Some((thread, event)) = events.next() else { break };
+        let time = event.time();
+        if let Some((_, in_use)) = pending.take_if(|(at, _)| time > *at) {
             replay.look_at(in_use);
         }
-        while beginnings.next_if(|(time, _)| event.time() > *time).is_some() {
-            replay.heap.begin_anew();
-        }
-        if shut_down.take_if(|time| event.time() > *time).is_some() {
+        if shut_down.take_if(|at| time > *at).is_some() {
             replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
+            watcher.shuts_down(&replay.heap, replay.last.unwrap_or(Ticks(0)));
         }
+        while beginnings.next_if(|(at, _)| time > *at).is_some() {
+            replay.begin_anew(&mut watcher);
+        }
+        watcher.before(&replay.heap, thread.number, &event);
         for free in replay.heap.frees_meant_by(&event) {
-            replay.step(&free, &mut watch);
+            replay.step(thread.number, &free, &mut watcher);
         }
-        replay.step(&event, &mut watch);
-        if replay.counts.sum().is_multiple_of(1 << 16) {
+        replay.step(thread.number, &event, &mut watcher);
+        until_shown -= 1;
+        if until_shown == 0 {
             progress.at(pages.saturating_sub(events.pages_left() as u64));
+            until_shown = SHOWN_EVERY;
         }
     }
     if let Some((_, in_use)) = pending {
@@ -185,12 +232,12 @@ mod tests {
         for packing in [Packing::Raw, Packing::Chunked] {
             let bytes = builder.build(packing);
             let trace = Trace::open(&bytes).unwrap();
-            let end = replay(&trace, None, |_, _| ());
+            let end = replay(&trace, None, |_: &Event, _| ());
             assert_eq!(end.peak, Peak { events: 2, bytes: 30_002, time: Some(Ticks(20)) });
             assert_eq!(end.counts, EventCounts { allocations: 3, frees: 1, ..Default::default() });
             assert_eq!(end.heap.level(Domain::Malloc).bytes, 20_006);
             assert_eq!(end.heap.anomalies(), Default::default());
-            let at_peak = replay(&trace, Some(end.peak.events), |_, _| ());
+            let at_peak = replay(&trace, Some(end.peak.events), |_: &Event, _| ());
             assert_eq!(at_peak.heap.host_bytes(), 30_002);
         }
     }
@@ -202,7 +249,7 @@ mod tests {
         builder.event(0, allocated(10, 16, 10_001)).event(0, allocated(10, 16, 20_001));
         for packing in [Packing::Raw, Packing::Chunked] {
             let bytes = builder.build(packing);
-            let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+            let end = replay(&Trace::open(&bytes).unwrap(), None, |_: &Event, _| ());
             assert_eq!(end.heap.level(Domain::Malloc).bytes, 20_001, "{packing:?}");
         }
     }
@@ -216,7 +263,7 @@ mod tests {
         builder.reading(MemoryReading { time: 20, malloc_in_use: 112, ..known });
         builder.reading(MemoryReading { time: 40, ..Default::default() });
         let bytes = builder.build(Packing::Raw);
-        let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+        let end = replay(&Trace::open(&bytes).unwrap(), None, |_: &Event, _| ());
         let expected = AtReading { bytes: 100, chunk_bytes: 112, malloc_in_use: 112, variance: 0 };
         assert_eq!(end.at_reading, Some(expected));
     }
@@ -229,7 +276,7 @@ mod tests {
         builder.recording(Ticks(15), false).recording(Ticks(20), true);
         builder.reading(MemoryReading { time: 40, malloc_known: true, ..Default::default() });
         let bytes = builder.build(Packing::Raw);
-        let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+        let end = replay(&Trace::open(&bytes).unwrap(), None, |_: &Event, _| ());
         assert_eq!(end.heap.level(Domain::Malloc).bytes, 1000);
         assert_eq!(end.heap.anomalies(), Default::default());
         assert_eq!(end.peak.bytes, 1000);
@@ -244,7 +291,7 @@ mod tests {
         let unfreed = |builder: &TraceBuilder| {
             let bytes = builder.build(Packing::Raw);
             let trace = Trace::open(&bytes).unwrap();
-            let unfreed = replay(&trace, None, |_, _| ()).unfreed(&trace);
+            let unfreed = replay(&trace, None, |_: &Event, _| ()).unfreed(&trace);
             assert_eq!(unfreed.totals(&Domain::ALL).sum(), unfreed.level(Domain::Malloc));
             (unfreed.shut_down, unfreed.level(Domain::Malloc).bytes)
         };

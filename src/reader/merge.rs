@@ -127,9 +127,10 @@ impl<'p> Events<'p> {
         self.open_pages();
         let Reverse(first) = self.open.pop()?;
         // Until another page's next event, and before the next page begins.
-        let other = self.open.peek().and_then(|Reverse(other)| {
-            Some((other.events.get(other.at)?.order(), other.number))
-        });
+        let other = self
+            .open
+            .peek()
+            .and_then(|Reverse(other)| Some((other.events.get(other.at)?.order(), other.number)));
         let begins = self.waiting.first().map(|page| page.first);
         let follows = |event: &Event| {
             other.is_none_or(|other| (event.order(), first.number) < other)

@@ -32,15 +32,12 @@ pub(super) fn in_order<T: Sync, R: Send, O>(
 
 /// Starts the threads; `None` if there are none to be had. Who has started already, ends: nobody
 /// takes what it makes.
-fn start<'scope, 'env, T: Sync, R: Send>(
+fn start<'scope, 'env, T: Sync, R: Send + 'env>(
     scope: &'scope Scope<'scope, 'env>,
     things: &'env [T],
     threads: usize,
     work: &'env (impl Fn(&T) -> R + Sync),
-) -> Option<Vec<Receiver<R>>>
-where
-    R: 'env,
-{
+) -> Option<Vec<Receiver<R>>> {
     let threads = threads.min(things.len());
     let started = (0..threads).map(|number| {
         let (sender, receiver) = sync_channel(IN_ADVANCE);

@@ -41,9 +41,8 @@ pub(super) fn found_in<'a>(bytes: &'a [u8], part: &Part) -> Vec<Found<'a>> {
 fn chunks<'a>(bytes: &'a [u8], start: usize, end: usize, found: &mut Vec<Found<'a>>) {
     let mut at = start;
     let mut damaged_since = None;
-    let damage = |since, at| {
-        Found::Damage { offset: since, bytes: at - since, kind: DamageKind::Chunk }
-    };
+    let damage =
+        |since, at| Found::Damage { offset: since, bytes: at - since, kind: DamageKind::Chunk };
     while at < end {
         match chunk::look(&bytes[at..end]) {
             Slot::Chunk(header, payload, taken) => {

@@ -63,6 +63,11 @@ impl BlockMap {
         Some(self.taken(address, packed))
     }
 
+    /// Who asked for the block at an address, if one is live there.
+    pub(super) fn site(&self, address: u64) -> Option<SiteId> {
+        self.blocks.get(&address).map(|packed| packed.site)
+    }
+
     /// All of them, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Block)> + '_ {
         self.blocks.iter().map(|(&address, packed)| {

@@ -95,7 +95,9 @@ impl LiveHeap {
                 }
                 let Self { ranges, sites, .. } = self;
                 let range = Range { end, stack, kind, born: time };
-                ranges.insert(address, range, &mut |range, bytes, came| tell(sites, range, bytes, came));
+                ranges.insert(address, range, &mut |range, bytes, came| {
+                    tell(sites, range, bytes, came)
+                });
                 self.ranges_changed();
                 self.set_level(Domain::Mmap, self.ranges.anonymous());
                 Change::Mapped(site)
@@ -116,6 +118,22 @@ impl LiveHeap {
             Event::Marked { .. } | Event::Failed { .. } | Event::ContextEnded { .. } => {
                 Change::Nothing
             }
+        }
+    }
+
+    /// The site that an event will concern, as far as that is known before it is applied.
+    ///
+    /// Asked for many events together it is found for all of them in the time of a few: what is not
+    /// in the processor's cache is fetched at once, and there when they are applied.
+    pub fn site_of(&self, event: &Event) -> Option<SiteId> {
+        match *event {
+            Event::Allocated { domain, address, stack, .. } => {
+                // Looked at for what stands there now, if anything: the block will.
+                let replaced = self.blocks[domain as usize].site(address);
+                self.sites.find(self.purposes.get(domain, stack), stack).or(replaced)
+            }
+            Event::Freed { domain, address, .. } => self.blocks[domain as usize].site(address),
+            _ => None,
         }
     }
 
@@ -205,7 +223,8 @@ impl LiveHeap {
 
     fn range_freed(&mut self, start: u64, end: u64) -> Change {
         let Self { ranges, sites, .. } = self;
-        if ranges.remove(start, end, &mut |range, bytes, came| tell(sites, range, bytes, came)) == 0 {
+        if ranges.remove(start, end, &mut |range, bytes, came| tell(sites, range, bytes, came)) == 0
+        {
             self.anomalies.unmatched_frees += u64::from(!self.is_partial);
         }
         self.ranges_changed();
@@ -252,9 +271,9 @@ impl LiveHeap {
     pub fn slack(&self, domain: Domain) -> u64 {
         // Blocks of Python's are Python's; those of TensorFlow's allocator are of the memory that its
         // pools are made of.
-        let cut = [Domain::Python, Domain::TensorFlow].into_iter().flat_map(|cut| {
-            self.blocks[cut as usize].iter().map(move |(_, block)| (cut, block))
-        });
+        let cut = [Domain::Python, Domain::TensorFlow]
+            .into_iter()
+            .flat_map(|cut| self.blocks[cut as usize].iter().map(move |(_, block)| (cut, block)));
         let own = cut.filter(|(_, block)| self.sites.purpose(block.site) == Purpose::Use(domain));
         let in_use = own.fold(0u64, |sum, (cut, block)| {
             sum.saturating_add(self.sampling.block(cut, block.size, block.born).bytes)

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use tftrace_format::page_codec::PageThread;
 use tftrace_format::reader::{Events, Trace};
 use tftrace_format::{Event, LabelId, Ticks};
 
 use super::live::{Change, LiveHeap};
 use super::purpose::Purposes;
 use super::sampling::Sampling;
+use super::site_table::SiteId;
 use super::unfreed::Unfreed;
 use crate::progress::Progress;
 
-/// Progress is shown after so many events.
-const SHOWN_EVERY: u32 = 1 << 16;
+/// So many events are looked at together before they are applied, one after the other.
+const AHEAD: usize = 64;
+/// Progress is shown after so many times of that.
+const SHOWN_EVERY: u32 = 1 << 10;
 
 /// How many events of which kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +97,19 @@ impl Replay {
         watcher.after(&self.heap, thread, event, change);
     }
 
+    /// Looks at what the next events will concern, so that it is in the processor's cache then.
+    fn look_ahead(&self, events: &[(PageThread, Event)], watcher: &impl Watcher) {
+        let mut found = [None; AHEAD];
+        for (site, (_, event)) in found.iter_mut().zip(events) {
+            *site = self.heap.site_of(event);
+        }
+        let sites = found.into_iter().flatten();
+        let seen = sites
+            .fold(0, |seen, site| seen ^ self.heap.sites().look_at(site) ^ watcher.look_at(site));
+        // The looking is what is wanted, and nothing of what was seen.
+        std::hint::black_box(seen);
+    }
+
     fn begin_anew(&mut self, watcher: &mut impl Watcher) {
         self.heap.begin_anew();
         watcher.begins_anew();
@@ -142,6 +159,11 @@ pub trait Watcher {
     /// Recording began: what was live is not known to be so any more.
     fn begins_anew(&mut self) {}
 
+    /// Looks at what an event that concerns a site will make it look at.
+    fn look_at(&self, _site: SiteId) -> u64 {
+        0
+    }
+
     /// An event of this thread comes next.
     fn before(&mut self, _heap: &LiveHeap, _thread: u32, _event: &Event) {}
 
@@ -178,24 +200,35 @@ fn replay_events(
     let heap = LiveHeap::new(Purposes::of(trace), Sampling::of(trace));
     let mut replay = Replay { heap, ..Replay::default() };
     let mut until_shown = SHOWN_EVERY;
+    let mut ahead = Vec::with_capacity(AHEAD);
     while limit.is_none_or(|limit| replay.counts.sum() < limit) {
-        let Some((thread, event)) = events.next() else { break };
-        let time = event.time();
-        if let Some((_, in_use)) = pending.take_if(|(at, _)| time > *at) {
-            replay.look_at(in_use);
+        ahead.clear();
+        ahead.extend(events.by_ref().take(AHEAD));
+        if ahead.is_empty() {
+            break;
         }
-        if shut_down.take_if(|at| time > *at).is_some() {
-            replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
-            watcher.shuts_down(&replay.heap, replay.last.unwrap_or(Ticks(0)));
+        replay.look_ahead(&ahead, &watcher);
+        for (thread, event) in &ahead {
+            if limit.is_some_and(|limit| replay.counts.sum() >= limit) {
+                break;
+            }
+            let time = event.time();
+            if let Some((_, in_use)) = pending.take_if(|(at, _)| time > *at) {
+                replay.look_at(in_use);
+            }
+            if shut_down.take_if(|at| time > *at).is_some() {
+                replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
+                watcher.shuts_down(&replay.heap, replay.last.unwrap_or(Ticks(0)));
+            }
+            while beginnings.next_if(|(at, _)| time > *at).is_some() {
+                replay.begin_anew(&mut watcher);
+            }
+            watcher.before(&replay.heap, thread.number, event);
+            for free in replay.heap.frees_meant_by(event) {
+                replay.step(thread.number, &free, &mut watcher);
+            }
+            replay.step(thread.number, event, &mut watcher);
         }
-        while beginnings.next_if(|(at, _)| time > *at).is_some() {
-            replay.begin_anew(&mut watcher);
-        }
-        watcher.before(&replay.heap, thread.number, &event);
-        for free in replay.heap.frees_meant_by(&event) {
-            replay.step(thread.number, &free, &mut watcher);
-        }
-        replay.step(thread.number, &event, &mut watcher);
         until_shown -= 1;
         if until_shown == 0 {
             progress.at(pages.saturating_sub(events.pages_left() as u64));

@@ -117,6 +117,11 @@ impl SiteTable {
         self.sites.get(number)?.key()
     }
 
+    /// Looks at what a change of a site will look at.
+    pub(super) fn look_at(&self, id: SiteId) -> u64 {
+        self.sites.get(id.index()).map_or(0, |site| site.live.bytes ^ site.allocated.bytes)
+    }
+
     /// Memory was asked for.
     pub(super) fn asked(&mut self, id: SiteId, more: Level) {
         self.sites[id.index()].allocated.add_all(more);
@@ -167,8 +172,7 @@ impl SiteTable {
 
     /// What every site had live at the last peak, pools left out.
     pub fn at_peak(&self, domains: &[Domain]) -> StackTotals {
-        let unchanged =
-            |site: &Site| if site.has_changed { Level::default() } else { site.live };
+        let unchanged = |site: &Site| if site.has_changed { Level::default() } else { site.live };
         let mut totals = self.totals(domains, unchanged);
         for &(id, level) in &self.at_peak {
             totals.add_of(self.key(id), level, domains);

@@ -39,6 +39,27 @@ struct Changes {
     garbage: Vec<(u16, u64, u32)>,
 }
 
+impl Changes {
+    /// Adds what is live at the end to a series.
+    fn add_kept(&self, series: &mut Series) {
+        for (from, sums) in [
+            (&self.kept, [&mut series.kept, &mut series.kept_blocks]),
+            (&self.garbage, [&mut series.garbage, &mut series.garbage_blocks]),
+        ] {
+            let [sum_bytes, sum_blocks] = sums;
+            for &(window, bytes, blocks) in from {
+                let window = usize::from(window);
+                if let (Some(sum), Some(count)) =
+                    (sum_bytes.get_mut(window), sum_blocks.get_mut(window))
+                {
+                    *sum += bytes as f64;
+                    *count += f64::from(blocks);
+                }
+            }
+        }
+    }
+}
+
 /// Memory over time.
 #[derive(Debug)]
 pub struct TimeLine {
@@ -184,38 +205,26 @@ impl TimeLine {
         held
     }
 
-    /// Adds the memory of one to a series.
-    pub fn add_to(&self, key: TotalsKey, series: &mut Series) {
-        let Some(changes) = self.changes.get(&key) else { return };
-        let mut level = 0i64;
-        let mut next = changes.live.iter().peekable();
-        for (window, live) in series.live.iter_mut().enumerate() {
-            while let Some(change) = next.next_if(|change| usize::from(change.window) <= window) {
-                level = level.saturating_add(change.bytes);
-            }
-            *live += level.max(0) as f64;
-        }
-        for (from, sums) in [
-            (&changes.kept, [&mut series.kept, &mut series.kept_blocks]),
-            (&changes.garbage, [&mut series.garbage, &mut series.garbage_blocks]),
-        ] {
-            let [sum_bytes, sum_blocks] = sums;
-            for &(window, bytes, blocks) in from {
-                let window = usize::from(window);
-                if let (Some(sum), Some(count)) =
-                    (sum_bytes.get_mut(window), sum_blocks.get_mut(window))
-                {
-                    *sum += bytes as f64;
-                    *count += f64::from(blocks);
-                }
-            }
-        }
-    }
-
     /// The memory of several together.
     pub fn series(&self, keys: impl IntoIterator<Item = TotalsKey>) -> Series {
         let mut series = Series::new(self.len());
-        keys.into_iter().for_each(|key| self.add_to(key, &mut series));
+        // By how much the sum of all changes with each window: most of them change seldom.
+        let mut steps = vec![0i128; self.len()];
+        for changes in keys.into_iter().filter_map(|key| self.changes.get(&key)) {
+            let (mut level, mut shown) = (0i64, 0);
+            for change in &changes.live {
+                level = level.saturating_add(change.bytes);
+                let Some(step) = steps.get_mut(usize::from(change.window)) else { break };
+                *step += i128::from(level.max(0) - shown);
+                shown = level.max(0);
+            }
+            changes.add_kept(&mut series);
+        }
+        let mut level = 0;
+        for (live, step) in series.live.iter_mut().zip(steps) {
+            level += step;
+            *live = level as f64;
+        }
         series
     }
 

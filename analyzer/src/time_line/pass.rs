@@ -162,11 +162,12 @@ impl<'t, 'a> Pass<'t, 'a> {
         let windows = self.windows;
         heap.each_live(|key, level, born| {
             let Some(window) = windows.of(born) else { return };
-            changes.entry(key).or_default().kept.push((
-                window as u16,
-                level.bytes,
-                level.blocks as u32,
-            ));
+            let kept = &mut changes.entry(key).or_default().kept;
+            // A leak may have millions of blocks.
+            if kept.len() >= 2 * windows::MOST {
+                windows::sum_up(kept);
+            }
+            kept.push((window as u16, level.bytes, level.blocks as u32));
         });
         for changes in changes.values_mut() {
             windows::sum_up(&mut changes.kept);
@@ -217,6 +218,15 @@ impl Watcher for &mut Pass<'_, '_> {
                 so_far.last = Some(windows::Change { window, calls: 0, bytes });
             }
         }
+    }
+
+    fn look_at(&self, site: SiteId) -> u64 {
+        let Some(SoFar { last: Some(last), earlier }) = self.sites.get(site.index()) else {
+            return 0;
+        };
+        // Where the next change is written, if it is not of the same window.
+        let end = earlier.last().map_or(0, |change| change.calls);
+        u64::from(last.calls ^ end)
     }
 
     fn before(&mut self, heap: &LiveHeap, thread: u32, event: &Event) {

@@ -4,7 +4,7 @@
 //! thread fills one page at a time: memory follows the number of threads, not of events.
 
 use std::cmp::Reverse;
-use std::collections::binary_heap::{BinaryHeap, PeekMut};
+use std::collections::binary_heap::BinaryHeap;
 
 use super::scan::{EventPage, Source, page_body, plain_chunk};
 use crate::event::Event;
@@ -12,22 +12,58 @@ use crate::ids::Ticks;
 use crate::page_codec::{EventsReader, PageThread, raw_events};
 
 /// The events of all threads, ordered by time; frees before allocations of the same tick.
-#[derive(Debug)]
-pub struct Events<'a> {
-    bytes: &'a [u8],
-    /// Pages that were not reached yet, the earliest last.
-    waiting: Vec<EventPage>,
+pub struct Events<'p> {
+    /// When the pages begin that were not reached yet, the earliest first.
+    waiting: &'p [EventPage],
+    /// What is in them, in the same order.
+    pages: Box<dyn Iterator<Item = Option<OpenPage>> + 'p>,
+    /// The page that the next events are from, until `run_ends`.
+    current: OpenPage,
+    run_ends: usize,
+    /// All other pages that were reached and are not used up.
     open: BinaryHeap<Reverse<OpenPage>>,
 }
 
+/// A page that was decoded.
 #[derive(Debug)]
-struct OpenPage {
-    next: (Ticks, bool),
+pub(super) struct OpenPage {
+    thread: PageThread,
+    /// In the order of [`Event::order`]; events of one tick as they were recorded.
+    events: Vec<Event>,
+    /// The next event.
+    at: usize,
     /// Equal times are given out in a fixed order, so that equal files give equal reports.
     number: usize,
-    thread: PageThread,
-    /// The latest event first: the next one is popped.
-    events: Vec<Event>,
+}
+
+impl OpenPage {
+    /// Reads a page. `None`: what cannot be read here was counted as damage by the first pass.
+    pub(super) fn read(bytes: &[u8], page: &EventPage) -> Option<Self> {
+        let (thread, mut events): (_, Vec<Event>) = match page.source {
+            Source::Raw { offset, thread } => {
+                (thread, raw_events(page_body(bytes, offset)).flatten().collect())
+            }
+            Source::Chunk { offset } => {
+                let (_, plain) = plain_chunk(bytes, offset)?;
+                let (thread, events) = EventsReader::new(&plain)?;
+                (thread, events.collect())
+            }
+        };
+        // Stable: events of one tick come out as they were recorded.
+        events.sort_by_key(Event::order);
+        Some(Self { thread, events, at: 0, number: 0 })
+    }
+
+    fn none() -> Self {
+        let thread = PageThread { number: 0, tid: 0 };
+        Self { thread, events: Vec::new(), at: 0, number: 0 }
+    }
+
+    /// What a page is given out by: the order of its next event. A page that is used up comes last.
+    fn next(&self) -> (bool, Option<(Ticks, bool)>, usize) {
+        let next = self.events.get(self.at).map(Event::order);
+        (next.is_none(), next, self.number)
+    }
 }
 
 impl PartialEq for OpenPage {
@@ -46,15 +82,18 @@ impl PartialOrd for OpenPage {
 
 impl Ord for OpenPage {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.next, self.number).cmp(&(other.next, other.number))
+        self.next().cmp(&other.next())
     }
 }
 
-impl<'a> Events<'a> {
-    pub(super) fn new(bytes: &'a [u8], pages: &[EventPage]) -> Self {
-        let mut waiting = pages.to_vec();
-        waiting.sort_by_key(|page| Reverse(page.first));
-        Self { bytes, waiting, open: BinaryHeap::new() }
+impl<'p> Events<'p> {
+    /// The events of pages that are in the order in which they begin, and what is in them.
+    pub(super) fn new(
+        waiting: &'p [EventPage],
+        pages: impl Iterator<Item = Option<OpenPage>> + 'p,
+    ) -> Self {
+        let pages = Box::new(pages);
+        Self { waiting, pages, current: OpenPage::none(), run_ends: 0, open: BinaryHeap::new() }
     }
 
     /// How many pages are yet to be opened: a measure of progress.
@@ -64,54 +103,57 @@ impl<'a> Events<'a> {
 
     /// Opens every page that may hold the next event.
     fn open_pages(&mut self) {
-        while let Some(page) = self.waiting.last() {
-            let next = self.open.peek().map(|Reverse(open)| open.next.0);
-            if next.is_some_and(|next| next < page.first) {
+        while let Some((page, later)) = self.waiting.split_first() {
+            let next = self.open.peek().and_then(|Reverse(open)| open.events.get(open.at));
+            if next.is_some_and(|next| next.time() < page.first) {
                 return;
             }
-            let source = page.source;
-            self.waiting.pop();
-            // What cannot be read here was counted as damage by the first pass.
-            if let Some((thread, mut events)) = read_page(self.bytes, source) {
-                // Stable, then reversed: events of one tick come out as they were recorded.
-                events.sort_by_key(Event::order);
-                events.reverse();
-                if let Some(first) = events.last() {
-                    let (next, number) = (first.order(), self.waiting.len());
-                    self.open.push(Reverse(OpenPage { next, number, thread, events }));
-                }
+            self.waiting = later;
+            if let Some(Some(page)) = self.pages.next()
+                && !page.events.is_empty()
+            {
+                self.open.push(Reverse(OpenPage { number: self.waiting.len(), ..page }));
             }
         }
     }
-}
 
-fn read_page(bytes: &[u8], source: Source) -> Option<(PageThread, Vec<Event>)> {
-    match source {
-        Source::Raw { offset, thread } => {
-            Some((thread, raw_events(page_body(bytes, offset)).flatten().collect()))
+    /// Finds the page that the next events are from, and how many: a thread seldom does one thing and
+    /// then another thread the next.
+    fn next_run(&mut self) -> Option<()> {
+        let used = std::mem::replace(&mut self.current, OpenPage::none());
+        if used.at < used.events.len() {
+            self.open.push(Reverse(used));
         }
-        Source::Chunk { offset } => {
-            let (_, plain) = plain_chunk(bytes, offset)?;
-            let (thread, events) = EventsReader::new(&plain)?;
-            Some((thread, events.collect()))
-        }
+        self.open_pages();
+        let Reverse(first) = self.open.pop()?;
+        // Until another page's next event, and before the next page begins.
+        let other = self
+            .open
+            .peek()
+            .and_then(|Reverse(other)| Some((other.events.get(other.at)?.order(), other.number)));
+        let begins = self.waiting.first().map(|page| page.first);
+        let follows = |event: &Event| {
+            other.is_none_or(|other| (event.order(), first.number) < other)
+                && begins.is_none_or(|begins| event.time() < begins)
+        };
+        let rest = first.events.get(first.at + 1..).unwrap_or_default();
+        let length = 1 + rest.iter().position(|event| !follows(event)).unwrap_or(rest.len());
+        self.run_ends = first.at + length;
+        self.current = first;
+        Some(())
     }
 }
 
 impl Iterator for Events<'_> {
     type Item = (PageThread, Event);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.open_pages();
-        let mut first = self.open.peek_mut()?;
-        let Reverse(page) = &mut *first;
-        let event = page.events.pop()?;
-        let thread = page.thread;
-        match page.events.last() {
-            // The heap is put in order again when `first` goes out of scope.
-            Some(next) => page.next = next.order(),
-            None => drop(PeekMut::pop(first)),
+        if self.current.at == self.run_ends {
+            self.next_run()?;
         }
-        Some((thread, event))
+        let event = *self.current.events.get(self.current.at)?;
+        self.current.at += 1;
+        Some((self.current.thread, event))
     }
 }

@@ -5,10 +5,14 @@
 
 mod damage;
 mod merge;
+mod ordered;
+mod runs;
 mod scan;
 
 pub use damage::{Damage, DamageKind, OpenError};
 pub use merge::Events;
+
+use merge::OpenPage;
 
 use std::collections::HashMap;
 
@@ -21,6 +25,9 @@ use crate::page::PAGE_BYTES;
 use crate::page_codec::PageThread;
 use crate::record::{LineTable, MemoryReading};
 use crate::totals::Temporaries;
+
+/// So many pages are worth a second thread.
+const WORTH_THREADS: usize = 64;
 
 /// An object file that was on a stack, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,7 +297,18 @@ impl<'a> Trace<'a> {
 
     /// The events of all threads, in order. What is damaged is left out and in [`Trace::damage`].
     pub fn events(&self) -> Events<'_> {
-        Events::new(self.bytes, &self.event_pages)
+        let pages = self.event_pages.iter();
+        Events::new(&self.event_pages, pages.map(|page| OpenPage::read(self.bytes, page)))
+    }
+
+    /// Shows the same events to `consume`, while other threads decode those that follow.
+    pub fn read_events<T>(&self, consume: impl FnOnce(&mut Events<'_>) -> T) -> T {
+        let few = self.event_pages.len() < WORTH_THREADS;
+        let threads = if few { 0 } else { ordered::helpers() };
+        let read = |page: &scan::EventPage| OpenPage::read(self.bytes, page);
+        ordered::in_order(&self.event_pages, threads, read, |pages| {
+            consume(&mut Events::new(&self.event_pages, pages))
+        })
     }
 
     /// Bytes of the file that hold something.

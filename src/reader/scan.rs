@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::damage::{Damage, DamageKind, OpenError};
+use super::ordered::{helpers, in_order};
+use super::runs::{Found, Part, found_in};
 use super::{CodeObject, LastCollection, Layout, LoadedObject, Op, TotalsPage, Trace};
-use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
+use crate::chunk::{self, ChunkHeader, Slot};
 use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
 use crate::header::{FORMAT_VERSION, Header, HeaderFault};
@@ -12,7 +14,7 @@ use crate::ids::Ticks;
 use crate::node::{NODE_BYTES, Node};
 use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES};
 use crate::page::{PageFault, PageHeader, PageKind, u64_at};
-use crate::page_codec::{EventsReader, PageThread, decompress, raw_events, read_totals};
+use crate::page_codec::{PageThread, decompress, raw_events, read_totals};
 use crate::record::Record;
 use crate::totals::{TOTALS_BYTES, Temporaries};
 
@@ -85,6 +87,9 @@ pub(super) fn open(bytes: &[u8]) -> Result<Trace<'_>, OpenError> {
     scan.pages();
     Ok(scan.finish())
 }
+
+/// So many bytes of chunks are worth a second thread.
+const WORTH_THREADS: usize = 4 << 20;
 
 struct Scan<'a> {
     trace: Trace<'a>,
@@ -168,7 +173,31 @@ impl<'a> Scan<'a> {
 
     fn pages(&mut self) {
         self.compacted_below = self.last_compaction();
+        let parts = self.parts();
         let bytes = self.trace.bytes;
+        let in_runs = parts.iter().map(|part| match part {
+            Part::Run { start, end } => end - start,
+            _ => 0,
+        });
+        // This thread has little to do meanwhile.
+        let threads = if in_runs.sum::<usize>() < WORTH_THREADS { 0 } else { helpers() + 1 };
+        let look = |part: &Part| found_in(bytes, part);
+        in_order(&parts, threads, look, |found| {
+            for (part, found) in parts.iter().zip(found) {
+                match part {
+                    Part::Nodes(header, at) => self.nodes(header, *at),
+                    Part::Damaged { at, bytes, .. } => self.damage(*at, *bytes, DamageKind::Page),
+                    Part::Run { .. } => {}
+                }
+                found.into_iter().for_each(|found| self.found(found));
+            }
+        });
+    }
+
+    /// The parts of the file by their headers; pages of threads are put aside.
+    fn parts(&mut self) -> Vec<Part> {
+        let bytes = self.trace.bytes;
+        let mut parts = Vec::new();
         let mut at = (COUNTERS_PAGE + 1) * PAGE_BYTES;
         while let Some(page) = bytes.get(at..).filter(|page| !page.is_empty()) {
             match PageHeader::from_wire(page) {
@@ -176,25 +205,27 @@ impl<'a> Scan<'a> {
                     let run = (header.number.max(1) as usize).saturating_mul(PAGE_BYTES);
                     let end = at.saturating_add(run).min(bytes.len());
                     if !self.is_void(&header) {
-                        self.chunks(at + PAGE_HEADER_BYTES, end);
+                        parts.push(Part::Run { start: (at + PAGE_HEADER_BYTES).min(end), end });
                     }
                     at = end;
                     continue;
                 }
-                Ok(header) if header.kind == PageKind::Nodes => self.nodes(&header, at),
+                Ok(header) if header.kind == PageKind::Nodes => {
+                    parts.push(Part::Nodes(header, at));
+                }
                 Ok(header) => self.raw.push((header, at)),
                 // A page whose magic is missing may be the rest of a run whose header is damaged.
                 Err(PageFault::Unused) => {}
                 Err(PageFault::Damaged) => {
-                    self.damage(at, PAGE_BYTES.min(page.len()), DamageKind::Page);
                     let end = self.next_page(at);
-                    self.chunks_after_damage(at, end);
+                    parts.push(Part::Damaged { at, bytes: PAGE_BYTES.min(page.len()), end });
                     at = end;
                     continue;
                 }
             }
             at = at.saturating_add(PAGE_BYTES);
         }
+        parts
     }
 
     /// The next page that begins with a whole header or is unused.
@@ -235,81 +266,23 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads the chunks of a run. After the last one there are only zeros.
-    fn chunks(&mut self, start: usize, end: usize) {
-        let bytes = self.trace.bytes;
-        let mut at = start;
-        let mut damaged_since = None;
-        while at < end {
-            match chunk::look(&bytes[at..end]) {
-                Slot::Chunk(header, payload, taken) => {
-                    if let Some(since) = damaged_since.take() {
-                        self.damage(since, at - since, DamageKind::Chunk);
-                    }
-                    self.chunk(&header, payload, at);
-                    at += taken;
-                }
-                Slot::Empty => at += 8,
-                Slot::Damaged => {
-                    damaged_since.get_or_insert(at);
-                    at += 8;
+    fn found(&mut self, found: Found<'a>) {
+        match found {
+            Found::Damage { offset, bytes, kind } => self.damage(offset, bytes, kind),
+            Found::Record { payload, offset } => {
+                if !self.record(payload) {
+                    self.damage(offset, payload.len(), DamageKind::Contents);
                 }
             }
-        }
-        if let Some(since) = damaged_since {
-            self.damage(since, end - since, DamageKind::Chunk);
-        }
-    }
-
-    /// Finds whole chunks in a place whose page header is lost; the page is already counted.
-    fn chunks_after_damage(&mut self, start: usize, end: usize) {
-        let bytes = self.trace.bytes;
-        let mut at = start;
-        while at < end {
-            match chunk::look(&bytes[at..end]) {
-                Slot::Chunk(header, payload, taken) => {
-                    self.chunk(&header, payload, at);
-                    at += taken;
-                }
-                _ => at += 8,
+            Found::Events { serial, page } => {
+                self.drained.insert(serial);
+                self.trace.event_pages.extend(page);
+            }
+            Found::Totals { serial, offset } => {
+                self.drained.insert(serial);
+                self.trace.totals_pages.push(TotalsSource(Source::Chunk { offset }));
             }
         }
-    }
-
-    fn chunk(&mut self, header: &ChunkHeader, payload: &[u8], offset: usize) {
-        let understood = if header.kind == ChunkKind::Record as u8 {
-            self.record(payload)
-        } else if header.kind == ChunkKind::Events as u8 {
-            self.event_chunk(header, payload, offset)
-        } else if header.kind == ChunkKind::Totals as u8 {
-            self.totals_chunk(header, payload, offset)
-        } else {
-            header.kind >= 128
-        };
-        if !understood {
-            self.damage(offset, payload.len(), DamageKind::Contents);
-        }
-    }
-
-    fn event_chunk(&mut self, header: &ChunkHeader, payload: &[u8], offset: usize) -> bool {
-        let Some(plain) = decompress(header, payload) else { return false };
-        let Some((_, mut events)) = EventsReader::new(&plain) else { return false };
-        self.drained.insert(header.serial);
-        if let Some(first) = events.next() {
-            let page = EventPage { source: Source::Chunk { offset }, first: first.time() };
-            self.trace.event_pages.push(page);
-        }
-        events.by_ref().for_each(drop);
-        events.is_finished()
-    }
-
-    fn totals_chunk(&mut self, header: &ChunkHeader, payload: &[u8], offset: usize) -> bool {
-        if decompress(header, payload).and_then(|plain| read_totals(&plain)).is_none() {
-            return false;
-        }
-        self.drained.insert(header.serial);
-        self.trace.totals_pages.push(TotalsSource(Source::Chunk { offset }));
-        true
     }
 
     fn record(&mut self, payload: &[u8]) -> bool {
@@ -386,6 +359,10 @@ impl<'a> Scan<'a> {
         }
         self.trace.readings.sort_by_key(|reading| reading.time);
         self.trace.layouts.sort_by_key(|layout| layout.time);
+        // Of pages that begin at the same time, the last one is opened first.
+        self.trace.event_pages.reverse();
+        self.trace.event_pages.sort_by_key(|page| page.first);
+        self.trace.event_pages.shrink_to_fit();
         self.trace
     }
 

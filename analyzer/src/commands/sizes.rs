@@ -15,7 +15,7 @@ use crate::heap::{Change, replay};
 pub fn write(trace: &Trace<'_>, domains: &[Domain], out: &mut dyn Write) -> Result<(), Error> {
     let is_asked_for = |domain| domains.is_empty() || domains.contains(&domain);
     let mut sizes: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-    replay(trace, None, |event, change| match (*event, change) {
+    replay(trace, None, |event: &Event, change| match (*event, change) {
         (Event::Allocated { domain, size, .. }, _) if is_asked_for(domain) => {
             sizes.entry(size).or_default().0 += 1;
         }

@@ -12,7 +12,7 @@ use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use crate::gpu;
-use crate::heap::{Level, StackTotals, Weights, weigh};
+use crate::heap::{Level, StackTotals, Weights};
 use crate::input::family_of;
 use crate::model::{
     Lost, Process, Report, Requests, SCHEMA, Series as ModelSeries, Suspect, TimeLine as ModelLine,
@@ -50,8 +50,10 @@ pub fn examine(
     suppressions: &mut Suppressions,
     requests: Option<&str>,
 ) -> Findings {
-    let mut line = TimeLine::of(trace);
-    let (_, mut weights) = weigh(trace, &Domain::ALL);
+    let (mut line, replayed) = TimeLine::read(trace);
+    let mut weights = Weights::of(trace, &replayed, &Domain::ALL);
+    // The live heap is large, and what follows needs none of it.
+    drop(replayed);
     let stacks = line.keys().map(|(_, stack)| stack);
     let peak = weights.peak.iter().chain(weights.temporary.iter()).map(|((_, stack), _)| stack);
     let stacks = stacks.chain(peak).chain(gpu::failed_stacks(trace));

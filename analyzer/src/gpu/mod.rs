@@ -6,9 +6,9 @@ mod levels;
 mod out_of_memory;
 
 use tftrace_format::reader::Trace;
-use tftrace_format::{CudaMemory, Frame, StackId};
+use tftrace_format::{CudaMemory, Event, Frame, StackId};
 
-use crate::heap::replay;
+use crate::heap::{Change, LiveHeap, Watcher, replay};
 use crate::model::Gpu;
 use crate::symbol::Symbols;
 use levels::Levels;
@@ -18,12 +18,11 @@ pub fn examine(trace: &Trace<'_>, symbols: &Symbols, window_ends: &[f64]) -> Opt
     if !trace.nodes().any(|(_, node)| matches!(node.frame, Frame::Cuda(_))) {
         return None;
     }
-    let mut levels = Levels::new(trace, window_ends);
-    let mut failures = out_of_memory::Failures::default();
-    replay(trace, None, |event, change| {
-        levels.apply(event, change);
-        failures.apply(trace, event, &levels);
-    });
+    let levels = Levels::new(trace, window_ends);
+    let failures = out_of_memory::Failures::default();
+    let mut watching = Watching { trace, levels, failures };
+    replay(trace, None, &mut watching);
+    let Watching { levels, failures, .. } = watching;
     let (devices, host) = levels.end();
     Some(Gpu {
         devices,
@@ -33,12 +32,26 @@ pub fn examine(trace: &Trace<'_>, symbols: &Symbols, window_ends: &[f64]) -> Opt
     })
 }
 
+/// What is kept while the events go by.
+struct Watching<'t, 'a> {
+    trace: &'t Trace<'a>,
+    levels: Levels<'t, 'a>,
+    failures: out_of_memory::Failures,
+}
+
+impl Watcher for &mut Watching<'_, '_> {
+    fn after(&mut self, heap: &LiveHeap, _thread: u32, event: &Event, change: Change) {
+        self.levels.apply(heap, event, change);
+        self.failures.apply(self.trace, event, &self.levels);
+    }
+}
+
 /// The stacks that a failed allocation is described by, for who resolves names.
 pub fn failed_stacks<'a>(trace: &'a Trace<'a>) -> impl Iterator<Item = Option<StackId>> + 'a {
     let has_cuda = trace.nodes().any(|(_, node)| matches!(node.frame, Frame::Cuda(_)));
     let events = has_cuda.then(|| trace.events()).into_iter().flatten();
     events.filter_map(|(_, event)| match event {
-        tftrace_format::Event::Failed { stack, .. } => Some(stack),
+        Event::Failed { stack, .. } => Some(stack),
         _ => None,
     })
 }

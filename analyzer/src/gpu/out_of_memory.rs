@@ -54,7 +54,7 @@ impl Failures {
 
 impl Failure {
     pub(super) fn describe(self, trace: &Trace<'_>, symbols: &Symbols) -> OutOfMemory {
-        let heap = heap::replay(trace, Some(self.events), |_, _| ()).heap;
+        let heap = heap::replay(trace, Some(self.events), |_: &Event, _| ()).heap;
         let mut holders: BTreeMap<Key, heap::Level> = BTreeMap::new();
         for ((_, stack), level) in heap.totals(&[Domain::Cuda]).iter() {
             if memory_of(trace, stack).is_some_and(|memory| memory.device == self.device) {

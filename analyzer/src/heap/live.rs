@@ -1,32 +1,22 @@
 //! What is live: applies events, one after the other, to the blocks and ranges of every domain.
 
-use rustc_hash::FxHashMap;
 use tftrace_format::{Domain, Event, StackId, Ticks, range_end};
 
+use super::block_map::{Block, BlockMap};
 use super::purpose::{Purpose, Purposes};
 use super::ranges::{Range, RangeKind, RangeMap};
 use super::sampling::Sampling;
+use super::site_table::{SiteId, SiteTable};
 use super::totals::{Level, StackTotals, TotalsKey};
 use crate::reconcile::chunk_bytes;
-
-/// A live block, without its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// Bytes as requested.
-    pub size: u64,
-    /// Who asked.
-    pub stack: Option<StackId>,
-    /// When.
-    pub born: Ticks,
-}
 
 /// What an event did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A range came to life.
-    Mapped,
-    /// A block came to life, and what it stands for.
-    Allocated(Level),
+    /// A range came to life; who asked for it.
+    Mapped(SiteId),
+    /// A block came to life: who asked for it, and what it stands for.
+    Allocated(SiteId, Level),
     /// A live block died, and what it stood for.
     Freed(Block, Level),
     /// Nothing that is live was concerned.
@@ -48,13 +38,16 @@ pub struct LiveHeap {
     purposes: Purposes,
     sampling: Sampling,
     /// By the domain whose functions allocated them.
-    pub(super) blocks: [FxHashMap<u64, Block>; Domain::ALL.len()],
+    pub(super) blocks: [BlockMap; Domain::ALL.len()],
+    sites: SiteTable,
     /// By the domain that they are for; pools left out.
     levels: [Level; Domain::ALL.len()],
     peaks: [Level; Domain::ALL.len()],
     /// By the domain whose allocator cuts its blocks out of them; those in the C heap.
     pools: [Level; Domain::ALL.len()],
     pub(super) ranges: RangeMap,
+    /// Of these, what the process took from the kernel for itself, in bytes.
+    range_bytes: u64,
     /// All blocks of the C heap, whatever they are for, and the same as glibc counts them.
     malloc: Level,
     malloc_chunk_bytes: u64,
@@ -66,13 +59,16 @@ pub struct LiveHeap {
 impl LiveHeap {
     /// An empty heap, of a trace with these purposes that was sampled so.
     pub fn new(purposes: Purposes, sampling: Sampling) -> Self {
-        Self { purposes, sampling, ..Self::default() }
+        let sites = SiteTable::new(purposes.stacks());
+        Self { purposes, sampling, sites, ..Self::default() }
     }
 
     /// Forgets what is live: recording begins, and what happened before was not seen to its end.
     pub fn begin_anew(&mut self) {
-        let old = std::mem::take(self);
+        let mut old = std::mem::take(self);
+        old.sites.forget_all();
         *self = Self {
+            sites: old.sites,
             purposes: old.purposes,
             sampling: old.sampling,
             peaks: old.peaks,
@@ -87,18 +83,28 @@ impl LiveHeap {
         match *event {
             Event::Allocated { domain: Domain::Mmap, address, size, stack, file_backed, time } => {
                 let end = range_end(address, size);
-                let kind = match self.purposes.get(Domain::Mmap, stack) {
+                let purpose = self.purposes.get(Domain::Mmap, stack);
+                let kind = match purpose {
                     _ if file_backed => RangeKind::File,
                     Purpose::Pool(domain) => RangeKind::Pool(domain),
                     Purpose::Use(_) => RangeKind::Anonymous,
                 };
-                self.ranges.insert(address, Range { end, stack, kind, born: time });
+                let site = self.sites.id(purpose, stack);
+                if !file_backed {
+                    self.sites.asked(site, Level::exact(size, 1));
+                }
+                let Self { ranges, sites, .. } = self;
+                let range = Range { end, stack, kind, born: time };
+                ranges.insert(address, range, &mut |range, bytes, came| {
+                    tell(sites, range, bytes, came)
+                });
+                self.ranges_changed();
                 self.set_level(Domain::Mmap, self.ranges.anonymous());
-                Change::Mapped
+                Change::Mapped(site)
             }
-            Event::Allocated { domain, address, size, stack, time, .. } => Change::Allocated(
-                self.allocated(domain, address, Block { size, stack, born: time }),
-            ),
+            Event::Allocated { domain, address, size, stack, time, .. } => {
+                self.allocated(domain, address, size, stack, time)
+            }
             Event::Freed { domain: Domain::Mmap, address, .. } => {
                 let end = self.ranges.get(address).map_or(address, |range| range.end);
                 self.range_freed(address, end)
@@ -115,15 +121,35 @@ impl LiveHeap {
         }
     }
 
+    /// The site that an event will concern, as far as that is known before it is applied.
+    ///
+    /// Asked for many events together it is found for all of them in the time of a few: what is not
+    /// in the processor's cache is fetched at once, and there when they are applied.
+    pub fn site_of(&self, event: &Event) -> Option<SiteId> {
+        match *event {
+            Event::Allocated { domain, address, stack, .. } => {
+                // Looked at for what stands there now, if anything: the block will.
+                let replaced = self.blocks[domain as usize].site(address);
+                self.sites.find(self.purposes.get(domain, stack), stack).or(replaced)
+            }
+            Event::Freed { domain, address, .. } => self.blocks[domain as usize].site(address),
+            _ => None,
+        }
+    }
+
     /// The frees that an event means beside itself: those of all memory in a CUDA context that ends.
+    #[inline]
     pub fn frees_meant_by(&self, event: &Event) -> Vec<Event> {
         let Event::ContextEnded { time, context } = *event else { return Vec::new() };
         let mut frees = Vec::new();
         for domain in Domain::ALL {
+            let is_of_context = |block: &Block| {
+                self.purposes.context(self.sites.stack(block.site)) == Some(context)
+            };
             let of_context = self.blocks[domain as usize]
                 .iter()
-                .filter(|(_, block)| self.purposes.context(block.stack) == Some(context))
-                .map(|(&address, _)| address);
+                .filter(|(_, block)| is_of_context(block))
+                .map(|(address, _)| address);
             let mut addresses: Vec<u64> = of_context.collect();
             addresses.sort_unstable();
             frees.extend(addresses.into_iter().map(|address| Event::Freed {
@@ -135,18 +161,31 @@ impl LiveHeap {
         frees
     }
 
-    fn allocated(&mut self, domain: Domain, address: u64, block: Block) -> Level {
-        let new = self.sampling.block(domain, block.size, block.born);
-        if let Some(earlier) = self.blocks[domain as usize].insert(address, block) {
+    fn allocated(
+        &mut self,
+        domain: Domain,
+        address: u64,
+        size: u64,
+        stack: Option<StackId>,
+        born: Ticks,
+    ) -> Change {
+        let purpose = self.purposes.get(domain, stack);
+        let site = self.sites.id(purpose, stack);
+        let new = self.sampling.block(domain, size, born);
+        if let Some(earlier) =
+            self.blocks[domain as usize].insert(address, Block { size, site, born })
+        {
             self.anomalies.replaced += 1;
             self.forget(domain, earlier);
         }
         if domain == Domain::Malloc {
             self.malloc.add_all(new);
-            let chunk = self.sampling.scaled(domain, block.size, chunk_bytes(block.size));
+            let chunk = self.sampling.scaled(domain, size, chunk_bytes(size));
             self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_add(chunk);
         }
-        match self.purposes.get(domain, block.stack) {
+        self.sites.asked(site, new);
+        self.sites.came(site, new);
+        match purpose {
             Purpose::Pool(of) => self.pools[of as usize].add_all(new),
             Purpose::Use(of) => {
                 let mut level = self.level(of);
@@ -154,11 +193,11 @@ impl LiveHeap {
                 self.set_level(of, level);
             }
         }
-        new
+        Change::Allocated(site, new)
     }
 
     fn freed(&mut self, domain: Domain, address: u64) -> Change {
-        let Some(block) = self.blocks[domain as usize].remove(&address) else {
+        let Some(block) = self.blocks[domain as usize].remove(address) else {
             // Python's blocks are seen from the moment on that the interpreter is.
             let is_known = domain != Domain::Python && !self.is_partial;
             self.anomalies.unmatched_frees += u64::from(is_known);
@@ -174,7 +213,8 @@ impl LiveHeap {
             let chunk = self.sampling.scaled(domain, block.size, chunk_bytes(block.size));
             self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_sub(chunk);
         }
-        match self.purposes.get(domain, block.stack) {
+        self.sites.went(block.site, old);
+        match self.sites.purpose(block.site) {
             Purpose::Pool(of) => self.pools[of as usize].remove_all(old),
             Purpose::Use(of) => self.levels[of as usize].remove_all(old),
         }
@@ -182,11 +222,25 @@ impl LiveHeap {
     }
 
     fn range_freed(&mut self, start: u64, end: u64) -> Change {
-        if self.ranges.remove(start, end) == 0 {
+        let Self { ranges, sites, .. } = self;
+        if ranges.remove(start, end, &mut |range, bytes, came| tell(sites, range, bytes, came)) == 0
+        {
             self.anomalies.unmatched_frees += u64::from(!self.is_partial);
         }
+        self.ranges_changed();
         self.levels[Domain::Mmap as usize] = self.ranges.anonymous();
         Change::Nothing
+    }
+
+    fn ranges_changed(&mut self) {
+        let pools = Domain::ALL.map(|domain| self.ranges.pool(domain).bytes);
+        let own = self.ranges.anonymous().bytes;
+        self.range_bytes = pools.iter().fold(own, |a, b| a.saturating_add(*b));
+    }
+
+    /// The memory of the host is larger than it ever was.
+    pub(super) fn is_peak(&mut self) {
+        self.sites.is_peak();
     }
 
     fn set_level(&mut self, domain: Domain, level: Level) {
@@ -217,12 +271,10 @@ impl LiveHeap {
     pub fn slack(&self, domain: Domain) -> u64 {
         // Blocks of Python's are Python's; those of TensorFlow's allocator are of the memory that its
         // pools are made of.
-        let cut = [Domain::Python, Domain::TensorFlow].into_iter().flat_map(|cut| {
-            let blocks = self.blocks[cut as usize].values();
-            blocks.map(move |block| (cut, block))
-        });
-        let own =
-            cut.filter(|(cut, block)| self.purposes.get(*cut, block.stack) == Purpose::Use(domain));
+        let cut = [Domain::Python, Domain::TensorFlow]
+            .into_iter()
+            .flat_map(|cut| self.blocks[cut as usize].iter().map(move |(_, block)| (cut, block)));
+        let own = cut.filter(|(_, block)| self.sites.purpose(block.site) == Purpose::Use(domain));
         let in_use = own.fold(0u64, |sum, (cut, block)| {
             sum.saturating_add(self.sampling.block(cut, block.size, block.born).bytes)
         });
@@ -237,9 +289,7 @@ impl LiveHeap {
     /// What the process took from the C heap and from the kernel and has not given back: malloc and
     /// anonymous mmap, pools included.
     pub fn host_bytes(&self) -> u64 {
-        let pools = Domain::ALL.map(|domain| self.ranges.pool(domain).bytes);
-        let ranges = pools.iter().fold(self.ranges.anonymous().bytes, |a, b| a.saturating_add(*b));
-        self.malloc.bytes.saturating_add(ranges)
+        self.malloc.bytes.saturating_add(self.range_bytes)
     }
 
     /// The live malloc blocks as glibc counts them, chunk headers and rounding included.
@@ -257,14 +307,18 @@ impl LiveHeap {
         self.anomalies
     }
 
+    /// Who asked for memory, and what of it is live.
+    pub fn sites(&self) -> &SiteTable {
+        &self.sites
+    }
+
     /// Shows every live block, and every range of memory, pools and files left out: whose it is, its
     /// stack, what it stands for, and when it was allocated.
     pub fn each_live(&self, mut show: impl FnMut(TotalsKey, Level, Ticks)) {
         for domain in Domain::ALL {
-            for block in self.blocks[domain as usize].values() {
-                if let Purpose::Use(of) = self.purposes.get(domain, block.stack) {
-                    let level = self.sampling.block(domain, block.size, block.born);
-                    show((of, block.stack), level, block.born);
+            for (_, block) in self.blocks[domain as usize].iter() {
+                if let Some(key) = self.sites.key(block.site) {
+                    show(key, self.sampling.block(domain, block.size, block.born), block.born);
                 }
             }
         }
@@ -274,10 +328,12 @@ impl LiveHeap {
         }
     }
 
-    /// Shows every range of memory, pools and files left out: its stack and its bytes.
-    pub fn each_mapping(&self, mut show: impl FnMut(TotalsKey, u64)) {
+    /// Shows every range of memory, pools and files left out: its site and its bytes.
+    pub fn each_mapping(&self, mut show: impl FnMut(SiteId, u64)) {
         for (start, range) in self.memory_ranges() {
-            show((Domain::Mmap, range.stack), range.end - start);
+            if let Some(site) = self.sites.find(Purpose::Use(Domain::Mmap), range.stack) {
+                show(site, range.end - start);
+            }
         }
     }
 
@@ -288,14 +344,18 @@ impl LiveHeap {
     /// The live memory of every call stack for these domains. Pools are left out: what was cut out
     /// of them is there. So are mappings of files.
     pub fn totals(&self, domains: &[Domain]) -> StackTotals {
-        let mut totals = StackTotals::default();
-        self.each_live(|(of, stack), level, _| {
-            if domains.contains(&of) {
-                totals.add((of, stack), level);
-            }
-        });
-        totals
+        self.sites.live(domains)
     }
+}
+
+/// A piece of a range came or went.
+fn tell(sites: &mut SiteTable, range: &Range, bytes: u64, came: bool) {
+    if range.kind != RangeKind::Anonymous {
+        return;
+    }
+    let site = sites.id(Purpose::Use(Domain::Mmap), range.stack);
+    let piece = Level::exact(bytes, 1);
+    if came { sites.came(site, piece) } else { sites.went(site, piece) }
 }
 
 #[cfg(test)]
@@ -321,9 +381,11 @@ mod tests {
         let mut heap = LiveHeap::default();
         heap.apply(&allocated(Domain::Malloc, 16, 10_001));
         heap.apply(&allocated(Domain::Python, 16, 20_001));
-        let block = Block { size: 10_001, stack: StackId::new(1), born: TIME };
-        let freed_block = Change::Freed(block, Level::exact(10_001, 1));
-        assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), freed_block);
+        let Change::Freed(block, level) = heap.apply(&freed(Domain::Malloc, 16)) else {
+            panic!("it was live");
+        };
+        assert_eq!((block.size, block.born, level), (10_001, TIME, Level::exact(10_001, 1)));
+        assert_eq!(heap.sites().key(block.site), Some((Domain::Malloc, StackId::new(1))));
         assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), Change::Nothing);
         assert_eq!(heap.level(Domain::Python), Level::exact(20_001, 1));
         assert_eq!(heap.peak(Domain::Malloc), Level::exact(10_001, 1));

@@ -26,47 +26,37 @@ pub struct Measured {
 /// Memory of the host. What stands in a pool is counted, and the pool is not: nothing counts twice.
 pub const HOST: [Domain; 4] = [Domain::Malloc, Domain::Mmap, Domain::Python, Domain::TensorFlow];
 
-/// Measures these domains. Reads the events once, and for [`Metric::Peak`] a second time.
+/// Measures these domains. Reads the events once.
 pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measured {
-    let mut requested = StackTotals::default();
-    let purposes = Purposes::of(trace);
-    let mut request = |domain, stack, level| {
-        if let Some(key) = blocks_requested(&purposes, domains, domain, stack) {
-            requested.add(key, level);
-        }
+    let replayed = replay(trace, None, |_: &Event, _| ());
+    let sites = replayed.heap.sites();
+    let unfreed = replayed.unfreed(trace);
+    let mut totals = match metric {
+        Metric::Unfreed => unfreed.totals(domains),
+        Metric::Allocated => sites.allocated(domains),
+        Metric::Temporary => StackTotals::default(),
+        Metric::Peak => sites.at_peak(domains),
     };
+    let purposes = Purposes::of(trace);
     let sampling = Sampling::of(trace);
-    let replay_all = replay(trace, None, |event, _| {
-        if metric == Metric::Allocated
-            && let Event::Allocated { domain, size, stack, file_backed: false, time, .. } = *event
-        {
-            request(domain, stack, sampling.block(domain, size, time));
-        }
-    });
     let mut temporaries = Level::default();
     for entry in trace.totals().flat_map(|page| page.entries) {
-        let level = sampling.temporaries(&entry);
-        let is_asked_for = matches!(metric, Metric::Allocated | Metric::Temporary);
         if HOST.contains(&entry.key.domain) {
             let bytes = entry.key.size.saturating_mul(entry.count);
             temporaries.add_all(Level::exact(bytes, entry.count));
         }
-        if is_asked_for {
-            request(entry.key.domain, entry.key.stack, level);
+        if matches!(metric, Metric::Allocated | Metric::Temporary)
+            && let Some(key) = used_for(&purposes, domains, entry.key.domain, entry.key.stack)
+        {
+            totals.add(key, sampling.temporaries(&entry));
         }
     }
-    let unfreed = replay_all.unfreed(trace);
-    let totals = match metric {
-        Metric::Unfreed => unfreed.totals(domains),
-        Metric::Allocated | Metric::Temporary => requested,
-        Metric::Peak => replay(trace, Some(replay_all.peak.events), |_, _| ()).heap.totals(domains),
-    };
-    Measured { replay: replay_all, unfreed, totals, temporaries }
+    Measured { replay: replayed, unfreed, totals, temporaries }
 }
 
 /// Where a requested block counts: with what it is for, if that is one of `domains`. A pool counts
 /// nowhere, what is cut out of it does.
-pub(super) fn blocks_requested(
+pub(super) fn used_for(
     purposes: &Purposes,
     domains: &[Domain],
     domain: Domain,

@@ -1,5 +1,6 @@
 //! The live heap, rebuilt from events.
 
+mod block_map;
 mod live;
 mod measure;
 mod purpose;
@@ -7,17 +8,20 @@ mod ranges;
 mod replay;
 mod resident;
 mod sampling;
+mod site_table;
 mod totals;
 mod unfreed;
 mod weights;
 
-pub use live::{Anomalies, Block, Change, LiveHeap};
+pub use block_map::Block;
+pub use live::{Anomalies, Change, LiveHeap};
 pub use measure::{HOST, Measured, measure};
 pub use purpose::{Purpose, Purposes};
 pub use ranges::{Range, RangeKind, RangeMap};
-pub use replay::{AtReading, EventCounts, Peak, Replay, replay};
+pub use replay::{AtReading, EventCounts, Peak, Replay, Watcher, replay};
 pub use resident::Resident;
 pub use sampling::Sampling;
+pub use site_table::{SiteId, SiteTable};
 pub use totals::{Level, StackTotals, TotalsKey};
 pub use unfreed::Unfreed;
 pub use weights::{Weights, weigh};

@@ -30,6 +30,8 @@ fn below_cuda(of_stack: &[u8], stack: Option<StackId>) -> Option<u8> {
 pub struct Purposes {
     /// By number of the stack: 0, or one more than the number of a domain, with [`POOL`] or without.
     of_stack: Vec<u8>,
+    /// Above the numbers of all stacks.
+    stacks: usize,
     /// Of CUDA's memory: the context that it ends with.
     contexts: FxHashMap<StackId, u32>,
 }
@@ -39,7 +41,9 @@ impl Purposes {
     pub fn of(trace: &Trace<'_>) -> Self {
         let mut of_stack = Vec::new();
         let mut contexts = FxHashMap::default();
+        let mut stacks = 0;
         for (stack, node) in trace.nodes() {
+            stacks = stacks.max(stack.get() as usize + 1);
             let context = match node.frame {
                 Frame::Cuda(memory) => Some(memory.context),
                 // What stands just below CUDA's frame says more of the same memory.
@@ -67,7 +71,12 @@ impl Purposes {
             of_stack.resize(of_stack.len().max(at + 1), 0);
             of_stack[at] = code;
         }
-        Self { of_stack, contexts }
+        Self { of_stack, stacks, contexts }
+    }
+
+    /// A number above those of all stacks.
+    pub fn stacks(&self) -> usize {
+        self.stacks
     }
 
     /// The CUDA context that memory of this stack ends with, if it does.

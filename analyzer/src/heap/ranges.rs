@@ -41,25 +41,34 @@ pub struct RangeMap {
 
 impl RangeMap {
     /// Maps a range. What it covers of others is gone, as with `MAP_FIXED`.
-    pub fn insert(&mut self, start: u64, range: Range) {
-        self.remove(start, range.end);
-        self.put(start, range);
+    ///
+    /// `told` is told of every piece that comes (true) or goes, with its bytes.
+    pub fn insert(&mut self, start: u64, range: Range, told: &mut impl FnMut(&Range, u64, bool)) {
+        self.remove(start, range.end, told);
+        self.put(start, range, told);
     }
 
     /// Unmaps a range: whole ranges, their ends or their middles. Gives the bytes that were mapped.
-    pub fn remove(&mut self, start: u64, end: u64) -> u64 {
+    /// Tells of the pieces as [`RangeMap::insert`] does.
+    pub fn remove(
+        &mut self,
+        start: u64,
+        end: u64,
+        told: &mut impl FnMut(&Range, u64, bool),
+    ) -> u64 {
         let mut removed = 0u64;
         while let Some((&at, &range)) = self.ranges.range(..end).next_back()
             && range.end > start
         {
             self.ranges.remove(&at);
             self.level(range.kind).remove(range.end - at);
+            told(&range, range.end - at, false);
             removed = removed.saturating_add(range.end.min(end) - at.max(start));
             if at < start {
-                self.put(at, Range { end: start, ..range });
+                self.put(at, Range { end: start, ..range }, told);
             }
             if range.end > end {
-                self.put(end, range);
+                self.put(end, range, told);
             }
         }
         removed
@@ -90,9 +99,10 @@ impl RangeMap {
         self.pools[domain as usize]
     }
 
-    fn put(&mut self, start: u64, range: Range) {
+    fn put(&mut self, start: u64, range: Range, told: &mut impl FnMut(&Range, u64, bool)) {
         if start < range.end {
             self.level(range.kind).add(range.end - start);
+            told(&range, range.end - start, true);
             self.ranges.insert(start, range);
         }
     }
@@ -116,9 +126,21 @@ mod tests {
             map.insert(
                 start,
                 Range { end, stack: StackId::new(1), kind: RangeKind::Anonymous, born: Ticks(1) },
+                &mut |_, _, _| (),
             );
         }
         map
+    }
+
+    fn remove(map: &mut RangeMap, start: u64, end: u64) -> u64 {
+        let before = map.anonymous().bytes;
+        let mut change = 0;
+        let mut told = |_: &Range, bytes: u64, came| {
+            change += if came { bytes as i64 } else { -(bytes as i64) };
+        };
+        let removed = map.remove(start, end, &mut told);
+        assert_eq!(map.anonymous().bytes, before.saturating_add_signed(change));
+        removed
     }
 
     fn left(map: &RangeMap) -> Vec<(u64, u64)> {
@@ -131,13 +153,13 @@ mod tests {
     #[test]
     fn unmapping_takes_wholes_ends_and_middles() {
         let mut map = mapped(&[(10, 20), (30, 40), (50, 90)]);
-        assert_eq!(map.remove(15, 35), 10);
+        assert_eq!(remove(&mut map, 15, 35), 10);
         assert_eq!(left(&map), [(10, 15), (35, 40), (50, 90)]);
-        assert_eq!(map.remove(60, 70), 10);
+        assert_eq!(remove(&mut map, 60, 70), 10);
         assert_eq!(left(&map), [(10, 15), (35, 40), (50, 60), (70, 90)]);
-        assert_eq!(map.remove(0, 100), 40);
+        assert_eq!(remove(&mut map, 0, 100), 40);
         assert_eq!(left(&map), []);
-        assert_eq!(map.remove(0, 100), 0);
+        assert_eq!(remove(&mut map, 0, 100), 0);
     }
 
     #[test]
@@ -146,6 +168,7 @@ mod tests {
         map.insert(
             20,
             Range { end: 30, stack: StackId::new(2), kind: RangeKind::File, born: Ticks(1) },
+            &mut |_, _, _| (),
         );
         assert_eq!(map.anonymous(), Level::exact(30, 2));
         assert_eq!(map.file_backed(), Level::exact(10, 1));
@@ -156,8 +179,8 @@ mod tests {
     #[test]
     fn ranges_that_end_where_others_begin_do_not_touch() {
         let mut map = mapped(&[(10, 20), (20, 30)]);
-        assert_eq!(map.remove(20, 20), 0);
-        assert_eq!(map.remove(20, 30), 10);
+        assert_eq!(remove(&mut map, 20, 20), 0);
+        assert_eq!(remove(&mut map, 20, 30), 10);
         assert_eq!(left(&map), [(10, 20)]);
     }
 }

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use tftrace_format::reader::Trace;
+use tftrace_format::page_codec::PageThread;
+use tftrace_format::reader::{Events, Trace};
 use tftrace_format::{Event, LabelId, Ticks};
 
 use super::live::{Change, LiveHeap};
 use super::purpose::Purposes;
 use super::sampling::Sampling;
+use super::site_table::SiteId;
 use super::unfreed::Unfreed;
 use crate::progress::Progress;
+
+/// So many events are looked at together before they are applied, one after the other.
+const AHEAD: usize = 64;
+/// Progress is shown after so many times of that.
+const SHOWN_EVERY: u32 = 1 << 10;
 
 /// How many events of which kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,16 +91,37 @@ impl Replay {
         at_shut_down.cloned().unwrap_or_else(|| Unfreed::of(&self.heap, None))
     }
 
-    fn step(&mut self, event: &Event, watch: &mut impl FnMut(&Event, Change)) {
+    fn step(&mut self, thread: u32, event: &Event, watcher: &mut impl Watcher) {
         let change = self.heap.apply(event);
         self.count(event);
-        watch(event, change);
+        watcher.after(&self.heap, thread, event, change);
+    }
+
+    /// Looks at what the next events will concern, so that it is in the processor's cache then.
+    fn look_ahead(&self, events: &[(PageThread, Event)], watcher: &impl Watcher) {
+        let mut found = [None; AHEAD];
+        for (site, (_, event)) in found.iter_mut().zip(events) {
+            *site = self.heap.site_of(event);
+        }
+        let sites = found.into_iter().flatten();
+        let seen = sites
+            .fold(0, |seen, site| seen ^ self.heap.sites().look_at(site) ^ watcher.look_at(site));
+        // The looking is what is wanted, and nothing of what was seen.
+        std::hint::black_box(seen);
+    }
+
+    fn begin_anew(&mut self, watcher: &mut impl Watcher) {
+        self.heap.begin_anew();
+        watcher.begins_anew();
     }
 
     fn count(&mut self, event: &Event) {
         self.last = Some(event.time());
         match *event {
-            Event::Allocated { .. } => self.counts.allocations += 1,
+            Event::Allocated { .. } => {
+                self.counts.allocations += 1;
+                self.look_for_peak();
+            }
             Event::Freed { .. } | Event::RangeFreed { .. } => self.counts.frees += 1,
             Event::Failed { .. } => self.counts.failures += 1,
             // The frees that it means were counted.
@@ -103,9 +131,13 @@ impl Replay {
                 *self.marks.entry(label).or_default() += 1;
             }
         }
+    }
+
+    fn look_for_peak(&mut self) {
         let bytes = self.heap.host_bytes();
         if bytes > self.peak.bytes {
             self.peak = Peak { events: self.counts.sum(), bytes, time: self.last };
+            self.heap.is_peak();
         }
     }
 
@@ -119,11 +151,43 @@ impl Replay {
     }
 }
 
-/// Applies the first `limit` events (`None` = all), and shows each to `watch` with what it did.
-pub fn replay(
+/// Who is shown the events, and what they do to the heap.
+pub trait Watcher {
+    /// Python began to shut down after the event of this time.
+    fn shuts_down(&mut self, _heap: &LiveHeap, _last: Ticks) {}
+
+    /// Recording began: what was live is not known to be so any more.
+    fn begins_anew(&mut self) {}
+
+    /// Looks at what an event that concerns a site will make it look at.
+    fn look_at(&self, _site: SiteId) -> u64 {
+        0
+    }
+
+    /// An event of this thread comes next.
+    fn before(&mut self, _heap: &LiveHeap, _thread: u32, _event: &Event) {}
+
+    /// An event was applied, and what it did. The end of a CUDA context is shown as the frees that it
+    /// means, too.
+    fn after(&mut self, heap: &LiveHeap, thread: u32, event: &Event, change: Change);
+}
+
+impl<F: FnMut(&Event, Change)> Watcher for F {
+    fn after(&mut self, _heap: &LiveHeap, _thread: u32, event: &Event, change: Change) {
+        self(event, change);
+    }
+}
+
+/// Applies the first `limit` events (`None` = all), and shows each to `watcher` with what it did.
+pub fn replay(trace: &Trace<'_>, limit: Option<u64>, watcher: impl Watcher) -> Replay {
+    trace.read_events(|events| replay_events(trace, events, limit, watcher))
+}
+
+fn replay_events(
     trace: &Trace<'_>,
+    events: &mut Events<'_>,
     limit: Option<u64>,
-    mut watch: impl FnMut(&Event, Change),
+    mut watcher: impl Watcher,
 ) -> Replay {
     let reading = trace.readings().iter().rfind(|reading| reading.malloc_known);
     let mut pending = reading.map(|reading| (Ticks(reading.time), reading.malloc_in_use));
@@ -131,28 +195,44 @@ pub fn replay(
     pending.take_if(|_| !trace.recordings().is_empty());
     let mut shut_down = trace.shut_down();
     let mut beginnings = trace.recordings().iter().filter(|(_, on)| *on).peekable();
-    let mut events = trace.events();
     let pages = events.pages_left() as u64;
     let progress = Progress::begin("reading events", pages);
     let heap = LiveHeap::new(Purposes::of(trace), Sampling::of(trace));
     let mut replay = Replay { heap, ..Replay::default() };
+    let mut until_shown = SHOWN_EVERY;
+    let mut ahead = Vec::with_capacity(AHEAD);
     while limit.is_none_or(|limit| replay.counts.sum() < limit) {
-        let Some((_, event)) = events.next() else { break };
-        if let Some((_, in_use)) = pending.take_if(|(time, _)| event.time() > *time) {
-            replay.look_at(in_use);
+        ahead.clear();
+        ahead.extend(events.by_ref().take(AHEAD));
+        if ahead.is_empty() {
+            break;
         }
-        while beginnings.next_if(|(time, _)| event.time() > *time).is_some() {
-            replay.heap.begin_anew();
+        replay.look_ahead(&ahead, &watcher);
+        for (thread, event) in &ahead {
+            if limit.is_some_and(|limit| replay.counts.sum() >= limit) {
+                break;
+            }
+            let time = event.time();
+            if let Some((_, in_use)) = pending.take_if(|(at, _)| time > *at) {
+                replay.look_at(in_use);
+            }
+            if shut_down.take_if(|at| time > *at).is_some() {
+                replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
+                watcher.shuts_down(&replay.heap, replay.last.unwrap_or(Ticks(0)));
+            }
+            while beginnings.next_if(|(at, _)| time > *at).is_some() {
+                replay.begin_anew(&mut watcher);
+            }
+            watcher.before(&replay.heap, thread.number, event);
+            for free in replay.heap.frees_meant_by(event) {
+                replay.step(thread.number, &free, &mut watcher);
+            }
+            replay.step(thread.number, event, &mut watcher);
         }
-        if shut_down.take_if(|time| event.time() > *time).is_some() {
-            replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
-        }
-        for free in replay.heap.frees_meant_by(&event) {
-            replay.step(&free, &mut watch);
-        }
-        replay.step(&event, &mut watch);
-        if replay.counts.sum().is_multiple_of(1 << 16) {
+        until_shown -= 1;
+        if until_shown == 0 {
             progress.at(pages.saturating_sub(events.pages_left() as u64));
+            until_shown = SHOWN_EVERY;
         }
     }
     if let Some((_, in_use)) = pending {
@@ -185,12 +265,12 @@ mod tests {
         for packing in [Packing::Raw, Packing::Chunked] {
             let bytes = builder.build(packing);
             let trace = Trace::open(&bytes).unwrap();
-            let end = replay(&trace, None, |_, _| ());
+            let end = replay(&trace, None, |_: &Event, _| ());
             assert_eq!(end.peak, Peak { events: 2, bytes: 30_002, time: Some(Ticks(20)) });
             assert_eq!(end.counts, EventCounts { allocations: 3, frees: 1, ..Default::default() });
             assert_eq!(end.heap.level(Domain::Malloc).bytes, 20_006);
             assert_eq!(end.heap.anomalies(), Default::default());
-            let at_peak = replay(&trace, Some(end.peak.events), |_, _| ());
+            let at_peak = replay(&trace, Some(end.peak.events), |_: &Event, _| ());
             assert_eq!(at_peak.heap.host_bytes(), 30_002);
         }
     }
@@ -202,7 +282,7 @@ mod tests {
         builder.event(0, allocated(10, 16, 10_001)).event(0, allocated(10, 16, 20_001));
         for packing in [Packing::Raw, Packing::Chunked] {
             let bytes = builder.build(packing);
-            let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+            let end = replay(&Trace::open(&bytes).unwrap(), None, |_: &Event, _| ());
             assert_eq!(end.heap.level(Domain::Malloc).bytes, 20_001, "{packing:?}");
         }
     }
@@ -216,7 +296,7 @@ mod tests {
         builder.reading(MemoryReading { time: 20, malloc_in_use: 112, ..known });
         builder.reading(MemoryReading { time: 40, ..Default::default() });
         let bytes = builder.build(Packing::Raw);
-        let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+        let end = replay(&Trace::open(&bytes).unwrap(), None, |_: &Event, _| ());
         let expected = AtReading { bytes: 100, chunk_bytes: 112, malloc_in_use: 112, variance: 0 };
         assert_eq!(end.at_reading, Some(expected));
     }
@@ -229,7 +309,7 @@ mod tests {
         builder.recording(Ticks(15), false).recording(Ticks(20), true);
         builder.reading(MemoryReading { time: 40, malloc_known: true, ..Default::default() });
         let bytes = builder.build(Packing::Raw);
-        let end = replay(&Trace::open(&bytes).unwrap(), None, |_, _| ());
+        let end = replay(&Trace::open(&bytes).unwrap(), None, |_: &Event, _| ());
         assert_eq!(end.heap.level(Domain::Malloc).bytes, 1000);
         assert_eq!(end.heap.anomalies(), Default::default());
         assert_eq!(end.peak.bytes, 1000);
@@ -244,7 +324,7 @@ mod tests {
         let unfreed = |builder: &TraceBuilder| {
             let bytes = builder.build(Packing::Raw);
             let trace = Trace::open(&bytes).unwrap();
-            let unfreed = replay(&trace, None, |_, _| ()).unfreed(&trace);
+            let unfreed = replay(&trace, None, |_: &Event, _| ()).unfreed(&trace);
             assert_eq!(unfreed.totals(&Domain::ALL).sum(), unfreed.level(Domain::Malloc));
             (unfreed.shut_down, unfreed.level(Domain::Malloc).bytes)
         };

@@ -76,7 +76,7 @@ impl Resident {
                 *into += bytes as u64;
             }
         }
-        for &address in heap.blocks[Domain::Malloc as usize].keys() {
+        for (address, _) in heap.blocks[Domain::Malloc as usize].iter() {
             let at = areas.partition_point(|area| area.end <= address);
             if let Some(area) = areas.get_mut(at).filter(|area| area.start <= address) {
                 area.has_blocks = true;

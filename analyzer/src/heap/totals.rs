@@ -65,6 +65,13 @@ impl StackTotals {
         self.0.entry(key).or_default().add_all(more);
     }
 
+    /// Adds what a site has to its stack, if it has anything and is memory of one of these domains.
+    pub(super) fn add_of(&mut self, key: Option<TotalsKey>, level: Level, domains: &[Domain]) {
+        if let Some(key) = key.filter(|(of, _)| level.blocks > 0 && domains.contains(of)) {
+            self.add(key, level);
+        }
+    }
+
     /// What a stack has.
     pub fn get(&self, key: TotalsKey) -> Level {
         self.0.get(&key).copied().unwrap_or_default()

@@ -3,7 +3,7 @@
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Event};
 
-use super::measure::blocks_requested;
+use super::measure::used_for;
 use super::purpose::Purposes;
 use super::replay::{Replay, replay};
 use super::sampling::Sampling;
@@ -24,29 +24,34 @@ pub struct Weights {
     pub allocated: StackTotals,
 }
 
-/// Weighs these domains, but for the growth. Reads the events twice.
+/// Weighs these domains, but for the growth. Reads the events once.
 pub fn weigh(trace: &Trace<'_>, domains: &[Domain]) -> (Replay, Weights) {
-    let purposes = Purposes::of(trace);
-    let mut weights = Weights::default();
-    let used_for = |domain, stack| blocks_requested(&purposes, domains, domain, stack);
-    let sampling = Sampling::of(trace);
-    let replayed = replay(trace, None, |event, _| {
-        if let Event::Allocated { domain, size, stack, file_backed: false, time, .. } = *event
-            && let Some(key) = used_for(domain, stack)
-        {
-            weights.allocated.add(key, sampling.block(domain, size, time));
-        }
-    });
-    for entry in trace.totals().flat_map(|page| page.entries) {
-        let level = sampling.temporaries(&entry);
-        if let Some(key) = used_for(entry.key.domain, entry.key.stack) {
-            weights.allocated.add(key, level);
-            weights.temporary.add(key, level);
-        }
-    }
-    weights.unfreed = replayed.unfreed(trace).totals(domains);
-    weights.peak = replay(trace, Some(replayed.peak.events), |_, _| ()).heap.totals(domains);
+    let replayed = replay(trace, None, |_: &Event, _| ());
+    let weights = Weights::of(trace, &replayed, domains);
     (replayed, weights)
+}
+
+impl Weights {
+    /// The weights after all events were replayed.
+    pub fn of(trace: &Trace<'_>, replayed: &Replay, domains: &[Domain]) -> Self {
+        let sites = replayed.heap.sites();
+        let mut weights = Self {
+            growth: None,
+            unfreed: replayed.unfreed(trace).totals(domains),
+            peak: sites.at_peak(domains),
+            temporary: StackTotals::default(),
+            allocated: sites.allocated(domains),
+        };
+        let (purposes, sampling) = (Purposes::of(trace), Sampling::of(trace));
+        for entry in trace.totals().flat_map(|page| page.entries) {
+            let level = sampling.temporaries(&entry);
+            if let Some(key) = used_for(&purposes, domains, entry.key.domain, entry.key.stack) {
+                weights.allocated.add(key, level);
+                weights.temporary.add(key, level);
+            }
+        }
+        weights
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,7 @@ use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId, Ticks};
 
-use crate::heap::{Level, Resident, TotalsKey};
-use crate::progress::Progress;
+use crate::heap::{Level, Replay, Resident, TotalsKey, replay};
 use pass::Pass;
 
 pub use requests::Requests;
@@ -38,6 +37,27 @@ struct Changes {
     kept: Vec<(u16, u64, u32)>,
     /// The part of these that Python's last collection freed.
     garbage: Vec<(u16, u64, u32)>,
+}
+
+impl Changes {
+    /// Adds what is live at the end to a series.
+    fn add_kept(&self, series: &mut Series) {
+        for (from, sums) in [
+            (&self.kept, [&mut series.kept, &mut series.kept_blocks]),
+            (&self.garbage, [&mut series.garbage, &mut series.garbage_blocks]),
+        ] {
+            let [sum_bytes, sum_blocks] = sums;
+            for &(window, bytes, blocks) in from {
+                let window = usize::from(window);
+                if let (Some(sum), Some(count)) =
+                    (sum_bytes.get_mut(window), sum_blocks.get_mut(window))
+                {
+                    *sum += bytes as f64;
+                    *count += f64::from(blocks);
+                }
+            }
+        }
+    }
 }
 
 /// Memory over time.
@@ -74,53 +94,25 @@ pub struct TimeLine {
 impl TimeLine {
     /// Reads all events of a trace.
     pub fn of(trace: &Trace<'_>) -> Self {
-        // A process that goes on for long was not about to end.
-        let line = Self::until(trace, trace.shut_down()).or_else(|| Self::until(trace, None));
-        line.unwrap_or_else(|| Pass::new(trace).end(Ticks(0), false))
+        Self::read(trace).0
     }
 
-    /// Up to a shutdown, or to the end. `None`: the trace goes on for long after that shutdown.
-    fn until(trace: &Trace<'_>, mut shut_down: Option<Ticks>) -> Option<Self> {
-        let mut pass = Pass::new(trace);
-        let mut beginnings = trace.recordings().iter().filter(|(_, on)| *on).peekable();
-        let mut at_shut_down: Option<TimeLine> = None;
-        let collected = trace.last_collection().filter(|collected| collected.enabled);
-        let (mut last, mut count) = (Ticks(0), 0u64);
-        let mut events = trace.events();
-        let pages = events.pages_left() as u64;
-        let progress = Progress::begin("reading events", pages);
-        while let Some((thread, event)) = events.next() {
-            let time = event.time();
-            if shut_down.take_if(|at| time > *at).is_some() {
-                at_shut_down = Some(pass.end(last, true));
-            }
-            while beginnings.next_if(|(at, _)| time > *at).is_some() {
-                pass.begin_anew();
-            }
-            for free in pass.frees_meant_by(&event) {
-                pass.apply(thread.number, &free);
-            }
-            let freed = pass.apply(thread.number, &event);
-            if let (Some(line), Some((key, block, level))) = (&mut at_shut_down, freed)
-                && collected.is_some_and(|collected| time <= collected.ended)
-            {
-                line.was_garbage(key, block.born, level);
-            }
-            (last, count) = (time, count + 1);
-            if count.is_multiple_of(1 << 16) {
-                progress.at(pages.saturating_sub(events.pages_left() as u64));
-            }
+    /// Reads all events of a trace. Gives what a replay leaves behind, too: they are not read again.
+    pub fn read(trace: &Trace<'_>) -> (Self, Replay) {
+        if let (Some(line), replayed) = Self::until(trace, true) {
+            return (line, replayed);
         }
-        let mut line = match at_shut_down {
-            Some(line) if trace.seconds(last) - trace.seconds(line.end) < LONGEST_SHUT_DOWN => line,
-            Some(_) => return None,
-            None => pass.end(last, false),
-        };
-        for changes in line.changes.values_mut() {
-            windows::sum_up(&mut changes.garbage);
-        }
-        line.events = count;
-        Some(line)
+        // A process that goes on for long was not about to end.
+        let (line, replayed) = Self::until(trace, false);
+        (line.expect("it ends with the trace"), replayed)
+    }
+
+    /// Up to Python's shutdown, if there was one and it matters, else to the end. `None`: the trace goes
+    /// on for long after that.
+    fn until(trace: &Trace<'_>, ends_at_shut_down: bool) -> (Option<Self>, Replay) {
+        let mut pass = Pass::new(trace, ends_at_shut_down);
+        let replayed = replay(trace, None, &mut pass);
+        (pass.end(&replayed.heap, replayed.last.unwrap_or(Ticks(0))), replayed)
     }
 
     /// Adds a block that Python's last collection freed after that.
@@ -213,38 +205,26 @@ impl TimeLine {
         held
     }
 
-    /// Adds the memory of one to a series.
-    pub fn add_to(&self, key: TotalsKey, series: &mut Series) {
-        let Some(changes) = self.changes.get(&key) else { return };
-        let mut level = 0i64;
-        let mut next = changes.live.iter().peekable();
-        for (window, live) in series.live.iter_mut().enumerate() {
-            while let Some(change) = next.next_if(|change| usize::from(change.window) <= window) {
-                level = level.saturating_add(change.bytes);
-            }
-            *live += level.max(0) as f64;
-        }
-        for (from, sums) in [
-            (&changes.kept, [&mut series.kept, &mut series.kept_blocks]),
-            (&changes.garbage, [&mut series.garbage, &mut series.garbage_blocks]),
-        ] {
-            let [sum_bytes, sum_blocks] = sums;
-            for &(window, bytes, blocks) in from {
-                let window = usize::from(window);
-                if let (Some(sum), Some(count)) =
-                    (sum_bytes.get_mut(window), sum_blocks.get_mut(window))
-                {
-                    *sum += bytes as f64;
-                    *count += f64::from(blocks);
-                }
-            }
-        }
-    }
-
     /// The memory of several together.
     pub fn series(&self, keys: impl IntoIterator<Item = TotalsKey>) -> Series {
         let mut series = Series::new(self.len());
-        keys.into_iter().for_each(|key| self.add_to(key, &mut series));
+        // By how much the sum of all changes with each window: most of them change seldom.
+        let mut steps = vec![0i128; self.len()];
+        for changes in keys.into_iter().filter_map(|key| self.changes.get(&key)) {
+            let (mut level, mut shown) = (0i64, 0);
+            for change in &changes.live {
+                level = level.saturating_add(change.bytes);
+                let Some(step) = steps.get_mut(usize::from(change.window)) else { break };
+                *step += i128::from(level.max(0) - shown);
+                shown = level.max(0);
+            }
+            changes.add_kept(&mut series);
+        }
+        let mut level = 0;
+        for (live, step) in series.live.iter_mut().zip(steps) {
+            level += step;
+            *live = level as f64;
+        }
         series
     }
 

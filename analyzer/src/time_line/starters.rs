@@ -16,11 +16,17 @@ pub(super) struct Starters {
     next: usize,
     of_thread: FxHashMap<u32, Vec<StackId>>,
     of_stack: FxHashMap<StackId, u32>,
+    /// The thread that did something last.
+    current: Option<u32>,
 }
 
 impl Starters {
     /// A thread did something.
     pub(super) fn seen(&mut self, thread: u32) {
+        if self.current == Some(thread) {
+            return;
+        }
+        self.current = Some(thread);
         if self.of_thread.contains_key(&thread) {
             return;
         }
@@ -30,11 +36,11 @@ impl Starters {
         self.of_thread.insert(thread, others.collect());
     }
 
-    /// A thread allocated.
-    pub(super) fn allocated(&mut self, thread: u32, stack: Option<StackId>) {
+    /// A thread allocated; whether it may be the first to do so with this stack.
+    pub(super) fn allocated(&mut self, thread: u32, stack: Option<StackId>, is_new: bool) {
         self.last[self.next] = (thread, stack);
         self.next = (self.next + 1) % REMEMBERED;
-        if let Some(stack) = stack {
+        if let Some(stack) = stack.filter(|_| is_new) {
             self.of_stack.entry(stack).or_insert(thread);
         }
     }

@@ -1,0 +1,117 @@
+//! What stands in the runs of chunks of a trace: each part of the file can be looked at by itself.
+//!
+//! Everything is decompressed and decoded, and nothing is kept of it but where it stands.
+
+use super::damage::DamageKind;
+use super::scan::{EventPage, Source};
+use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
+use crate::page::PageHeader;
+use crate::page_codec::{EventsReader, decompress, read_totals};
+
+/// A part of the file, as its page headers tell it.
+pub(super) enum Part {
+    /// A run of chunks, from the end of its header.
+    Run { start: usize, end: usize },
+    /// Pages that are damaged, in which chunks may be left.
+    Damaged { at: usize, bytes: usize, end: usize },
+    /// A page of nodes.
+    Nodes(PageHeader, usize),
+}
+
+/// What stands in a run.
+pub(super) enum Found<'a> {
+    Damage { offset: usize, bytes: usize, kind: DamageKind },
+    Record { payload: &'a [u8], offset: usize },
+    Events { serial: u64, page: Option<EventPage> },
+    Totals { serial: u64, offset: usize },
+}
+
+/// What stands in a part of the file. Looks at nothing else, so that it does not matter when.
+pub(super) fn found_in<'a>(bytes: &'a [u8], part: &Part) -> Vec<Found<'a>> {
+    let mut found = Vec::new();
+    match *part {
+        Part::Run { start, end } => chunks(bytes, start, end, &mut found),
+        Part::Damaged { at, end, .. } => chunks_after_damage(bytes, at, end, &mut found),
+        Part::Nodes(..) => {}
+    }
+    found
+}
+
+/// Reads the chunks of a run. After the last one there are only zeros.
+fn chunks<'a>(bytes: &'a [u8], start: usize, end: usize, found: &mut Vec<Found<'a>>) {
+    let mut at = start;
+    let mut damaged_since = None;
+    let damage =
+        |since, at| Found::Damage { offset: since, bytes: at - since, kind: DamageKind::Chunk };
+    while at < end {
+        match chunk::look(&bytes[at..end]) {
+            Slot::Chunk(header, payload, taken) => {
+                found.extend(damaged_since.take().map(|since| damage(since, at)));
+                in_chunk(&header, payload, at, found);
+                at += taken;
+            }
+            Slot::Empty => at += 8,
+            Slot::Damaged => {
+                damaged_since.get_or_insert(at);
+                at += 8;
+            }
+        }
+    }
+    found.extend(damaged_since.map(|since| damage(since, end)));
+}
+
+/// Finds whole chunks in a place whose page header is lost; the page is already counted.
+fn chunks_after_damage<'a>(bytes: &'a [u8], at: usize, end: usize, found: &mut Vec<Found<'a>>) {
+    let mut at = at;
+    while at < end {
+        match chunk::look(&bytes[at..end]) {
+            Slot::Chunk(header, payload, taken) => {
+                in_chunk(&header, payload, at, found);
+                at += taken;
+            }
+            _ => at += 8,
+        }
+    }
+}
+
+/// What a chunk holds; nothing if it may be skipped.
+fn in_chunk<'a>(
+    header: &ChunkHeader,
+    payload: &'a [u8],
+    offset: usize,
+    found: &mut Vec<Found<'a>>,
+) {
+    let understood = if header.kind == ChunkKind::Record as u8 {
+        found.push(Found::Record { payload, offset });
+        true
+    } else if header.kind == ChunkKind::Events as u8 {
+        in_event_chunk(header, payload, offset, found)
+    } else if header.kind == ChunkKind::Totals as u8 {
+        let totals = decompress(header, payload).and_then(|plain| read_totals(&plain));
+        found.extend(totals.as_ref().map(|_| Found::Totals { serial: header.serial, offset }));
+        totals.is_some()
+    } else {
+        header.kind >= 128
+    };
+    if !understood {
+        found.push(Found::Damage { offset, bytes: payload.len(), kind: DamageKind::Contents });
+    }
+}
+
+/// Whether all of it makes sense; what stands before the first event that does not is taken.
+fn in_event_chunk(
+    header: &ChunkHeader,
+    payload: &[u8],
+    offset: usize,
+    found: &mut Vec<Found<'_>>,
+) -> bool {
+    let Some(plain) = decompress(header, payload) else { return false };
+    let Some((_, mut events)) = EventsReader::new(&plain) else { return false };
+    let page = events.next().map(|first| {
+        let source = Source::Chunk { offset };
+        EventPage { source, first: first.time() }
+    });
+    found.push(Found::Events { serial: header.serial, page });
+    events.by_ref().for_each(drop);
+    events.is_finished()
+}

@@ -6,7 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::binary_heap::BinaryHeap;
 
-use super::scan::{EventPage, Source, page_body, plain_chunk};
+use super::scan::{EventPage, Source, plain_chunk};
+use super::snapshot::Snapshot;
 use crate::event::Event;
 use crate::ids::Ticks;
 use crate::page_codec::{EventsReader, PageThread, raw_events};
@@ -38,10 +39,10 @@ pub(super) struct OpenPage {
 
 impl OpenPage {
     /// Reads a page. `None`: what cannot be read here was counted as damage by the first pass.
-    pub(super) fn read(bytes: &[u8], page: &EventPage) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8], snapshot: &Snapshot, page: &EventPage) -> Option<Self> {
         let (thread, mut events): (_, Vec<Event>) = match page.source {
             Source::Raw { offset, thread } => {
-                (thread, raw_events(page_body(bytes, offset)).flatten().collect())
+                (thread, raw_events(snapshot.body(bytes, offset)).flatten().collect())
             }
             Source::Chunk { offset } => {
                 let (_, plain) = plain_chunk(bytes, offset)?;
@@ -49,6 +50,7 @@ impl OpenPage {
                 (thread, events.collect())
             }
         };
+        snapshot.leave_out_later(&mut events);
         // Stable: events of one tick come out as they were recorded.
         events.sort_by_key(Event::order);
         Some(Self { thread, events, at: 0, number: 0 })

@@ -8,6 +8,7 @@ mod merge;
 mod ordered;
 mod runs;
 mod scan;
+mod snapshot;
 
 pub use damage::{Damage, DamageKind, OpenError};
 pub use merge::Events;
@@ -16,7 +17,7 @@ use merge::OpenPage;
 
 use std::collections::HashMap;
 
-use crate::counters::{Counter, Counters};
+use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::header::Header;
 use crate::ids::{CodeId, LabelId, MappingId, OpId, StackId, Ticks};
 use crate::layout::{Area, MemoryLayout};
@@ -149,12 +150,28 @@ pub struct Trace<'a> {
     damage: Vec<Damage>,
     event_pages: Vec<scan::EventPage>,
     totals_pages: Vec<scan::TotalsSource>,
+    snapshot: snapshot::Snapshot,
 }
 
 impl<'a> Trace<'a> {
     /// Opens the trace in `bytes`. Damage is no error as long as the header can be read.
     pub fn open(bytes: &'a [u8]) -> Result<Self, OpenError> {
-        scan::open(bytes)
+        scan::open(bytes, false)
+    }
+
+    /// As [`Trace::open`], for a file that a running program still writes: shows what happened until one
+    /// moment in this call. What the program did to the file meanwhile may count as damage; then the
+    /// file should be mapped and opened again.
+    pub fn open_written(bytes: &'a [u8]) -> Result<Self, OpenError> {
+        scan::open(bytes, true)
+    }
+
+    /// Whether the program has compacted its trace since it was opened: what chunks held then is
+    /// elsewhere in the file now, and was read in part.
+    pub fn is_outdated(&self) -> bool {
+        let page = self.bytes.get(COUNTERS_PAGE * PAGE_BYTES..).unwrap_or_default();
+        let below = |counters: &Counters| counters.get(Counter::CompactedBelow);
+        below(&Counters::from_wire(page)) != below(&self.counters)
     }
 
     /// What was known when the trace began.
@@ -292,20 +309,23 @@ impl<'a> Trace<'a> {
 
     /// Temporaries, page by page.
     pub fn totals(&self) -> impl Iterator<Item = TotalsPage> + '_ {
-        self.totals_pages.iter().filter_map(|source| source.read(self.bytes))
+        self.totals_pages.iter().filter_map(|source| source.read(self.bytes, &self.snapshot))
     }
 
     /// The events of all threads, in order. What is damaged is left out and in [`Trace::damage`].
     pub fn events(&self) -> Events<'_> {
         let pages = self.event_pages.iter();
-        Events::new(&self.event_pages, pages.map(|page| OpenPage::read(self.bytes, page)))
+        Events::new(
+            &self.event_pages,
+            pages.map(|page| OpenPage::read(self.bytes, &self.snapshot, page)),
+        )
     }
 
     /// Shows the same events to `consume`, while other threads decode those that follow.
     pub fn read_events<T>(&self, consume: impl FnOnce(&mut Events<'_>) -> T) -> T {
         let few = self.event_pages.len() < WORTH_THREADS;
         let threads = if few { 0 } else { ordered::helpers() };
-        let read = |page: &scan::EventPage| OpenPage::read(self.bytes, page);
+        let read = |page: &scan::EventPage| OpenPage::read(self.bytes, &self.snapshot, page);
         ordered::in_order(&self.event_pages, threads, read, |pages| {
             consume(&mut Events::new(&self.event_pages, pages))
         })

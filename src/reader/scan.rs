@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::damage::{Damage, DamageKind, OpenError};
 use super::ordered::{helpers, in_order};
 use super::runs::{Found, Part, found_in};
+use super::snapshot::Snapshot;
 use super::{CodeObject, LastCollection, Layout, LoadedObject, Op, TotalsPage, Trace};
 use crate::chunk::{self, ChunkHeader, Slot};
 use crate::counters::{COUNTERS_PAGE, Counter, Counters};
@@ -39,11 +40,11 @@ pub(super) struct EventPage {
 pub(super) struct TotalsSource(Source);
 
 impl TotalsSource {
-    pub(super) fn read(&self, bytes: &[u8]) -> Option<TotalsPage> {
+    pub(super) fn read(&self, bytes: &[u8], snapshot: &Snapshot) -> Option<TotalsPage> {
         let (thread, entries) = match self.0 {
             Source::Chunk { offset } => read_totals(&plain_chunk(bytes, offset)?.1)?,
             Source::Raw { offset, thread } => {
-                let words = raw_words(page_body(bytes, offset), TOTALS_BYTES);
+                let words = raw_words(snapshot.body(bytes, offset), TOTALS_BYTES);
                 (thread, words.filter_map(Temporaries::from_wire).collect())
             }
         };
@@ -72,7 +73,7 @@ fn raw_words(body: &[u8], entry_bytes: usize) -> impl Iterator<Item = [u64; 2]> 
     words.filter(|words| words[1] != 0)
 }
 
-pub(super) fn open(bytes: &[u8]) -> Result<Trace<'_>, OpenError> {
+pub(super) fn open(bytes: &[u8], is_written: bool) -> Result<Trace<'_>, OpenError> {
     if bytes.is_empty() {
         return Err(OpenError::Empty);
     }
@@ -83,6 +84,10 @@ pub(super) fn open(bytes: &[u8]) -> Result<Trace<'_>, OpenError> {
         HeaderFault::Damaged => OpenError::Damaged,
     })?;
     let mut scan = Scan::new(bytes, header);
+    if is_written {
+        scan.copy_pages();
+    }
+    // After that: where the file has grown, chunks may stand behind its end as it was.
     scan.counters();
     scan.pages();
     Ok(scan.finish())
@@ -96,6 +101,8 @@ struct Scan<'a> {
     /// Serials of the pages that chunks replace: their raw pages, if any are left, are copies.
     drained: HashSet<u64>,
     raw: Vec<(PageHeader, usize)>,
+    /// The same as they were copied, of a trace that is being written.
+    copied: Option<Vec<(PageHeader, usize)>>,
     /// The serial of the last compaction; 0: there was none.
     compacted_below: u64,
     unmapped: Vec<(crate::ids::MappingId, Ticks)>,
@@ -122,11 +129,13 @@ impl<'a> Scan<'a> {
             damage: Vec::new(),
             event_pages: Vec::new(),
             totals_pages: Vec::new(),
+            snapshot: Snapshot::default(),
         };
         Self {
             trace,
             drained: HashSet::new(),
             raw: Vec::new(),
+            copied: None,
             compacted_below: 0,
             unmapped: Vec::new(),
         }
@@ -171,9 +180,23 @@ impl<'a> Scan<'a> {
         })
     }
 
+    /// Copies the pages of threads before anything else is looked at.
+    fn copy_pages(&mut self) {
+        self.compacted_below = self.last_compaction();
+        let bytes = self.trace.bytes;
+        let (snapshot, raw) = Snapshot::take(bytes, || {
+            self.parts();
+            std::mem::take(&mut self.raw)
+        });
+        self.trace.snapshot = snapshot;
+        self.copied = Some(raw);
+    }
+
     fn pages(&mut self) {
         self.compacted_below = self.last_compaction();
         let parts = self.parts();
+        // Those that were taken since then show nothing of the time that is shown.
+        self.raw = self.copied.take().unwrap_or_else(|| std::mem::take(&mut self.raw));
         let bytes = self.trace.bytes;
         let in_runs = parts.iter().map(|part| match part {
             Part::Run { start, end } => end - start,
@@ -367,7 +390,8 @@ impl<'a> Scan<'a> {
     }
 
     fn raw_totals(&mut self, offset: usize) {
-        let words = raw_words(page_body(self.trace.bytes, offset), TOTALS_BYTES);
+        let body = self.trace.snapshot.body(self.trace.bytes, offset);
+        let words = raw_words(body, TOTALS_BYTES);
         let damaged = words.filter(|&words| Temporaries::from_wire(words).is_none()).count();
         if damaged > 0 {
             self.damage(offset, PAGE_BYTES, DamageKind::Entries(damaged as u64));
@@ -376,7 +400,7 @@ impl<'a> Scan<'a> {
 
     fn raw_events(&mut self, offset: usize, source: Source) {
         let (mut first, mut damaged) = (None, 0);
-        for event in raw_events(page_body(self.trace.bytes, offset)) {
+        for event in raw_events(self.trace.snapshot.body(self.trace.bytes, offset)) {
             match event.as_ref().map(Event::time) {
                 Ok(time) => first = Some(first.map_or(time, |first: Ticks| first.min(time))),
                 Err(()) => damaged += 1,

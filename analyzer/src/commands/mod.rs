@@ -17,7 +17,7 @@ use tftrace_format::reader::Trace;
 
 use crate::Error;
 use crate::cli::{Cli, Command, ExportArgs};
-use crate::input::{format_version, open_trace};
+use crate::input::{format_version, is_written, open_trace};
 use crate::report::numbers::plain;
 use export::Format;
 
@@ -122,14 +122,36 @@ fn with_trace(
     })
 }
 
+/// So often a trace is opened again that its program changed in the middle of it.
+const ATTEMPTS: u32 = 10;
+
 /// Opens a trace for as long as something is done with it.
 fn with_opened<T>(
     path: &Path,
     work: impl FnOnce(&Trace<'_>, u32) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mapped = open_trace(path)?;
-    let trace = Trace::open(mapped.bytes())
-        .map_err(|source| Error::Trace { path: path.to_path_buf(), source })?;
-    // Without a version it would not have opened.
-    work(&trace, format_version(mapped.bytes()).unwrap_or(0))
+    let mut attempt = 1;
+    loop {
+        let mapped = open_trace(path)?;
+        let is_written = is_written(path, mapped.bytes());
+        let opened = match is_written {
+            true => Trace::open_written(mapped.bytes()),
+            false => Trace::open(mapped.bytes()),
+        };
+        let trace = opened.map_err(|source| Error::Trace { path: path.to_path_buf(), source })?;
+        let is_disturbed = is_written && (!trace.damage().is_empty() || trace.is_outdated());
+        if is_disturbed && attempt < ATTEMPTS {
+            attempt += 1;
+            continue;
+        }
+        // Without a version it would not have opened.
+        let done = work(&trace, format_version(mapped.bytes()).unwrap_or(0))?;
+        if is_written && trace.is_outdated() {
+            warn(&[format!(
+                "{}: its program compacted it while it was read, so events are missing: try again",
+                path.display()
+            )]);
+        }
+        return Ok(done);
+    }
 }

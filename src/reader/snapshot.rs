@@ -54,7 +54,10 @@ impl Snapshot {
 
     /// What follows the header of a page of a thread's.
     pub(super) fn body<'a>(&'a self, bytes: &'a [u8], offset: usize) -> &'a [u8] {
-        self.bodies.get(&offset).map_or_else(|| page_body(bytes, offset), |body| body)
+        match self.bodies.get(&offset) {
+            Some(copy) => copy,
+            None => page_body(bytes, offset),
+        }
     }
 
     /// Leaves out what is later than the time that is shown.

@@ -23,6 +23,7 @@ mod panics;
 mod pre_fork;
 mod process;
 mod python;
+mod running;
 mod sampling;
 mod security;
 mod stack_use;

@@ -26,7 +26,7 @@ fn tabs_show_sites_run_and_glossary() {
         "3.11.7",
         "1,200, counted by calls of TFE_Execute",
         "Nothing is missing",
-        "96.2 %",
+        "96.4 %",
         "Software in this page",
     ] {
         assert!(run.contains(shown), "{shown}: {run}");

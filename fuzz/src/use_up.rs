@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tftrace_analyzer::cli::{
-    CheckArgs, CheckFormat, Frames, JudgeArgs, Metric, ReportArgs, ViewArgs,
+    CheckArgs, CheckFormat, Frames, JudgeArgs, Metric, PageArgs, ReportArgs, ViewArgs,
 };
 use tftrace_analyzer::commands::{check, folded, info, report, sizes};
 use tftrace_analyzer::findings::examine as examine_trace;
@@ -48,9 +48,7 @@ pub fn examine(bytes: &[u8]) {
             top: 5,
             json,
             judge: JudgeArgs::default(),
-            output: None,
-            open: false,
-            no_page: true,
+            page: PageArgs { output: None, open: false, no_page: true },
         };
         let _ = report::write(&trace, &path, &asked, &mut out);
     }

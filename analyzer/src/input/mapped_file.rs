@@ -44,12 +44,12 @@ impl MappedFile {
             return Ok(Self(None));
         }
         let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        #[expect(unsafe_code, reason = "mapping a file is the one thing std cannot do safely")]
         // SAFETY: the mapping is read-only and private to this value. A program that still writes
         // the file (a traced process does) may change bytes that we look at; every value is
         // parsed from a copy in a register, checked, and never trusted as an index, so a change
         // is damage and no more. A file that becomes shorter ends us by SIGBUS, which the type's
         // documentation says.
-        #[expect(unsafe_code, reason = "mapping a file is the one thing std cannot do safely")]
         let map = unsafe { MmapOptions::new().len(len).map(file) }?;
         Ok(Self(Some(Arc::new(map))))
     }
@@ -74,9 +74,9 @@ impl MappedFile {
 /// Until the file is mapped no longer.
 fn take_out(map: &Weak<Mmap>) {
     while let Some(map) = map.upgrade() {
+        #[expect(unsafe_code, reason = "part of mapping a file")]
         // SAFETY: of a shared mapping of a file, which is never written through, this drops the view:
         // whoever reads it next finds the same bytes.
-        #[expect(unsafe_code, reason = "part of mapping a file")]
         let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
         drop(map);
         std::thread::sleep(PAUSE);

@@ -320,7 +320,7 @@ impl StackTable {
 #[cold]
 fn map_piece(piece: &AtomicPtr<AtomicU32>) -> *mut AtomicU32 {
     let null = core::ptr::null_mut();
-    let Ok(new) = system_call::map_table(PIECE_BYTES) else { return null };
+    let Ok(new) = system_call::map_private(PIECE_BYTES) else { return null };
     // Release: who finds the piece finds it mapped. Acquire: that of another thread.
     match piece.compare_exchange(null, new.cast(), Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => new.cast(),

@@ -253,18 +253,7 @@ pub(crate) fn map_private(len: usize) -> Result<*mut u8, Errno> {
         .map(|at| own_mappings::note(at as *mut u8, len))
 }
 
-/// As [`map_private`], for a table that is looked at all over: in pages of 2 MiB, where the kernel has
-/// them, so that a look seldom waits for the processor to find the page.
-pub(crate) fn map_table(len: usize) -> Result<*mut u8, Errno> {
-    let start = map_private(len)?;
-    if !cfg!(miri) {
-        // SAFETY: how large its pages are changes no memory. Where there are no such, it stays as it is.
-        let _ = unsafe { advise(start, len, libc::MADV_HUGEPAGE) };
-    }
-    Ok(start)
-}
-
-/// As [`map_private`], for a new thread: who could start it could map its stack.
+/// The same for a new thread: who could start it could map its stack.
 pub(crate) fn map_for_thread(len: usize) -> Result<*mut u8, Errno> {
     // SAFETY: as above.
     unsafe { call_always(libc::SYS_mmap, private_memory(len)) }
@@ -290,7 +279,7 @@ pub(crate) unsafe fn unmap(start: *mut u8, len: usize) {
     let _ = unsafe { call(libc::SYS_munmap, [start as usize, len, 0, 0, 0, 0]) };
 }
 
-/// Advice that does not change what memory holds: populate, wipe on fork, page out, large pages.
+/// Advice that does not change what memory holds: populate, wipe on fork, page out.
 ///
 /// # Safety
 /// `advice` leaves the contents of the range as they are for this process.

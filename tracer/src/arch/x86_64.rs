@@ -285,14 +285,6 @@ pub(crate) fn stack_pointer() -> u64 {
     value
 }
 
-/// Asks for the cache line at an address, which may be any, and does not wait for it.
-#[inline(always)]
-pub(crate) fn prefetch(address: *const u8) {
-    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: every x86-64 processor has the instruction, which reads nothing and never faults.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-}
-
 /// The time stamp counter, read after everything earlier has happened.
 ///
 /// Plain `rdtsc` may run before the loads in front of it: a free would be stamped earlier than the

@@ -25,23 +25,13 @@ use tftrace_format::counters::Counter;
 use tftrace_format::{Frame, StackId, Ticks};
 
 use crate::arch::EntryRegisters;
-use crate::process::{self, Process};
+use crate::process::Process;
 use crate::python;
 use crate::stack_table::{hash, stack_id};
 use crate::thread::guard::HookEntry;
 use crate::thread::lane::Lane;
 use kept_stack::KeptFrame;
 use objects::NO_MAPPING;
-
-/// Says that [`call_stack`] will be asked for soon: memory that it waits for comes meanwhile.
-#[inline(always)]
-pub(crate) fn prepare(registers: EntryRegisters) {
-    if let Some(process) = process::if_set_up() {
-        // SAFETY: the hook was entered by a call, so its return address stands at `sp`.
-        let caller = unsafe { (registers.sp as *const u64).read() };
-        process.rules.prefetch(caller);
-    }
-}
 
 /// The stack of the caller whose registers these are. `None`: the stack table is full.
 /// `now` is when what is new of it was first seen.

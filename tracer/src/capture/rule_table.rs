@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::rule::Rule;
-use crate::{arch, system_call};
+use crate::system_call;
 
 const WAYS: usize = 4;
 const SETS: usize = 1 << 16;
@@ -39,7 +39,7 @@ fn mix(key: u64) -> u64 {
 impl RuleTable {
     /// An empty table; `None` if there is no memory for it.
     pub(crate) fn new() -> Option<Self> {
-        system_call::map_table(SETS * size_of::<Set>()).ok().map(|at| Self(at.cast()))
+        system_call::map_private(SETS * size_of::<Set>()).ok().map(|at| Self(at.cast()))
     }
 
     #[inline(always)]
@@ -64,12 +64,6 @@ impl RuleTable {
             }
         }
         None
-    }
-
-    /// Asks the processor for what [`RuleTable::find`] will read, and does not wait for it.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, key: u64) {
-        arch::prefetch(self.set(key).as_ptr().cast());
     }
 
     /// Keeps a rule. The key is not 0.

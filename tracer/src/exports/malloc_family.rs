@@ -68,7 +68,6 @@ fn aligned_allocated(registers: EntryRegisters, block: Block, size: usize) {
 // caller promises what the real function asks for.
 
 unsafe extern "C" fn malloc_hook(size: usize, sp: u64, bp: u64) -> Block {
-    record::prepare(EntryRegisters { sp, bp });
     // SAFETY: see above.
     let block = unsafe { serving!(malloc)(size) };
     allocated(EntryRegisters { sp, bp }, block, size);

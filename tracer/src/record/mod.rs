@@ -40,12 +40,6 @@ fn append(entry: &mut HookEntry, event: &Event) {
     entry.lane().append(process, thread, event);
 }
 
-/// A block may come to life. May be called before the real call.
-#[inline(always)]
-pub(crate) fn prepare(registers: EntryRegisters) {
-    capture::prepare(registers);
-}
-
 /// A block came to life. To be called after the real call.
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, domain: Domain, address: u64, size: u64) {

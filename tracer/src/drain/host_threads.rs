@@ -2,8 +2,6 @@
 //!
 //! Asked of the kernel through a descriptor in the drain's own table, which works in a jail as well.
 
-use core::sync::atomic::Ordering;
-
 use crate::process::Process;
 use crate::process::proc_file::lines;
 use crate::system_call::{self, OpenFile};
@@ -20,7 +18,7 @@ impl HostThreads {
     /// Whether all threads of the host have ended, the first one by `pthread_exit`.
     pub(super) fn are_gone(&self, process: &Process) -> bool {
         let Some(list) = &self.0 else { return false };
-        let own = u64::from(process.own_threads.load(Ordering::Relaxed)); // This thread is one of them.
+        let own = u64::from(process.own_threads.count()); // This thread is one of them.
         // A directory counts itself twice, and each thread. The first one is there until all have ended.
         let all = list.status().map_or(u64::MAX, |status| status.st_nlink.saturating_sub(2));
         all <= own.saturating_add(1) && first_has_ended(list, process.pid)

@@ -8,6 +8,7 @@ mod compressor;
 mod host_threads;
 mod memory_layout;
 mod memory_reading;
+pub(crate) mod own_threads;
 
 use core::ffi::{CStr, c_void};
 use core::mem::MaybeUninit;
@@ -20,7 +21,7 @@ use tftrace_format::record::Record;
 use memory_layout::Look;
 use memory_reading::Wanted;
 
-use crate::process::{Process, sandbox};
+use crate::process::Process;
 use crate::spool::PageIndex;
 use crate::thread::guard::{self, HookEntry};
 use crate::{own_memory, real, system_call};
@@ -83,9 +84,13 @@ pub(crate) fn host_has_threads(entry: &mut HookEntry) {
     if !may_start || process.drain.load(Ordering::Relaxed) != NOT_STARTED {
         return;
     }
+    if !process.own_threads.announce() {
+        return;
+    }
     let claimed =
         process.drain.compare_exchange(NOT_STARTED, STARTED, Ordering::AcqRel, Ordering::Relaxed);
     if claimed.is_err() {
+        process.own_threads.withdraw();
         return;
     }
     // SAFETY: the calling thread's errno.
@@ -99,14 +104,9 @@ pub(crate) fn host_has_threads(entry: &mut HookEntry) {
     // SAFETY: as above.
     unsafe { errno.write(before) };
     if !started {
+        process.own_threads.withdraw();
         failed(process);
     }
-}
-
-/// Whether threads of the tracer's own are there, or about to be.
-pub(crate) fn is_running(process: &Process) -> bool {
-    process.own_threads.load(Ordering::Acquire) != 0
-        || process.drain.load(Ordering::Relaxed) == STARTED && !sandbox::threads_must_end()
 }
 
 fn failed(process: &Process) {
@@ -114,7 +114,7 @@ fn failed(process: &Process) {
     process.note(&[b"no thread could be started: the trace will not be compressed"]);
 }
 
-/// Starts a thread of the tracer's own. Not by std: what a thread of std's does first would still
+/// Starts a thread of the tracer's own, which was announced. Not by std: what a thread of std's does first would still
 /// be taken for the host's.
 fn own_thread(run: extern "C" fn(*mut c_void) -> *mut c_void, argument: *mut c_void) -> bool {
     const STACK_BYTES: usize = 256 * 1024;
@@ -141,13 +141,12 @@ fn own_thread(run: extern "C" fn(*mut c_void) -> *mut c_void, argument: *mut c_v
 fn as_own(process: &Process, name: &CStr, work: impl FnOnce() -> bool) {
     guard::mark_drain_thread();
     system_call::name_thread(name);
-    process.own_threads.fetch_add(1, Ordering::Relaxed);
+    process.own_threads.enter();
     // std and the channel allocate a little at their first use, and abort where they cannot.
     if !own_memory::make_ready() || !work() {
         failed(process);
     }
-    // Release: who sees that none is left sees that they make no system call any more but to end.
-    process.own_threads.fetch_sub(1, Ordering::Release);
+    process.own_threads.withdraw();
 }
 
 extern "C" fn run_collector(process: *mut c_void) -> *mut c_void {
@@ -160,7 +159,14 @@ extern "C" fn run_collector(process: *mut c_void) -> *mut c_void {
         else {
             return false;
         };
+        if !process.own_threads.announce() {
+            // SAFETY: made just above, and no thread has it.
+            drop(unsafe { own_memory::take(work) });
+            process.drain.store(FAILED, Ordering::Relaxed);
+            return true;
+        }
         if !own_thread(run_compressor, work.cast()) {
+            process.own_threads.withdraw();
             // SAFETY: made just above, and no thread has it.
             drop(unsafe { own_memory::take(work) });
             return false;
@@ -221,7 +227,8 @@ pub(crate) fn sample_now(entry: &mut HookEntry, layout: bool) {
 /// the drain may wait for that.
 pub(crate) fn layout_from_drain(process: &Process) {
     const PATIENCE_MS: u32 = 1000;
-    let is_there = || process.drain.load(Ordering::Relaxed) == STARTED && is_running(process);
+    let is_there =
+        || process.drain.load(Ordering::Relaxed) == STARTED && process.own_threads.count() != 0;
     if system_call::is_sealed() || !is_there() {
         return;
     }
@@ -245,7 +252,7 @@ pub(crate) fn has_late_layout(process: &Process) -> bool {
 
 /// Reads the process's memory and writes it into the trace.
 fn take_sample(process: &Process, wanted: Wanted) {
-    let own_threads = u64::from(process.own_threads.load(Ordering::Relaxed)); // A figure.
+    let own_threads = u64::from(process.own_threads.count());
     let look = if wanted.layout { Look::take(process) } else { None };
     let reading = memory_reading::take(process, wanted, own_threads);
     let layout = look.as_ref().map(Look::layout);

@@ -11,15 +11,14 @@ mod set_up;
 pub(crate) mod settings;
 pub(crate) mod switch;
 
-use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use tftrace_format::counters::Counter;
 
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
 use crate::clock::Clock;
+use crate::drain::own_threads::OwnThreads;
 use crate::python;
 use crate::record::foreign::ForeignFrees;
 use crate::sampling::Sampling;
@@ -52,8 +51,7 @@ pub(crate) struct Process {
     pub(crate) python: python::Place,
     /// Whether the drain was started, and whether it runs.
     pub(crate) drain: AtomicU8,
-    /// The tracer's own threads that are running.
-    pub(crate) own_threads: AtomicU32,
+    pub(crate) own_threads: OwnThreads,
     /// Whether somebody waits for a look at whose the memory is, and when the last one was over, in ticks.
     pub(crate) layout_wanted: AtomicBool,
     pub(crate) last_layout: AtomicU64,

@@ -7,21 +7,20 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch;
-use crate::drain;
 use crate::system_call;
 use crate::thread::guard;
 
 /// Room of the trace that is prepared, in pages: 64 MiB.
 const PREPARED_PAGES: u64 = 2048;
 /// How often the tracer's threads are asked for before they are left to their fate, at 1 ms each.
-const PATIENCE: u32 = 500;
+const PATIENCE: u32 = 10_000;
 
 /// Whether the tracer's threads are to end.
 static THREADS_MUST_END: AtomicBool = AtomicBool::new(false);
 
 /// Whether the tracer's threads are to end: a filter for all threads would be theirs as well.
 pub(crate) fn threads_must_end() -> bool {
-    THREADS_MUST_END.load(Ordering::Relaxed) // A hint, looked at again and again.
+    THREADS_MUST_END.load(Ordering::SeqCst) // See `OwnThreads::announce`.
 }
 
 /// The host installs a filter, for all its threads or for the calling one.
@@ -44,10 +43,10 @@ pub(crate) fn begins(for_all_threads: bool) {
                 process.stacks.prepare();
             });
         }
-        if for_all_threads && drain::is_running(process) {
-            THREADS_MUST_END.store(true, Ordering::Relaxed);
+        if for_all_threads {
+            THREADS_MUST_END.store(true, Ordering::SeqCst); // See `OwnThreads::announce`.
             let mut patience = PATIENCE;
-            while drain::is_running(process) && patience != 0 {
+            while !process.own_threads.are_gone(process.pid) && patience != 0 {
                 system_call::sleep_ms(1);
                 patience = patience.wrapping_sub(1);
             }

@@ -2,7 +2,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use tftrace_format::check;
 use tftrace_format::counters::{COUNTERS_PAGE, Counter};
@@ -18,6 +18,7 @@ use crate::arch;
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
 use crate::clock::Clock;
+use crate::drain::own_threads::OwnThreads;
 use crate::python;
 use crate::real;
 use crate::record::foreign::ForeignFrees;
@@ -151,7 +152,7 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             ops: crate::tensorflow::op_table::OpTable::new()?,
             python: python::Place::default(),
             drain: AtomicU8::new(0),
-            own_threads: AtomicU32::new(0),
+            own_threads: OwnThreads::default(),
             layout_wanted: AtomicBool::new(false),
             last_layout: AtomicU64::new(0),
             next_sample: AtomicU64::new(0),

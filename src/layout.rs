@@ -21,11 +21,13 @@ pub enum AreaKind {
     Stack = 2,
     /// It follows the writable part of a file, as memory of zeros of a library's does.
     BehindFile = 3,
+    /// More of the mapping that the last area is of: between them is memory that is not resident.
+    Continued = 4,
 }
 
 impl AreaKind {
     fn from_wire(number: u8) -> Option<Self> {
-        let kinds = [Self::Anonymous, Self::Heap, Self::Stack, Self::BehindFile];
+        let kinds = [Self::Anonymous, Self::Heap, Self::Stack, Self::BehindFile, Self::Continued];
         kinds.into_iter().find(|kind| *kind as u8 == number)
     }
 }

@@ -10,6 +10,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// What of the whole may be nobody's.
 const MOST_UNEXPLAINED: f64 = 0.02;
 
+/// Most of its mappings are one to the kernel, in an order that differs from run to run.
 #[test]
 fn every_owner_has_what_the_program_gave_it_and_the_lines_add_up() {
     let trace = Host::c("owners.c").trace();

@@ -36,7 +36,8 @@ struct Found {
     resident: f64,
     share: f64,
     kind: AreaKind,
-    has_blocks: bool,
+    /// The kernel's mapping that it is of, as an index.
+    mapping: usize,
 }
 
 impl Resident {
@@ -49,18 +50,21 @@ impl Resident {
             tracer: layout.tracer,
             ..Self::default()
         };
-        let mut areas: Vec<Found> = layout
-            .areas
-            .iter()
-            .map(|area| Found {
+        let mut areas: Vec<Found> = Vec::with_capacity(layout.areas.len());
+        let mut has_blocks = Vec::new();
+        for area in &layout.areas {
+            if area.kind != AreaKind::Continued || has_blocks.is_empty() {
+                has_blocks.push(area.kind == AreaKind::Heap);
+            }
+            areas.push(Found {
                 start: area.start,
                 end: area.start.saturating_add(area.len),
                 resident: area.resident as f64,
                 share: area.resident.min(area.len) as f64 / area.len.max(1) as f64,
                 kind: area.kind,
-                has_blocks: area.kind == AreaKind::Heap,
-            })
-            .collect();
+                mapping: has_blocks.len() - 1,
+            });
+        }
         areas.sort_unstable_by_key(|area| area.start);
         for (start, range) in heap.ranges.iter() {
             let into = match range.kind {
@@ -78,17 +82,17 @@ impl Resident {
         }
         for (address, _) in heap.blocks[Domain::Malloc as usize].iter() {
             let at = areas.partition_point(|area| area.end <= address);
-            if let Some(area) = areas.get_mut(at).filter(|area| area.start <= address) {
-                area.has_blocks = true;
+            if let Some(area) = areas.get(at).filter(|area| area.start <= address) {
+                has_blocks[area.mapping] = true;
             }
         }
         for area in areas {
             let bytes = area.resident as u64;
             match area.kind {
                 AreaKind::Stack => resident.stacks += bytes,
-                _ if area.has_blocks => resident.heap += bytes,
+                _ if has_blocks[area.mapping] => resident.heap += bytes,
                 AreaKind::BehindFile => resident.files += bytes,
-                AreaKind::Heap | AreaKind::Anonymous => {}
+                AreaKind::Heap | AreaKind::Anonymous | AreaKind::Continued => {}
             }
         }
         resident
@@ -113,6 +117,8 @@ mod tests {
         };
         allocated(Domain::Mmap, 0x10_0000, 0x4000);
         allocated(Domain::Malloc, 0x20_0010, 24);
+        allocated(Domain::Malloc, 0x50_0010, 24);
+        allocated(Domain::Mmap, 0x60_0000, 0x10_0000);
         let area = |start, len, resident, kind| Area { start, len, resident, kind };
         let layout = Layout {
             time: Ticks(1),
@@ -126,12 +132,16 @@ mod tests {
                 area(0x20_0000, 0x8000, 0x5000, AreaKind::BehindFile),
                 area(0x30_0000, 0x8000, 0x1000, AreaKind::BehindFile),
                 area(0x40_0000, 0x8000, 0x7000, AreaKind::Stack),
+                // One mapping: a range that was never touched between a block and what was freed.
+                area(0x50_0000, 0x3000, 0x3000, AreaKind::Anonymous),
+                area(0x70_0000, 0x8000, 0x8000, AreaKind::Continued),
+                area(0x90_0000, 0x1000, 0x1000, AreaKind::Anonymous),
             ],
         };
         let expected = Resident {
             time: 1,
             mapped: 0x2000,
-            heap: 0x5000,
+            heap: 0x5000 + 0xB000,
             stacks: 0x9000,
             files: 0x4000,
             tracer: 0x1000,

@@ -31,11 +31,12 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
         process.spool.make_ready_ahead();
         process.spool.each_full(|page| pages.send(page).is_ok());
         let now = Instant::now();
-        // Relaxed: who asks waits, and nothing else is read by it.
-        let is_asked = process.layout_wanted.swap(false, Ordering::Relaxed);
-        if now >= next_layout || is_asked {
+        // Acquire, and Release below: a look that serves somebody begins after they asked.
+        let wanted = process.layouts_wanted.load(Ordering::Acquire);
+        if now >= next_layout || wanted != process.layouts_served.load(Ordering::Relaxed) {
             take_sample(process, Wanted { files: with_files, malloc: true, layout: with_files });
-            process.last_layout.store(process.clock.now().0, Ordering::Relaxed); // As above.
+            process.last_layout.store(process.clock.now().0, Ordering::Relaxed); // A figure.
+            process.layouts_served.store(wanted, Ordering::Release);
             let pause = LAYOUT_PAUSE.max(now.elapsed() * SAMPLE_SHARE);
             next_layout = now + pause.max(begun.elapsed() / layouts_share(process));
         } else if now >= next_sample {

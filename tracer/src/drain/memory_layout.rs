@@ -5,12 +5,12 @@
 
 use tftrace_format::layout::{Area, AreaKind, AreaWriter, MemoryLayout};
 
+use super::resident_runs::{self, PAGE};
 use crate::process::Process;
 use crate::process::proc_file::map_range;
 use crate::{own_mappings, system_call};
 
 const ROOM: usize = 16 * 1024;
-const PAGE: u64 = 4096;
 /// At most what stands between a thread pointer and the end of its stack: glibc's own structure.
 const THREAD_BLOCK: u64 = 2304;
 
@@ -118,18 +118,25 @@ impl Look {
             let stack = mapping.part(mapping.start, end);
             let resident = stack.resident(mapping, bytes);
             self.add_area(stack, resident, AreaKind::Stack);
-            self.add_area(
-                mapping.part(stack.end, mapping.end),
-                bytes - resident,
-                AreaKind::Anonymous,
-            );
+            self.add_runs(mapping.part(stack.end, mapping.end), bytes.saturating_sub(resident));
             return;
         }
         let is_behind_file = before.is_some_and(|before| {
             before.kind == Kind::File && before.is_writable && before.end == mapping.start
         });
-        let kind = if is_behind_file { AreaKind::BehindFile } else { AreaKind::Anonymous };
-        self.add_area(mapping, bytes, kind);
+        if is_behind_file {
+            self.add_area(mapping, bytes, AreaKind::BehindFile);
+        } else {
+            self.add_runs(mapping, bytes);
+        }
+    }
+
+    fn add_runs(&mut self, mapping: Mapping, resident: u64) {
+        let mut kind = AreaKind::Anonymous;
+        resident_runs::of(mapping.start, mapping.end, resident, |run| {
+            self.add_area(mapping.part(run.start, run.end), run.resident, kind);
+            kind = AreaKind::Continued;
+        });
     }
 
     fn add_area(&mut self, mapping: Mapping, resident: u64, kind: AreaKind) {
@@ -166,17 +173,7 @@ impl Mapping {
         if (self.start, self.end) == (whole.start, whole.end) {
             return of_whole;
         }
-        let (mut at, mut pages, mut room) = (self.start, 0u64, [0u8; 2048]);
-        while at < self.end {
-            let left = (self.end - at).div_ceil(PAGE).min(room.len() as u64);
-            let Some(seen) = room.get_mut(..left as usize) else { break };
-            if system_call::are_resident(at, seen).is_err() {
-                break;
-            }
-            pages += seen.iter().filter(|page| **page & 1 == 1).count() as u64;
-            at = at.saturating_add(left * PAGE);
-        }
-        pages.saturating_mul(PAGE).min(of_whole)
+        resident_runs::resident(self.start, self.end).min(of_whole)
     }
 }
 

@@ -9,6 +9,7 @@ mod host_threads;
 mod memory_layout;
 mod memory_reading;
 pub(crate) mod own_threads;
+mod resident_runs;
 
 use core::ffi::{CStr, c_void};
 use core::mem::MaybeUninit;
@@ -232,11 +233,12 @@ pub(crate) fn layout_from_drain(process: &Process) {
     if system_call::is_sealed() || !is_there() {
         return;
     }
-    let last = || process.last_layout.load(Ordering::Relaxed); // A figure.
-    let before = last();
-    process.layout_wanted.store(true, Ordering::Relaxed); // The drain looks at it again and again.
+    // A number, not a flag: a look that has begun before does not count.
+    let mine = process.layouts_wanted.fetch_add(1, Ordering::Release).wrapping_add(1);
+    let is_served =
+        || process.layouts_served.load(Ordering::Acquire).wrapping_sub(mine).cast_signed() >= 0;
     for _ in 0..PATIENCE_MS {
-        if !is_there() || last() != before {
+        if !is_there() || is_served() {
             break;
         }
         system_call::sleep_ms(1);

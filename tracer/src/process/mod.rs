@@ -11,7 +11,9 @@ mod set_up;
 pub(crate) mod settings;
 pub(crate) mod switch;
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 use tftrace_format::counters::Counter;
 
@@ -52,8 +54,10 @@ pub(crate) struct Process {
     /// Whether the drain was started, and whether it runs.
     pub(crate) drain: AtomicU8,
     pub(crate) own_threads: OwnThreads,
-    /// Whether somebody waits for a look at whose the memory is, and when the last one was over, in ticks.
-    pub(crate) layout_wanted: AtomicBool,
+    /// How often a look at whose the memory is was asked for, how many of these the drain has served, and
+    /// when its last look was over, in ticks.
+    pub(crate) layouts_wanted: AtomicU32,
+    pub(crate) layouts_served: AtomicU32,
     pub(crate) last_layout: AtomicU64,
     /// When a single-threaded host takes its next memory sample, in ticks.
     pub(crate) next_sample: AtomicU64,

@@ -2,7 +2,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use tftrace_format::check;
 use tftrace_format::counters::{COUNTERS_PAGE, Counter};
@@ -153,7 +153,8 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             python: python::Place::default(),
             drain: AtomicU8::new(0),
             own_threads: OwnThreads::default(),
-            layout_wanted: AtomicBool::new(false),
+            layouts_wanted: AtomicU32::new(0),
+            layouts_served: AtomicU32::new(0),
             last_layout: AtomicU64::new(0),
             next_sample: AtomicU64::new(0),
             ticks_per_second,

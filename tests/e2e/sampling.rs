@@ -40,7 +40,7 @@ fn assert_events_fit(trace: &Trace) {
 /// The period lies among the sizes. Runs differ by their seeds, which come from the clock.
 #[test]
 fn the_live_heap_is_estimated_within_its_error() {
-    let mut deviations = Vec::new();
+    let (mut deviations, mut of_blocks) = (Vec::new(), Vec::new());
     for _ in 0..8 {
         let trace = run(20, "keep", "20kB");
         assert_events_fit(&trace);
@@ -51,10 +51,13 @@ fn the_live_heap_is_estimated_within_its_error() {
         let deviation = (bytes - words[0]) / error;
         assert!(deviation.abs() < 4.0, "{bytes} ± {error}, but {} are live", words[0]);
         assert!((0.001..0.05).contains(&(error / words[0])), "{error} of {bytes}");
-        // Nearly all blocks have 17 or 101 bytes: a sample is some 1,000 of them.
-        assert!((blocks - words[1]).abs() < 0.5 * words[1], "{blocks} blocks of {}", words[1]);
         deviations.push(deviation);
+        of_blocks.push((blocks - words[1]) / words[1]);
     }
+    // Nearly all blocks have 17 or 101 bytes: a sample is some 1,000 of them, a run is off by 17 %, as a
+    // standard deviation.
+    let mean = of_blocks.iter().sum::<f64>() / of_blocks.len() as f64;
+    assert!(mean.abs() < 0.3, "{of_blocks:?}");
     // Were they all alike, the seeds would be; were they wide, the error would be too small.
     let mean_square = deviations.iter().map(|d| d * d).sum::<f64>() / deviations.len() as f64;
     assert!((0.05..4.0).contains(&mean_square), "{deviations:?}");

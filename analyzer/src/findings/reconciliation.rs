@@ -39,7 +39,7 @@ impl Account {
     }
 
     fn sum(&self) -> u64 {
-        self.lines.iter().map(|(_, owner)| owner.bytes).sum()
+        self.lines.iter().fold(0, |sum, (_, owner)| sum.saturating_add(owner.bytes))
     }
 
     /// Takes so much of what is not known to be resident: the kernel does not count it.
@@ -50,7 +50,7 @@ impl Account {
             owner.bytes -= taken;
             excess -= taken;
             if *kind == Kind::Live {
-                self.not_resident += taken;
+                self.not_resident = self.not_resident.saturating_add(taken);
             }
         }
     }
@@ -77,7 +77,8 @@ pub(super) fn reconcile(trace: &Trace<'_>, line: &TimeLine) -> Reconciliation {
             // Of what was mapped the kernel says how much is touched.
             Some(resident) => {
                 account.add(Kind::Resident, name, resident.mapped, 0.0);
-                account.not_resident += level.bytes.saturating_sub(resident.mapped);
+                let untouched = level.bytes.saturating_sub(resident.mapped);
+                account.not_resident = account.not_resident.saturating_add(untouched);
             }
         }
     }

@@ -77,7 +77,7 @@ impl Resident {
                 let both = range.end.min(area.end) - start.max(area.start);
                 let bytes = (both as f64 * area.share).min(area.resident);
                 area.resident -= bytes;
-                *into += bytes as u64;
+                *into = into.saturating_add(bytes as u64);
             }
         }
         for (address, _) in heap.blocks[Domain::Malloc as usize].iter() {
@@ -87,13 +87,13 @@ impl Resident {
             }
         }
         for area in areas {
-            let bytes = area.resident as u64;
-            match area.kind {
-                AreaKind::Stack => resident.stacks += bytes,
-                _ if has_blocks[area.mapping] => resident.heap += bytes,
-                AreaKind::BehindFile => resident.files += bytes,
-                AreaKind::Heap | AreaKind::Anonymous | AreaKind::Continued => {}
-            }
+            let owner = match area.kind {
+                AreaKind::Stack => &mut resident.stacks,
+                _ if has_blocks[area.mapping] => &mut resident.heap,
+                AreaKind::BehindFile => &mut resident.files,
+                AreaKind::Heap | AreaKind::Anonymous | AreaKind::Continued => continue,
+            };
+            *owner = owner.saturating_add(area.resident as u64);
         }
         resident
     }

@@ -229,7 +229,7 @@ fn lost(trace: &Trace<'_>) -> Lost {
     let anything = !wholeness::is_whole(trace);
     Lost {
         anything,
-        events: trace.losses().iter().map(|(events, _)| events).sum(),
+        events: trace.losses().iter().fold(0, |sum, (events, _)| sum.saturating_add(*events)),
         notes: if anything { wholeness::lines(trace) } else { Vec::new() },
     }
 }

@@ -226,7 +226,8 @@ fn reconciliation(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for owner in found.owners.iter().take(OWNERS) {
         writeln!(out, "  {:>10}  {}", with_error(owner.bytes, owner.bytes_error), owner.name)?;
     }
-    let others = found.owners.iter().skip(OWNERS).map(|owner| owner.bytes).sum::<u64>();
+    let others = found.owners.iter().skip(OWNERS);
+    let others = others.fold(0u64, |sum, owner| sum.saturating_add(owner.bytes));
     for (bytes_of, what) in [(others, "others"), (found.unexplained.unwrap_or(0), "unexplained")] {
         if bytes_of > 0 {
             writeln!(out, "  {:>10}  {what}", bytes(bytes_of))?;

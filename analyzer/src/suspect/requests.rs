@@ -163,7 +163,8 @@ fn lines(
     let mut imports = Imports::new(trace, symbols);
     let mut temporaries: BTreeMap<TotalsKey, u64> = BTreeMap::new();
     for entry in trace.totals().flat_map(|page| page.entries) {
-        *temporaries.entry((entry.key.domain, entry.key.stack)).or_default() += entry.count;
+        let number: &mut u64 = temporaries.entry((entry.key.domain, entry.key.stack)).or_default();
+        *number = number.saturating_add(entry.count);
     }
     let mut lines: BTreeMap<PathId, Vec<Calls>> = BTreeMap::new();
     let after = (line.len() - start_up) as f64;
@@ -180,7 +181,7 @@ fn lines(
         if timed == 0 || last - first < least_span || last < recently {
             continue;
         }
-        let number = timed + temporaries.get(&key).copied().unwrap_or(0);
+        let number = temporaries.get(&key).copied().unwrap_or(0).saturating_add(timed);
         let (_, stack) = key;
         if number < FEWEST_REQUESTS || stack.is_some_and(|stack| imports.has(stack)) {
             continue;

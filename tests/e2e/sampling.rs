@@ -81,6 +81,14 @@ fn every_sampled_block_is_freed_once_whoever_frees_it() {
     assert!((small - expected).abs() < 5.0 * expected.sqrt(), "{small} of {expected}");
 }
 
+/// The next sample is far away in the parent, and so it would be in the child.
+#[test]
+fn a_forked_child_of_a_sampled_host_has_a_trace_from_its_first_allocation() {
+    let trace = Host::c("forks.c").env("TFTRACE_SAMPLE", "1TiB").trace();
+    trace.assert_host_unharmed();
+    assert_eq!(trace.files().len(), 2, "{:?}", trace.files());
+}
+
 #[test]
 fn a_sampled_trace_says_so_everywhere() {
     let trace = run(2, "keep", "64KiB");

@@ -63,6 +63,15 @@ fn objects_are_found_without_glibcs_help_too() {
     libraries_that_come_and_go(Host::c("plugs.c").env("TFTRACE_OBJECTS", "list"));
 }
 
+/// Most frees come to no hook there; the loader's free of a library has to. The period makes sure that
+/// every block of the libraries' is in the sample.
+#[test]
+fn a_sampled_host_s_libraries_come_and_go_too() {
+    let sampled = || Host::c("plugs.c").env("TFTRACE_SAMPLE", "400B");
+    libraries_that_come_and_go(sampled());
+    libraries_that_come_and_go(sampled().env("TFTRACE_OBJECTS", "list"));
+}
+
 fn libraries_that_come_and_go(host: Host) {
     let first = compile("plug.c", &["-shared", "-fPIC", "-DENTRY=entry_of_a"]);
     let second = compile("plug.c", &["-shared", "-fPIC", "-DENTRY=entry_of_b", "-DB"]);

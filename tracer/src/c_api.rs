@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_char, c_int};
 
 use crate::arch::{self, EntryRegisters, entry_shim};
 use crate::thread::guard::{self, HookEntry};
-use crate::{capture, drain, process, record};
+use crate::{capture, drain, process, record, sampling};
 
 const DONE: c_int = 0;
 const NOT_TRACING: c_int = -1;
@@ -98,5 +98,12 @@ static AT_START: extern "C" fn() = at_start;
 
 #[cfg_attr(test, allow(dead_code, reason = "the loader calls it, not a test"))]
 extern "C" fn at_start() {
-    let _ = process::current();
+    if let Some(process) = process::current()
+        && process.sampling.is_some()
+    {
+        // Without it a child's trace begins with its first sample. No memory is needed for one of the
+        // first handlers.
+        // SAFETY: a function of that type, which stays.
+        unsafe { libc::pthread_atfork(None, None, Some(sampling::begin_in_child)) };
+    }
 }

@@ -39,6 +39,11 @@ pub(crate) enum Found {
 }
 
 impl<const SLOTS: usize> IdTable<SLOTS> {
+    /// A line for each hash in so many slots is looked at first: a few of all take few pages of memory.
+    const FIRST: usize = SLOTS / 64;
+    const LINE: usize = 8;
+    const _LINES: () = assert!(Self::FIRST.is_multiple_of(Self::LINE));
+
     /// Above this, what is new gets no number: probes would get long.
     const MOST: u32 = (SLOTS / 4 * 3) as u32;
 
@@ -56,8 +61,10 @@ impl<const SLOTS: usize> IdTable<SLOTS> {
     /// The number of what has this hash, which is not 0.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64) -> Found {
-        for probe in 0..SLOTS {
-            let index = (hash as usize).wrapping_add(probe) % SLOTS;
+        let line = (hash as usize) % Self::FIRST / Self::LINE * Self::LINE;
+        let first = line..line.wrapping_add(Self::LINE);
+        let all = (0..SLOTS).map(|probe| (hash as usize).wrapping_add(probe) % SLOTS);
+        for index in first.chain(all) {
             // SAFETY: below the array's length.
             let slot = unsafe { &*self.slots.wrapping_add(index) };
             let mut found = slot.hash.load(Ordering::Acquire);

@@ -17,9 +17,9 @@ pub(crate) type ThreadStart = extern "C" fn(*mut c_void) -> *mut c_void;
 macro_rules! real_functions {
     ($($name:ident, $symbol:literal, fn($($argument:ident: $kind:ty),*) -> $result:ty, stand_in = $stand_in:path;)*) => {
         #[allow(non_upper_case_globals, reason = "each static is named as the C function it holds")]
-        mod address {
+        pub(crate) mod address {
             use core::sync::atomic::AtomicUsize;
-            $(pub(super) static $name: AtomicUsize = AtomicUsize::new(0);)*
+            $(pub(crate) static $name: AtomicUsize = AtomicUsize::new(0);)*
         }
 
         fn look_up_all() {

@@ -32,6 +32,11 @@ const PIECES: usize = 16;
 const LINES_PER_PIECE: usize = LINES / PIECES;
 const PIECE_BYTES: usize = LINES_PER_PIECE * LINE * size_of::<AtomicU32>();
 
+/// Where only a sample is recorded there are few nodes: those that find their line full are looked for first
+/// in so many slots, a line for each, and among all others only where that is full too. Else a few thousand
+/// would take a page each.
+const FIRST: usize = 1 << 16;
+
 /// Slots of the far part; one part in so many where the host's address space is limited already.
 const FAR: usize = 1 << 22;
 const SMALLER: usize = 8;
@@ -52,6 +57,8 @@ pub(crate) struct StackTable {
     /// How many slots it has; a power of two.
     far_slots: usize,
     far_used: AtomicU32,
+    /// How many of its slots are looked at first; 0: all are alike.
+    first_slots: usize,
     /// The first byte of each page of nodes, null until it is taken.
     pages: *mut AtomicPtr<u8>,
     next_id: AtomicU32,
@@ -92,8 +99,8 @@ fn tag(hash: u64) -> u32 {
 }
 
 impl StackTable {
-    /// An empty table; `None` if there is no memory for it.
-    pub(crate) fn new() -> Option<Self> {
+    /// An empty table, for few nodes or for many; `None` if there is no memory for it.
+    pub(crate) fn new(is_sampled: bool) -> Option<Self> {
         let is_limited = system_call::limit(libc::RLIMIT_AS) != libc::RLIM_INFINITY;
         let far_slots = if is_limited { FAR / SMALLER } else { FAR };
         let far = system_call::map_private(far_slots * size_of::<AtomicU32>()).ok()?;
@@ -103,6 +110,7 @@ impl StackTable {
             far: far.cast(),
             far_slots,
             far_used: AtomicU32::new(0),
+            first_slots: if is_sampled { FIRST } else { 0 },
             pages: pages.cast(),
             next_id: AtomicU32::new(1),
         })
@@ -202,8 +210,11 @@ impl StackTable {
         hash: u64,
         mut own: Option<u32>,
     ) -> Option<u32> {
-        for probe in 0..self.far_slots {
-            let slot = self.far_slot((hash as usize).wrapping_add(probe));
+        let line = (hash as usize & self.first_slots.wrapping_sub(1)) & !(LINE - 1);
+        let first = (0..LINE.min(self.first_slots)).map(|probe| line.wrapping_add(probe));
+        let all = (0..self.far_slots).map(|probe| (hash as usize).wrapping_add(probe));
+        for place in first.chain(all) {
+            let slot = self.far_slot(place);
             match self.look(slot, node) {
                 Look::Found(id) => return Some(id),
                 Look::Other => {}
@@ -348,7 +359,11 @@ mod tests {
 
     #[test]
     fn threads_agree_on_ids_in_lines_that_overflow() {
-        let table = StackTable::new().unwrap();
+        [false, true].into_iter().for_each(agree_on_ids);
+    }
+
+    fn agree_on_ids(is_sampled: bool) {
+        let table = StackTable::new(is_sampled).unwrap();
         let mut path = PathBuffer::new();
         let name =
             std::format!("{}/stack-table-{}", std::env::temp_dir().display(), std::process::id());

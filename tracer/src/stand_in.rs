@@ -35,6 +35,12 @@ fn is_inside(address: usize) -> bool {
     address.wrapping_sub(POOL.0.get() as usize) < POOL_BYTES
 }
 
+/// Where the pool is.
+pub(crate) fn range() -> core::ops::Range<u64> {
+    let start = POOL.0.get() as u64;
+    start..start.wrapping_add(POOL_BYTES as u64)
+}
+
 /// Whether the pool can serve the tracer's own threads: half of it is left for the first moments.
 #[cold]
 pub(crate) fn has_room() -> bool {

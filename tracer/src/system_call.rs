@@ -3,7 +3,7 @@
 //! Results are `Ok` or the error number. Nothing here allocates.
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::arch::system_call;
 use crate::own_mappings;
@@ -342,6 +342,22 @@ pub(crate) fn sleep_ms(milliseconds: u32) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(milliseconds % 1000) * 1_000_000 };
     // SAFETY: `time` is readable; the rest is not asked for.
     let _ = unsafe { call(libc::SYS_nanosleep, [(&raw const time) as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// Waits while a word of this process is `seen`, until [`wake`] or the time is over; a signal may end it early.
+pub(crate) fn wait_while(word: &AtomicU32, seen: u32, milliseconds: u32) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(milliseconds % 1000) * 1_000_000 };
+    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let (place, time) = (word.as_ptr() as usize, (&raw const time) as usize);
+    // SAFETY: `word` and `time` are readable.
+    let _ = unsafe { call(libc::SYS_futex, [place, operation, seen as usize, time, 0, 0]) };
+}
+
+/// Wakes a thread that waits for a change of this word.
+pub(crate) fn wake(word: &AtomicU32) {
+    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the kernel takes the word's address for a name.
+    let _ = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, 1, 0, 0, 0]) };
 }
 
 /// Names the calling thread, as `ps` and debuggers show it.

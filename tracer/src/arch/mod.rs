@@ -5,9 +5,13 @@ mod any_call;
 #[cfg(target_arch = "x86_64")]
 mod old_libc;
 #[cfg(target_arch = "x86_64")]
+mod sampled_entry;
+#[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use any_call::*;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use sampled_entry::*;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::*;
 

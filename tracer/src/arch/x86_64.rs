@@ -216,9 +216,9 @@ global_asm!(
     ".hidden tftrace_thread_block",
     ".globl tftrace_thread_block",
     ".type tftrace_thread_block, @object",
-    ".size tftrace_thread_block, 8",
+    ".size tftrace_thread_block, 16",
     "tftrace_thread_block:",
-    ".zero 8",
+    ".zero 16",
     ".text",
 );
 
@@ -249,7 +249,7 @@ global_asm!(
     ".text",
 );
 
-/// The word of the thread-local block.
+/// The first word of the thread-local block.
 #[inline(always)]
 pub(crate) fn thread_word() -> *mut usize {
     let word: *mut usize;
@@ -263,6 +263,12 @@ pub(crate) fn thread_word() -> *mut usize {
         );
     }
     word
+}
+
+/// The second one: how many bytes the thread's next sample is away; 0 where that is not known.
+#[inline(always)]
+pub(crate) fn bytes_to_sample() -> *mut u64 {
+    thread_word().wrapping_add(1).cast()
 }
 
 /// The thread pointer. glibc keeps a thread's control block there, above the thread's stack.

@@ -9,6 +9,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::real::{self, FoundObject};
+use crate::sampling;
 use crate::system_call::read_memory;
 
 const MOST_OBJECTS: usize = 16_384;
@@ -53,9 +54,17 @@ pub(crate) fn find_object(address: u64) -> Option<FoundObject> {
 pub(super) fn forget(link_map: u64) {
     for place in used() {
         // Who copies the place meanwhile sees that its link map has changed.
-        let _ =
+        let forgotten =
             place.link_map.compare_exchange(link_map, FREE, Ordering::AcqRel, Ordering::Relaxed);
+        if forgotten.is_ok() {
+            sampling::stop_watching(link_map);
+        }
     }
+}
+
+/// The link maps of all objects that are remembered.
+pub(crate) fn link_maps() -> impl Iterator<Item = u64> {
+    used().map(|place| place.link_map.load(Ordering::Acquire)).filter(|link_map| *link_map > BUSY)
 }
 
 fn used() -> impl Iterator<Item = &'static Known> {
@@ -81,6 +90,7 @@ fn remember(found: &FoundObject) {
         let claimed =
             place.link_map.compare_exchange(FREE, BUSY, Ordering::AcqRel, Ordering::Relaxed);
         if claimed.is_ok() {
+            sampling::watch(found.link_map);
             place.start.store(found.start, Ordering::Release);
             place.end.store(found.end, Ordering::Release);
             place.eh_frame_hdr.store(found.eh_frame_hdr, Ordering::Release);

@@ -16,6 +16,7 @@ use crate::arch::EntryRegisters;
 use crate::process::Process;
 use crate::python;
 use crate::real::{self, FoundObject};
+use crate::sampling;
 use crate::system_call;
 use crate::tensorflow::framework;
 use crate::thread::guard::HookEntry;
@@ -142,6 +143,8 @@ impl ObjectTable {
             path: image.path(found.link_map, &mut room),
         });
         process.log.record(&process.spool, now, &record);
+        // Where most frees come to no hook, the one that ends the object has to.
+        sampling::watch(found.link_map);
         // Release: who finds the object finds its start.
         link_map.store(found.link_map, Ordering::Release);
         python::consider(process, image);
@@ -156,6 +159,7 @@ impl ObjectTable {
         if let Some(map) = self.link_map(index) {
             map.store(0, Ordering::Release);
         }
+        sampling::stop_watching(link_map);
         process.rules.forget_mapping(index);
         // Release: who sees the new generation does not find the old rules.
         self.generation.fetch_add(1, Ordering::Release);
@@ -176,7 +180,7 @@ pub(crate) fn note_free(entry: &HookEntry, registers: EntryRegisters, address: u
 
 /// Whether the loader made the call whose registers these are.
 #[inline(always)]
-pub(crate) fn is_loaders(process: &Process, registers: EntryRegisters) -> bool {
+fn is_loaders(process: &Process, registers: EntryRegisters) -> bool {
     // SAFETY: the hook was entered by a call, so its return address stands at `sp`.
     let caller = unsafe { (registers.sp as *const u64).read() };
     process.objects.is_loader(caller)

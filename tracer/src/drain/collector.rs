@@ -13,9 +13,12 @@ use crate::process::{Process, sandbox};
 use crate::spool::PageIndex;
 use crate::system_call;
 
-const ROUND_MS: u64 = 20;
-/// A sample may take at most this share of the time, as one part in so many.
-const SAMPLE_SHARE: u32 = 100;
+/// How long it pauses where pages were full a moment ago, and at most, where none were for long.
+const SHORT_PAUSE_MS: u32 = 20;
+const LONG_PAUSE_MS: u32 = 100;
+/// Readings of memory, and looks at whose it is, may each take at most this share of the time, as one
+/// part in so many.
+const SAMPLE_SHARE: u32 = 400;
 const LAYOUT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until the process ends, the host wants no such thread, or it has none left itself.
@@ -27,9 +30,16 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     let mut next_search = Instant::now();
     let begun = Instant::now();
     let mut next_layout = begun + LAYOUT_PAUSE;
+    let mut pause_ms = SHORT_PAUSE_MS;
     while !(sandbox::threads_must_end() || with_files && host_threads.are_gone(process)) {
         process.spool.make_ready_ahead();
-        process.spool.each_full(|page| pages.send(page).is_ok());
+        let mut has_sent = false;
+        process.spool.each_full(|page| {
+            has_sent = true;
+            pages.send(page).is_ok()
+        });
+        let longer = pause_ms.saturating_mul(2).min(LONG_PAUSE_MS);
+        pause_ms = if has_sent { SHORT_PAUSE_MS } else { longer };
         let now = Instant::now();
         // Acquire, and Release below: a look that serves somebody begins after they asked.
         let wanted = process.layouts_wanted.load(Ordering::Acquire);
@@ -51,7 +61,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
             process.threads.reclaim(process);
             next_search = now + Duration::from_secs(1);
         }
-        std::thread::sleep(Duration::from_millis(ROUND_MS));
+        system_call::wait_while(&process.layouts_wanted, wanted, pause_ms);
     }
 }
 

@@ -235,6 +235,7 @@ pub(crate) fn layout_from_drain(process: &Process) {
     }
     // A number, not a flag: a look that has begun before does not count.
     let mine = process.layouts_wanted.fetch_add(1, Ordering::Release).wrapping_add(1);
+    wake(process);
     let is_served =
         || process.layouts_served.load(Ordering::Acquire).wrapping_sub(mine).cast_signed() >= 0;
     for _ in 0..PATIENCE_MS {
@@ -243,6 +244,11 @@ pub(crate) fn layout_from_drain(process: &Process) {
         }
         system_call::sleep_ms(1);
     }
+}
+
+/// Ends the collector's pause, so that it looks at once what is asked of it.
+pub(crate) fn wake(process: &Process) {
+    system_call::wake(&process.layouts_wanted);
 }
 
 /// Whether the drain looked whose the memory is in the last eighth of the traced time: at the end of a

@@ -1,30 +1,31 @@
 //! malloc and its relatives.
 //!
 //! Arguments go on untouched, results come back untouched, and `errno` is what the real function
-//! left. A free is recorded before the real call, an allocation after it.
+//! left. A free is recorded before the real call, an allocation after it. Where only a sample is
+//! recorded most calls never come to their hooks.
 
 use core::ffi::{c_int, c_void};
 
 use tftrace_format::Domain;
 
-use crate::arch::{EntryRegisters, entry_shim};
+use crate::arch::{EntryRegisters, entry_shim, sampled_shim};
 use crate::tensorflow::{Annotation, framework};
 use crate::thread::guard;
 use crate::{real, record, stand_in};
 
 type Block = *mut c_void;
 
-entry_shim!(/** C `malloc`. */ malloc => malloc_hook, args = 1);
-entry_shim!(/** C `calloc`. */ calloc => calloc_hook, args = 2);
-entry_shim!(/** C `realloc`. */ realloc => realloc_hook, args = 2);
+sampled_shim!(/** C `malloc`. */ malloc => malloc_hook, bytes = first);
+sampled_shim!(/** C `calloc`. */ calloc => calloc_hook, bytes = product);
+sampled_shim!(/** C `realloc`. */ realloc => realloc_hook, bytes = second_after_end);
 entry_shim!(/** glibc `reallocarray`. */ reallocarray => reallocarray_hook, args = 3);
-entry_shim!(/** C `free`. */ free => free_hook, args = 1);
+sampled_shim!(/** C `free`. */ free => free_hook, bytes = end);
 entry_shim!(/** The old name of `free`. */ cfree => free_hook, args = 1);
 entry_shim!(/** C23 `free_sized`. */ free_sized => free_sized_hook, args = 2);
 entry_shim!(/** C23 `free_aligned_sized`. */ free_aligned_sized => free_aligned_sized_hook, args = 3);
-entry_shim!(/** POSIX `posix_memalign`. */ posix_memalign => posix_memalign_hook, args = 3);
-entry_shim!(/** C11 `aligned_alloc`. */ aligned_alloc => aligned_alloc_hook, args = 2);
-entry_shim!(/** glibc `memalign`. */ memalign => memalign_hook, args = 2);
+sampled_shim!(/** POSIX `posix_memalign`. */ posix_memalign => posix_memalign_hook, bytes = third);
+sampled_shim!(/** C11 `aligned_alloc`. */ aligned_alloc => aligned_alloc_hook, bytes = second);
+sampled_shim!(/** glibc `memalign`. */ memalign => memalign_hook, bytes = second);
 entry_shim!(/** glibc `valloc`. */ valloc => valloc_hook, args = 1);
 entry_shim!(/** glibc `pvalloc`. */ pvalloc => pvalloc_hook, args = 1);
 

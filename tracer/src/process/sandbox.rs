@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch;
+use crate::drain;
 use crate::system_call;
 use crate::thread::guard;
 
@@ -45,6 +46,7 @@ pub(crate) fn begins(for_all_threads: bool) {
         }
         if for_all_threads {
             THREADS_MUST_END.store(true, Ordering::SeqCst); // See `OwnThreads::announce`.
+            drain::wake(process);
             let mut patience = PATIENCE;
             while !process.own_threads.are_gone(process.pid) && patience != 0 {
                 system_call::sleep_ms(1);

@@ -139,7 +139,7 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             switch: Switch::new(&file),
             spool: Spool::new(file, 2, settings.bound)?,
             log: ChunkLog::default(),
-            stacks: StackTable::new()?,
+            stacks: StackTable::new(settings.sample_period.is_some())?,
             rules: RuleTable::new()?,
             objects: ObjectTable::new()?,
             threads: Registry::new()?,

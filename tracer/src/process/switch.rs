@@ -33,12 +33,6 @@ impl Switch {
         Self(word)
     }
 
-    /// Whether events are recorded, and nobody asks for anything else.
-    #[inline(always)]
-    pub(crate) fn is_left_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Control::RECORDING.to_wire() // As in `is_on`.
-    }
-
     /// Whether to record what the calling hook is about to.
     #[inline(always)]
     pub(crate) fn is_on(entry: &mut HookEntry) -> bool {

@@ -2,17 +2,18 @@
 //!
 //! The interpreter lets its allocators be replaced (`PyMem_SetAllocator`); ours call the ones that
 //! were there and record. A block that these took from `malloc` is recorded there, as Python's.
-//! Both domains need the GIL, so one thread at a time comes here.
+//! Both domains need the GIL, so one thread at a time comes here. Where only a sample is recorded most
+//! calls go to the original at once.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::transmute;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::arch::{EntryRegisters, entry_shim};
+use super::arenas;
+use crate::arch::{EntryRegisters, entry_shim, sampled_method};
 use crate::capture::elf_symbols::ElfSymbols;
 use crate::record::python_blocks as record;
-use crate::sampling;
 use crate::thread::guard::HookEntry;
 
 type Block = *mut c_void;
@@ -40,6 +41,8 @@ unsafe impl Sync for Original {}
 
 static ORIGINALS: [Original; 2] = [const { Original(UnsafeCell::new(None)) }; 2];
 const DOMAINS: [c_int; 2] = [1, 2];
+/// `PYMEM_DOMAIN_RAW`.
+const RAW: c_int = 0;
 
 /// Whether ours are in place: also in the children that this process forks.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -51,6 +54,7 @@ pub(super) struct Api {
     holds_gil: unsafe extern "C" fn() -> c_int,
     get: unsafe extern "C" fn(c_int, *mut Option<Allocator>),
     set: unsafe extern "C" fn(c_int, *const Functions),
+    arenas: Option<arenas::Api>,
 }
 
 impl Api {
@@ -71,6 +75,7 @@ impl Api {
             get: unsafe { transmute::<u64, Get>(get) },
             // SAFETY: as above.
             set: unsafe { transmute::<u64, Set>(set) },
+            arenas: arenas::Api::of(symbols),
         })
     }
 }
@@ -96,19 +101,29 @@ fn install_now(entry: &HookEntry, api: &Api) {
     if INSTALLED.swap(true, Ordering::Relaxed) {
         return;
     }
-    for (domain, original) in DOMAINS.into_iter().zip(&ORIGINALS) {
+    let allocator_of = |domain| {
         let mut found = None;
         // SAFETY: copies a structure of this size.
         unsafe { (api.get)(domain, &raw mut found) };
-        let Some(found) = found else { continue };
+        found
+    };
+    let raw = allocator_of(RAW);
+    for (domain, original) in DOMAINS.into_iter().zip(&ORIGINALS) {
+        let Some(found) = allocator_of(domain) else { continue };
         // SAFETY: nobody reads it before `set` below, and this is done once.
         unsafe { original.0.get().write(Some(found)) };
+        // The interpreter's own has no context, and is another one than malloc's. Only of that one is it
+        // known which blocks it asks `malloc` for, and that its arenas come from where ours are marked.
+        let serves_small = found.context.is_null()
+            && raw.is_some_and(|raw| !core::ptr::fn_addr_eq(raw.malloc, found.malloc));
+        let marks = serves_small && arenas::are_marked(entry.process, api.arenas);
         let ours: Functions = [
             core::ptr::from_ref(original).cast(),
-            (malloc as *const ()).cast(),
-            (calloc as *const ()).cast(),
+            if marks { sampled_malloc as *const () } else { malloc as *const () }.cast(),
+            if marks { sampled_calloc as *const () } else { calloc as *const () }.cast(),
+            // It may make a block small that malloc gave: that is counted there.
             (realloc as *const ()).cast(),
-            (free as *const ()).cast(),
+            if marks { sampled_free as *const () } else { free as *const () }.cast(),
         ];
         // SAFETY: with the GIL, as the interpreter's manual asks; it copies the structure.
         unsafe { (api.set)(domain, &raw const ours) };
@@ -119,6 +134,25 @@ entry_shim!(/** `PyMemAllocatorEx.malloc`. */ private malloc => malloc_hook, arg
 entry_shim!(/** `PyMemAllocatorEx.calloc`. */ private calloc => calloc_hook, args = 3);
 entry_shim!(/** `PyMemAllocatorEx.realloc`. */ private realloc => realloc_hook, args = 3);
 entry_shim!(/** `PyMemAllocatorEx.free`. */ private free => free_hook, args = 2);
+
+sampled_method!(
+    /** `malloc` of an allocator that serves small blocks itself. */
+    sampled_malloc => malloc_hook, small_bytes = SMALL, original = MALLOC_OFFSET
+);
+sampled_method!(
+    /** `calloc` of such an allocator. */
+    sampled_calloc => calloc_hook, small_product = SMALL, original = CALLOC_OFFSET
+);
+sampled_method!(
+    /** `free` of such an allocator. */
+    sampled_free => free_hook, end_of_block, original = FREE_OFFSET
+);
+
+/// What the interpreter's own allocator calls small, in all versions.
+const SMALL: usize = 512;
+const MALLOC_OFFSET: usize = core::mem::offset_of!(Allocator, malloc);
+const CALLOC_OFFSET: usize = core::mem::offset_of!(Allocator, calloc);
+const FREE_OFFSET: usize = core::mem::offset_of!(Allocator, free);
 
 /// The allocator that a context stands for.
 ///
@@ -136,25 +170,6 @@ unsafe fn original(context: *mut c_void) -> Option<Allocator> {
 // asks for.
 
 unsafe extern "C" fn malloc_hook(context: *mut c_void, size: usize, sp: u64, bp: u64) -> Block {
-    let Some(slot) = sampling::slot() else {
-        // SAFETY: see above.
-        return unsafe { recorded_malloc(context, size, sp, bp) };
-    };
-    // SAFETY: see above.
-    let Some(original) = (unsafe { original(context) }) else { return core::ptr::null_mut() };
-    let call = record::begin_sampled(slot);
-    // SAFETY: see above.
-    let block = unsafe { (original.malloc)(original.context, size) };
-    if !record::leaves_out(slot, sp, call, (block as u64, size as u64)) {
-        record::allocated_seldom(EntryRegisters { sp, bp }, call, block as u64, size as u64);
-    }
-    block
-}
-
-/// Where all blocks are recorded. Jumped to, so that who records a sample does not save the registers
-/// that this one needs.
-#[inline(never)]
-unsafe extern "C" fn recorded_malloc(context: *mut c_void, size: usize, sp: u64, bp: u64) -> Block {
     // SAFETY: see above.
     let Some(original) = (unsafe { original(context) }) else { return core::ptr::null_mut() };
     let call = record::begin(sp);
@@ -190,6 +205,12 @@ unsafe extern "C" fn realloc_hook(
 ) -> Block {
     // SAFETY: see above.
     let Some(original) = (unsafe { original(context) }) else { return core::ptr::null_mut() };
+    if let Some(call) = record::begin_unsampled(old as u64, size as u64) {
+        // SAFETY: see above.
+        let block = unsafe { (original.realloc)(original.context, old, size) };
+        call.end(block as u64, size as u64);
+        return block;
+    }
     let call = record::begin_freeing(sp);
     // SAFETY: see above.
     let block = unsafe { (original.realloc)(original.context, old, size) };
@@ -204,23 +225,6 @@ unsafe extern "C" fn realloc_hook(
 }
 
 unsafe extern "C" fn free_hook(context: *mut c_void, block: Block, sp: u64, bp: u64) {
-    let Some(slot) = sampling::slot() else {
-        // SAFETY: see above.
-        return unsafe { recorded_free(context, block, sp, bp) };
-    };
-    // SAFETY: see above.
-    let Some(original) = (unsafe { original(context) }) else { return };
-    let call = record::begin_sampled(slot);
-    // SAFETY: see above.
-    unsafe { (original.free)(original.context, block) };
-    if !record::lacks(slot, call, block as u64) {
-        record::freed_seldom(EntryRegisters { sp, bp }, call, block as u64);
-    }
-}
-
-/// Where all blocks are recorded, as [`recorded_malloc`].
-#[inline(never)]
-unsafe extern "C" fn recorded_free(context: *mut c_void, block: Block, sp: u64, bp: u64) {
     // SAFETY: see above.
     let Some(original) = (unsafe { original(context) }) else { return };
     let call = record::begin_freeing(sp);

@@ -49,7 +49,7 @@ fn write(process: &Process, interpreter: &'static Interpreter, code: u64) -> Opt
     if interpreter.codes.is_full() {
         return None;
     }
-    let (mut name, mut file) = (Text::new()?, Text::new()?);
+    let (mut name, mut file) = (Text::new(), Text::new());
     name.push_string(layout, field(layout.code_name)?);
     file.push_string(layout, field(layout.code_file)?);
     let table = field(layout.code_lines)?;
@@ -69,15 +69,24 @@ fn write(process: &Process, interpreter: &'static Interpreter, code: u64) -> Opt
         Found::New(id) => {
             let (name, file, line_table) = (name.bytes(), file.bytes(), layout.line_table);
             let code = Code { id: CodeId(id), first_line, name, file, line_table, lines };
-            record(process, &Record::Code(code))?;
+            record(process, &Record::Code(code), texts)?;
             id
         }
     };
     Some(interpreter.codes.publish(code, id))
 }
 
-fn record(process: &Process, record: &Record<'_>) -> Option<()> {
+fn record(process: &Process, record: &Record<'_>, texts: [&[u8]; 3]) -> Option<()> {
+    /// Nearly every record is smaller; the slot's stack has room for so much.
+    const SMALL: usize = 8 * 1024;
+    /// What a record has beside its texts is less.
+    const FIELDS: usize = 64;
     let now = process.clock.now();
+    let len = texts.iter().fold(FIELDS, |sum, text| sum.saturating_add(text.len()));
+    if len <= SMALL {
+        process.log.large_record(&process.spool, now, record, &mut [0; SMALL]);
+        return Some(());
+    }
     let room = system_call::map_private(CODE_LIMIT).ok()?;
     // SAFETY: a mapping of that size, which is unmapped below.
     let slice = unsafe { core::slice::from_raw_parts_mut(room, CODE_LIMIT) };
@@ -87,34 +96,31 @@ fn record(process: &Process, record: &Record<'_>) -> Option<()> {
     Some(())
 }
 
-/// Text in UTF-8, in a mapping of its own.
+/// Text in UTF-8. Large: it is made on the slot's own stack only.
 struct Text {
-    room: *mut u8,
+    room: [u8; MOST_TEXT],
     len: usize,
 }
 
 impl Text {
-    fn new() -> Option<Self> {
-        Some(Self { room: system_call::map_private(MOST_TEXT).ok()?, len: 0 })
+    fn new() -> Self {
+        Self { room: [0; MOST_TEXT], len: 0 }
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` bytes of the mapping are written, which lives as long as `self`.
-        unsafe { core::slice::from_raw_parts(self.room, self.len) }
+        self.room.get(..self.len).unwrap_or_default()
     }
 
     fn push(&mut self, character: u32) -> bool {
         let mut room = [0; 4];
         let character = char::from_u32(character).unwrap_or(char::REPLACEMENT_CHARACTER);
         let encoded = character.encode_utf8(&mut room).as_bytes();
-        if self.len.saturating_add(encoded.len()) > MOST_TEXT {
-            return false;
+        let end = self.len.saturating_add(encoded.len());
+        let Some(place) = self.room.get_mut(self.len..end) else { return false };
+        for (to, from) in place.iter_mut().zip(encoded) {
+            *to = *from;
         }
-        for &byte in encoded {
-            // SAFETY: below the mapping's length, as just checked.
-            unsafe { self.room.wrapping_add(self.len).write(byte) };
-            self.len = self.len.wrapping_add(1);
-        }
+        self.len = end;
         true
     }
 
@@ -138,12 +144,5 @@ impl Text {
                 return;
             }
         }
-    }
-}
-
-impl Drop for Text {
-    fn drop(&mut self) {
-        // SAFETY: the value's own mapping.
-        unsafe { system_call::unmap(self.room, MOST_TEXT) };
     }
 }

@@ -10,6 +10,8 @@ use crate::system_call;
 const SLOTS: usize = 1 << 18;
 /// Above this no new address is taken in: probes would get long.
 const MOST: u32 = (SLOTS / 4 * 3) as u32;
+/// Words of the filter: more than a host of which only a sample is recorded ever fills.
+const FILTER_WORDS: usize = 1 << 10;
 
 #[repr(C)]
 struct Slot {
@@ -23,6 +25,9 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct CodeTable {
     slots: *mut Slot,
+    /// A bit for every address that was ever numbered. Most code objects that die never were, and their
+    /// places in the table are in no cache.
+    filter: *mut AtomicU64,
     used: AtomicU32,
     /// By what code objects are, wherever they stand.
     numbers: IdTable<SLOTS>,
@@ -39,8 +44,9 @@ impl CodeTable {
     /// An empty table; `None` if there is no memory for it.
     pub(super) fn new() -> Option<Self> {
         let slots = system_call::map_private(SLOTS * size_of::<Slot>()).ok()?.cast();
+        let filter = system_call::map_private(FILTER_WORDS * size_of::<AtomicU64>()).ok()?.cast();
         let (used, numbers) = (AtomicU32::new(0), IdTable::new()?);
-        Some(Self { slots, used, numbers, generation: AtomicU64::new(1) })
+        Some(Self { slots, filter, used, numbers, generation: AtomicU64::new(1) })
     }
 
     /// The state of the table; numbers of another state may be stale.
@@ -48,6 +54,15 @@ impl CodeTable {
     pub(super) fn generation(&self) -> u64 {
         // Acquire: pairs with the release in `died`.
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// The word and the bit of the filter for an address.
+    #[inline(always)]
+    fn filter(&self, address: u64) -> (&AtomicU64, u64) {
+        let hash = (address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // SAFETY: below the array's length: a hash's first ten bits.
+        let word = unsafe { &*self.filter.wrapping_add((hash >> 54) as usize) };
+        (word, 1 << (hash >> 48 & 63))
     }
 
     #[inline(always)]
@@ -86,6 +101,8 @@ impl CodeTable {
 
     /// Gives an address a number that was reserved for it. If another thread was faster: its number.
     pub(super) fn publish(&self, address: u64, id: u32) -> u32 {
+        let (word, bit) = self.filter(address);
+        word.fetch_or(bit, Ordering::Relaxed); // With the GIL, which orders it before the object's death.
         loop {
             let Some(slot) = self.find(address) else { return 0 };
             let claimed =
@@ -107,6 +124,10 @@ impl CodeTable {
 
     /// The code object at an address is about to die.
     pub(super) fn died(&self, address: u64) {
+        let (word, bit) = self.filter(address);
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            return;
+        }
         let slot = self.find(address).filter(|slot| slot.address.load(Ordering::Acquire) != 0);
         if let Some(slot) = slot
             && slot.id.swap(0, Ordering::AcqRel) != 0

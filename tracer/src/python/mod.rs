@@ -2,6 +2,7 @@
 //!
 //! An interpreter of an unknown version, or one without a GIL, is left alone: stacks are then native.
 
+mod arenas;
 mod blocks;
 mod code;
 mod code_death;

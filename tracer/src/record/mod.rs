@@ -43,12 +43,6 @@ fn append(entry: &mut HookEntry, event: &Event) {
 /// A block came to life. To be called after the real call.
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, domain: Domain, address: u64, size: u64) {
-    if let Some(slot) = sampling::slot()
-        && sampling::leaves_out(slot, registers.sp, domain, size)
-    {
-        python_blocks::note_allocated(slot, address);
-        return;
-    }
     if let Some(mut entry) = enter_recording(registers.sp)
         && let Some(time) = append_allocated(&mut entry, registers, domain, address, size, false)
     {
@@ -71,13 +65,17 @@ fn append_allocated(
         return None;
     }
     let time = entry.process.clock.now();
-    let stack = capture::call_stack(entry, registers, time);
-    let stack = match of_python {
+    let of_interpreter = python_blocks::is_stack(entry.slot);
+    let stack = match of_interpreter {
+        true => None,
+        false => capture::call_stack(entry, registers, time),
+    };
+    let stack = match of_python || of_interpreter {
         false => stack,
         true => {
             let leaf = match domain {
                 // Its arenas.
-                Domain::Mmap => Frame::Pool(Domain::Python),
+                Domain::Mmap if of_python => Frame::Pool(Domain::Python),
                 _ => Frame::For(Domain::Python),
             };
             capture::with_leaf(entry, time, stack, leaf.to_wire())
@@ -167,12 +165,6 @@ pub(crate) fn tensor_failed(
 /// A block is about to die. To be called before the real call.
 #[inline(always)]
 pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
-    if let Some(slot) = sampling::slot()
-        && sampling::lacks(slot, domain, address)
-        && !capture::objects::is_loaders(slot.process, registers)
-    {
-        return python_blocks::note_freed(slot, address);
-    }
     if let Some(mut entry) = guard::enter(registers.sp) {
         // Objects are unloaded while nothing is recorded, too.
         capture::objects::note_free(&entry, registers, address);
@@ -194,9 +186,6 @@ pub(crate) struct Begun(Option<Ticks>);
 /// A block may be about to die (`realloc`). To be called before the real call.
 #[inline(always)]
 pub(crate) fn reallocating(registers: EntryRegisters, domain: Domain, address: u64) -> Begun {
-    if sampling::slot().is_some_and(|slot| sampling::lacks(slot, domain, address)) {
-        return Begun(None);
-    }
     let Some(mut entry) = guard::enter(registers.sp) else { return Begun(None) };
     if !sampling::forgets(&entry, domain, address) || !Switch::is_on(&mut entry) {
         return Begun(None);

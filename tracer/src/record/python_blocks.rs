@@ -18,7 +18,9 @@ use crate::thread::lane::End;
 use crate::thread::slot::ThreadSlot;
 
 /// What `ThreadSlot::inside` holds during such a call.
-pub(super) const INSIDE: u8 = Domain::Python as u8 + 1;
+const INSIDE: u8 = Domain::Python as u8 + 1;
+/// What it holds while the interpreter maps a piece of its own stack.
+const INSIDE_STACK: u8 = u8::MAX;
 
 /// A call that was begun.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Call {
     time: Option<Ticks>,
     /// Inside what it came.
     outer: u8,
+    /// How far the next sample was.
+    bytes_left: u64,
 }
 
 impl Call {
@@ -37,6 +41,15 @@ impl Call {
     #[inline(always)]
     fn begun(self, entry: &HookEntry) -> Ticks {
         self.time.unwrap_or_else(|| entry.process.clock.now())
+    }
+
+    /// Whether malloc gave the block that the call ends with: it was counted or recorded there. Where most
+    /// blocks are not recorded `malloc` says no more of it than that the next sample came nearer; what the
+    /// interpreter asks for beside the block, once for an arena, is taken for it as well.
+    #[inline(always)]
+    fn was_served_by_malloc(self, slot: &ThreadSlot, address: u64) -> bool {
+        slot.inner_allocated.load(Ordering::Relaxed) == address
+            || self.bytes_left != sampling::bytes_left()
     }
 }
 
@@ -46,62 +59,66 @@ pub(crate) fn begin(sp: u64) -> Call {
     begin_at(sp, |_| None)
 }
 
+/// Begins the mapping of a piece of the interpreter's own stack: it says nothing of who called.
+#[inline(always)]
+pub(crate) fn begin_stack(sp: u64) -> Call {
+    let call = begin(sp);
+    if call.seen
+        && let Some(entry) = guard::enter(sp)
+    {
+        entry.slot.inside.store(INSIDE_STACK, Ordering::Relaxed); // This thread's own.
+    }
+    call
+}
+
+/// Begins a call of a host of which only a sample is recorded, that gives the host a block of so many bytes
+/// in the place of another: neither is certainly in the sample. `None`: it may be.
+#[inline(always)]
+pub(crate) fn begin_unsampled(old: u64, size: u64) -> Option<Unsampled> {
+    let left = sampling::bytes_left();
+    // Nothing is left of the gap of a thread without a slot in this process, so none is looked for.
+    if left <= size || sampling::may_end(old) {
+        return None;
+    }
+    let slot = guard::own_slot()?;
+    let outer = slot.inside.load(Ordering::Relaxed); // This thread's own, as below.
+    slot.inside.store(INSIDE, Ordering::Relaxed);
+    Some(Unsampled { slot, outer, left })
+}
+
+/// A call that is not in the sample; what malloc is asked for inside is Python's.
+#[derive(Debug)]
+pub(crate) struct Unsampled {
+    slot: &'static ThreadSlot,
+    outer: u8,
+    left: u64,
+}
+
+impl Unsampled {
+    /// Ends the call, which gave such a block, or none.
+    #[inline(always)]
+    pub(crate) fn end(self, block: u64, size: u64) {
+        self.slot.inside.store(self.outer, Ordering::Relaxed);
+        // As in `Call::was_served_by_malloc`.
+        if block != 0 && sampling::bytes_left() == self.left {
+            sampling::pass(size);
+        }
+    }
+}
+
 /// Begins a call that may free a block.
 #[inline(always)]
 pub(crate) fn begin_freeing(sp: u64) -> Call {
-    begin_at(sp, |entry| Some(entry.process.clock.now()))
+    begin_at(sp, |entry| entry.process.sampling.is_none().then(|| entry.process.clock.now()))
 }
 
 #[inline(always)]
 fn begin_at(sp: u64, time: impl FnOnce(&HookEntry) -> Option<Ticks>) -> Call {
-    if let Some(slot) = sampling::slot() {
-        return Call { seen: true, time: None, outer: go_inside(slot) };
-    }
-    let Some(entry) = guard::enter(sp) else { return Call { seen: false, time: None, outer: 0 } };
+    let Some(entry) = guard::enter(sp) else {
+        return Call { seen: false, time: None, outer: 0, bytes_left: 0 };
+    };
     let outer = go_inside(entry.slot);
-    Call { seen: true, time: time(&entry), outer }
-}
-
-/// Begins a call of a host of which only a sample is recorded.
-#[inline(always)]
-pub(crate) fn begin_sampled(slot: &ThreadSlot) -> Call {
-    Call { seen: true, time: None, outer: go_inside(slot) }
-}
-
-/// Ends a call that gave this block to the host, if that is certainly not in the sample. False:
-/// [`allocated_seldom`] is to be asked.
-#[inline(always)]
-pub(crate) fn leaves_out(
-    slot: &ThreadSlot,
-    sp: u64,
-    call: Call,
-    (address, size): (u64, u64),
-) -> bool {
-    slot.inside.store(call.outer, Ordering::Relaxed);
-    address == 0
-        || slot.inner_allocated.load(Ordering::Relaxed) == address
-        || sampling::leaves_out(slot, sp, Domain::Python, size)
-}
-
-/// As [`leaves_out`], for a call that took the block from the host.
-#[inline(always)]
-pub(crate) fn lacks(slot: &ThreadSlot, call: Call, address: u64) -> bool {
-    slot.inside.store(call.outer, Ordering::Relaxed);
-    sampling::lacks(slot, Domain::Python, address)
-}
-
-/// [`allocated`], not part of what a hook needs nearly always.
-#[cold]
-#[inline(never)]
-pub(crate) fn allocated_seldom(registers: EntryRegisters, call: Call, address: u64, size: u64) {
-    append_if_recorded(registers, call, address, size);
-}
-
-/// [`freed`], not part of what a hook needs nearly always.
-#[cold]
-#[inline(never)]
-pub(crate) fn freed_seldom(registers: EntryRegisters, call: Call, address: u64) {
-    append_free_if_recorded(registers, call, address);
+    Call { seen: true, time: time(&entry), outer, bytes_left: sampling::bytes_left() }
 }
 
 /// Gives inside what the thread was.
@@ -115,14 +132,6 @@ fn go_inside(slot: &ThreadSlot) -> u8 {
     outer
 }
 
-/// The slot of the thread, if only a sample is recorded; the call that was begun is over.
-#[inline(always)]
-fn end_sampled(call: Call) -> Option<&'static ThreadSlot> {
-    let slot = sampling::slot().filter(|_| call.seen)?;
-    slot.inside.store(call.outer, Ordering::Relaxed);
-    Some(slot)
-}
-
 /// Ends a call, if its beginning was seen.
 #[inline(always)]
 fn enter(sp: u64, call: Call) -> Option<HookEntry> {
@@ -134,7 +143,7 @@ fn enter(sp: u64, call: Call) -> Option<HookEntry> {
     Some(entry)
 }
 
-/// Ends a call that did nothing.
+/// Ends a call of which nothing is to be recorded.
 pub(crate) fn end(sp: u64, call: Call) {
     let _ = enter(sp, call);
 }
@@ -142,34 +151,17 @@ pub(crate) fn end(sp: u64, call: Call) {
 /// A block came to life, if there is one.
 #[inline(always)]
 pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, size: u64) {
-    if let Some(slot) = end_sampled(call)
-        && address != 0
-        && (slot.inner_allocated.load(Ordering::Relaxed) == address
-            || sampling::leaves_out(slot, registers.sp, Domain::Python, size))
-    {
-        return;
-    }
-    append_if_recorded(registers, call, address, size);
-}
-
-#[inline(always)]
-fn append_if_recorded(registers: EntryRegisters, call: Call, address: u64, size: u64) {
     if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && Switch::is_on(&mut entry)
     {
-        append_allocated(&mut entry, registers, address, size);
+        append_allocated(&mut entry, registers, call, address, size);
     }
 }
 
 /// A block died, if there was one.
 #[inline(always)]
 pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
-    append_free_if_recorded(registers, call, address);
-}
-
-#[inline(always)]
-fn append_free_if_recorded(registers: EntryRegisters, call: Call, address: u64) {
     if let Some(mut entry) = enter(registers.sp, call)
         && address != 0
         && sampling::forgets(&entry, Domain::Python, address)
@@ -193,16 +185,21 @@ pub(crate) fn reallocated(registers: EntryRegisters, call: Call, old: u64, new: 
             let begun = call.begun(&entry);
             append_freed(&mut entry, begun, old);
         }
-        append_allocated(&mut entry, registers, new, size);
+        append_allocated(&mut entry, registers, call, new, size);
     }
 }
 
 #[inline(always)]
-fn append_allocated(entry: &mut HookEntry, registers: EntryRegisters, address: u64, size: u64) {
-    if entry.slot.inner_allocated.load(Ordering::Relaxed) == address {
-        return;
-    }
-    if !sampling::takes(entry, Domain::Python, address, size) {
+fn append_allocated(
+    entry: &mut HookEntry,
+    registers: EntryRegisters,
+    call: Call,
+    address: u64,
+    size: u64,
+) {
+    if call.was_served_by_malloc(entry.slot, address)
+        || !sampling::takes(entry, Domain::Python, address, size)
+    {
         return;
     }
     let (stack, time) = capture::python_stack(entry, registers);
@@ -226,6 +223,12 @@ pub(super) fn note_allocated(slot: &ThreadSlot, address: u64) -> bool {
         slot.inner_allocated.store(address, Ordering::Relaxed);
     }
     inside
+}
+
+/// Whether this thread maps a piece of the interpreter's own stack.
+#[inline(always)]
+pub(super) fn is_stack(slot: &ThreadSlot) -> bool {
+    slot.inside.load(Ordering::Relaxed) == INSIDE_STACK
 }
 
 /// As [`note_allocated`], for a free.

@@ -59,49 +59,43 @@ impl Mean {
     }
 }
 
-/// Where a thread stands between two samples. All zeros: before its first allocation.
+/// What makes a thread's gaps. All zeros: before the first one.
+///
+/// What is left of a gap stands in the thread's own block ([`arch::bytes_to_sample`]), where the entries
+/// of hooks count it down: 0 before the first gap, at least 1 within one.
 #[derive(Debug, Default)]
 pub(crate) struct Gap {
-    /// Bytes that are left of it; at least 1, once it is drawn.
-    left: u64,
     /// State of the generator (SplitMix64); 0 = not seeded.
     state: u64,
 }
 
 impl Gap {
-    /// Whether a block of this size, which is allocated now, ends before the gap does.
+    /// Whether the gap, of which so much is left, ends in a block of this size, which is allocated now.
     #[inline(always)]
-    pub(super) fn passes(&mut self, size: u64) -> bool {
-        let passes = size < self.left;
-        if passes {
-            self.left = self.left.wrapping_sub(size);
+    pub(super) fn ends_in(&mut self, left: &mut u64, size: u64, mean: Mean) -> bool {
+        if *left == 0 {
+            *left = self.draw(mean);
         }
-        passes
-    }
-
-    /// Whether the gap ends in a block of this size, which is allocated now.
-    #[inline(always)]
-    pub(super) fn ends_in(&mut self, size: u64, mean: Mean) -> bool {
-        !self.passes(size) && self.reached(size, mean)
+        match left.checked_sub(size) {
+            Some(rest @ 1..) => {
+                *left = rest;
+                false
+            }
+            // What comes after a sample does not depend on what was before: the rest of this block is
+            // not looked at.
+            _ => {
+                *left = self.draw(mean);
+                true
+            }
+        }
     }
 
     #[cold]
-    fn reached(&mut self, size: u64, mean: Mean) -> bool {
+    fn draw(&mut self, mean: Mean) -> u64 {
         if self.state == 0 {
             // The moment and the place differ for every thread; mixing spreads that over all bits.
             self.state = mix(arch::ticks() ^ mix(core::ptr::from_ref(self) as u64));
-            self.left = self.draw(mean);
-            if self.passes(size) {
-                return false;
-            }
         }
-        // What comes after a sample does not depend on what was before: the rest of this block is
-        // not looked at.
-        self.left = self.draw(mean);
-        true
-    }
-
-    fn draw(&mut self, mean: Mean) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         length(mix(self.state), mean)
     }
@@ -158,9 +152,8 @@ mod tests {
         const BLOCKS: u32 = 400_000;
         let period = 4096;
         for (seed, size) in [(1, 16), (2, 1000), (3, 4096), (4, 10_000), (5, 60_000), (6, 0)] {
-            let mut gap = Gap { left: 0, state: mix(seed) };
-            gap.left = gap.draw(mean(period));
-            let taken = (0..BLOCKS).filter(|_| gap.ends_in(size, mean(period))).count();
+            let (mut gap, mut left) = (Gap { state: mix(seed) }, 0);
+            let taken = (0..BLOCKS).filter(|_| gap.ends_in(&mut left, size, mean(period))).count();
             let chance = -(-(size as f64) / period as f64).exp_m1();
             let expected = f64::from(BLOCKS) * chance;
             let error = (expected * (1.0 - chance)).sqrt();
@@ -173,8 +166,9 @@ mod tests {
     fn threads_that_begin_together_differ() {
         let mut gaps = [Gap::default(), Gap::default()];
         let lengths = gaps.each_mut().map(|gap| {
-            let _ = gap.ends_in(1, mean(1 << 40));
-            gap.left
+            let mut left = 0;
+            let _ = gap.ends_in(&mut left, 1, mean(1 << 40));
+            left
         });
         assert_ne!(lengths[0], lengths[1]);
     }

@@ -4,7 +4,7 @@
 //! are not in it, which are nearly all that are asked for, most are told by one count that stays in
 //! the processor's cache.
 
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use tftrace_format::Domain;
 
@@ -13,16 +13,24 @@ use crate::system_call;
 
 /// A bucket is a cache line.
 const BUCKET: usize = 8;
-const BUCKETS: usize = 1 << 17;
+/// Buckets of each level, in powers of two. A level is used where the one before it has no room, so that
+/// a few thousand addresses take a few pages of memory.
+const LEVELS: [u32; 3] = [10, 13, 17];
+/// The buckets of all levels.
+const BUCKETS: usize = (1 << LEVELS[0]) + (1 << LEVELS[1]) + (1 << LEVELS[2]);
 const COUNTS: usize = 1 << 16;
+/// Addresses that differ in these bits only fall on one count.
+const GRANULE_BITS: u32 = 9;
 
-/// The set: 1,048,576 addresses in 8 MiB of address space, of which those are touched that are used.
+/// The set: more than a million addresses in 9 MiB of address space, of which those are touched that are used.
 #[derive(Debug)]
 pub(crate) struct LiveSet {
     /// Domain and address; 0 = free.
     places: *mut AtomicU64,
     /// How many addresses of the set fall on each count. A zero says that an address is not in it.
     counts: *mut AtomicU16,
+    /// How many levels were ever used.
+    levels: AtomicUsize,
 }
 
 // SAFETY: both arrays stay mapped for ever and are used through atomics only.
@@ -44,11 +52,36 @@ impl Key {
         Self { word, hash: (word ^ (word >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) }
     }
 
-    /// Two buckets, of which it is in the one that had more room.
-    fn buckets(self) -> [usize; 2] {
+    /// Two buckets for each level, of which it is in the one that had more room.
+    fn buckets(self) -> impl Iterator<Item = [usize; 2]> {
         let mixed = mix(self.hash);
-        [mixed as usize % BUCKETS, (mixed >> 32) as usize % BUCKETS]
+        let mut first = 0;
+        LEVELS.into_iter().map(move |power| {
+            let (low, high) = (mixed & ((1 << power) - 1), (mixed >> 32) & ((1 << power) - 1));
+            let pair = [low, high].map(|bucket| first + bucket as usize);
+            first += 1 << power;
+            pair
+        })
     }
+}
+
+/// Which count an address falls on, whatever its domain: neighbours share one, or one line of them, as they
+/// share the time at which they are freed. `arch::pass_filter` does the same.
+#[inline(always)]
+fn count_of(word: u64) -> usize {
+    ((word >> GRANULE_BITS) ^ (word >> 25)) as usize % COUNTS
+}
+
+/// Whether an address falls on a count that is not 0.
+///
+/// # Safety
+/// `counts` are those of a set.
+#[inline(always)]
+pub(super) unsafe fn is_counted(counts: *mut AtomicU16, address: u64) -> bool {
+    // SAFETY: below the array's length.
+    let count = unsafe { &*counts.wrapping_add(count_of(address)) };
+    // Acquire: as in `may_hold`.
+    count.load(Ordering::Acquire) != 0
 }
 
 impl LiveSet {
@@ -56,20 +89,54 @@ impl LiveSet {
     pub(super) fn new() -> Option<Self> {
         let places = system_call::map_private(BUCKETS * BUCKET * size_of::<AtomicU64>()).ok()?;
         let counts = system_call::map_private(COUNTS * size_of::<AtomicU16>()).ok()?;
-        Some(Self { places: places.cast(), counts: counts.cast() })
+        let levels = AtomicUsize::new(0);
+        Some(Self { places: places.cast(), counts: counts.cast(), levels })
     }
 
-    /// The count that an address falls on: neighbours share one, or one line of them, as they share the
-    /// time at which they are freed.
+    /// The counts, for the entries of hooks, which look at them first.
+    pub(super) fn counts(&self) -> *mut AtomicU16 {
+        self.counts
+    }
+
+    /// Makes the entries of hooks take an address for one that may be in the set.
+    pub(super) fn watch(&self, address: u64) {
+        self.raise(Key::new(Domain::Malloc, address));
+    }
+
+    /// The same for all addresses of a range, for ever.
+    pub(super) fn watch_range(&self, range: core::ops::Range<u64>) {
+        let last = range.end.saturating_sub(1);
+        for address in range.step_by(1 << GRANULE_BITS).chain([last]) {
+            self.watch(address);
+        }
+    }
+
+    /// Takes back one `watch`.
+    pub(super) fn stop_watching(&self, address: u64) {
+        self.lower(Key::new(Domain::Malloc, address));
+    }
+
+    fn raise(&self, key: Key) {
+        let higher = |count: u16| Some(count.saturating_add(1));
+        // Release: who gets the block from this thread sees it. Never fails.
+        let _ = self.count(key).fetch_update(Ordering::Release, Ordering::Relaxed, higher);
+    }
+
+    fn lower(&self, key: Key) {
+        // At its limit a count may stand for more than it says: it stays there, which costs time only.
+        let lower = |count: u16| if count == u16::MAX { None } else { count.checked_sub(1) };
+        let _ = self.count(key).fetch_update(Ordering::Release, Ordering::Relaxed, lower);
+    }
+
+    /// The count that an address falls on.
     #[inline(always)]
     fn count(&self, key: Key) -> &AtomicU16 {
-        let index = ((key.word >> 9) ^ (key.word >> 25)) as usize % COUNTS;
         // SAFETY: below the array's length.
-        unsafe { &*self.counts.wrapping_add(index) }
+        unsafe { &*self.counts.wrapping_add(count_of(key.word)) }
     }
 
     fn bucket(&self, index: usize) -> impl Iterator<Item = &AtomicU64> {
-        let first = self.places.wrapping_add((index % BUCKETS).wrapping_mul(BUCKET));
+        let first = self.places.wrapping_add(index.min(BUCKETS - 1).wrapping_mul(BUCKET));
         // SAFETY: `index` is below the buckets, so all its places are inside the array.
         (0..BUCKET).map(move |place| unsafe { &*first.wrapping_add(place) })
     }
@@ -79,28 +146,34 @@ impl LiveSet {
     /// One that is there already stays: the free in between was not seen.
     pub(super) fn insert(&self, domain: Domain, address: u64) -> bool {
         let key = Key::new(domain, address);
-        let [first, second] = key.buckets();
         // Relaxed: what is there of this key was seen, with the block, by whoever has it now.
-        let holds =
-            |bucket| self.bucket(bucket).any(|place| place.load(Ordering::Relaxed) == key.word);
-        if holds(first) || holds(second) {
+        let is_key = |place: &AtomicU64| place.load(Ordering::Relaxed) == key.word;
+        if self.used_places(key).any(is_key) {
             return true;
         }
+        self.raise(key);
         let room =
             |bucket| self.bucket(bucket).filter(|place| place.load(Ordering::Relaxed) == 0).count();
-        let order = if room(first) >= room(second) { [first, second] } else { [second, first] };
-        let counted = |count: u16| count.checked_add(1);
-        // Release, here and below: who gets the block from this thread sees both.
-        if self.count(key).fetch_update(Ordering::Release, Ordering::Relaxed, counted).is_err() {
-            return false;
-        }
-        let taken = order.into_iter().flat_map(|bucket| self.bucket(bucket)).any(|place| {
-            place.compare_exchange(0, key.word, Ordering::Release, Ordering::Relaxed).is_ok()
+        let taken = key.buckets().enumerate().any(|(level, [first, second])| {
+            let order = if room(first) >= room(second) { [first, second] } else { [second, first] };
+            // Release: before the place is taken, so that whoever looks for the key looks here.
+            self.levels.fetch_max(level + 1, Ordering::Release);
+            order.into_iter().flat_map(|bucket| self.bucket(bucket)).any(|place| {
+                // Release: who gets the block from this thread sees it.
+                place.compare_exchange(0, key.word, Ordering::Release, Ordering::Relaxed).is_ok()
+            })
         });
         if !taken {
-            self.count(key).fetch_sub(1, Ordering::Relaxed); // What was added above.
+            self.lower(key);
         }
         taken
+    }
+
+    /// The places where a key may be.
+    fn used_places(&self, key: Key) -> impl Iterator<Item = &AtomicU64> {
+        // Acquire: pairs with the release in `insert`, through whatever brought the block here.
+        let levels = self.levels.load(Ordering::Acquire);
+        key.buckets().take(levels).flatten().flat_map(|bucket| self.bucket(bucket))
     }
 
     /// Whether an address may be in the set; asked by the thread that has the block.
@@ -118,13 +191,15 @@ impl LiveSet {
 
     #[cold]
     fn take(&self, key: Key) -> bool {
-        let taken = key.buckets().into_iter().flat_map(|bucket| self.bucket(bucket)).any(|place| {
+        let taken = self.used_places(key).any(|place| {
+            // Relaxed: as in `insert`. Most that are looked for are not there.
             // Release: the place is used again by whoever sees it free. Only one who frees the
             // block can have it; a second free is the host's error, and finds nothing.
-            place.compare_exchange(key.word, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            place.load(Ordering::Relaxed) == key.word
+                && place.compare_exchange(key.word, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         });
         if taken {
-            self.count(key).fetch_sub(1, Ordering::Release);
+            self.lower(key);
         }
         taken
     }

@@ -2,13 +2,14 @@
 //!
 //! Every byte that is allocated is a sample with the same chance, 1 in the period; a block is recorded
 //! if a sample falls into it. Whether it does depends on nothing but its size, so a reader knows what
-//! it stands for. Never reads a clock, never captures: most calls of the host end here.
+//! it stands for. Never reads a clock, never captures. Most calls of the host do not even come here: the
+//! entries of the hooks (`arch`) see by two words that they are not in the sample.
 
 mod gap;
 mod live_set;
 
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 
 use tftrace_format::Domain;
 use tftrace_format::counters::Counter;
@@ -17,8 +18,11 @@ pub(crate) use gap::Gap;
 use gap::Mean;
 use live_set::LiveSet;
 
-use crate::thread::guard::{self, HookEntry};
-use crate::thread::slot::ThreadSlot;
+use crate::arch;
+use crate::capture::loader_list;
+use crate::process;
+use crate::stand_in;
+use crate::thread::guard::HookEntry;
 
 /// The largest period. Above it the sum of 64 means would come near the range of the arithmetic.
 pub(crate) const LARGEST_PERIOD: u64 = 1 << 40;
@@ -30,40 +34,39 @@ pub(crate) struct Sampling {
     live: LiveSet,
 }
 
+/// A count for each place that addresses fall on: 0 says that no end of a block there matters. Null
+/// where every block is recorded, and before the first process is set up.
+pub(crate) static FILTER: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
+
 impl Sampling {
     /// Nothing sampled yet; `None` if there is no memory for what will be.
     pub(crate) fn new(period: NonZeroU64) -> Option<Self> {
         let sampling = Self { mean: Mean::new(period), live: LiveSet::new()? };
-        SAMPLED.store(true, Ordering::Relaxed);
+        // What stands in the pool is none of the real allocator's blocks.
+        sampling.live.watch_range(stand_in::range());
+        // A child of `fork` remembers the objects that its parent saw.
+        loader_list::link_maps().for_each(|link_map| sampling.live.watch(link_map));
+        // Release: who sees the filter sees what was added to it.
+        FILTER.store(sampling.live.counts(), Ordering::Release);
         Some(sampling)
     }
 }
 
-/// The same in all processes of the program, so that hooks of one that is not sampled look no further.
-static SAMPLED: AtomicBool = AtomicBool::new(false);
-
-/// The slot of the calling thread, if only a sample is recorded: to ask whether a call is over at once.
-#[inline(always)]
-pub(crate) fn slot() -> Option<&'static ThreadSlot> {
-    // Relaxed: a hint. Where it is missed the call takes the longer way.
-    if SAMPLED.load(Ordering::Relaxed) { guard::idle_slot() } else { None }
+fn current() -> Option<&'static Sampling> {
+    process::if_set_up()?.sampling.as_ref()
 }
 
-/// Whether a new block is certainly not in the sample: its bytes are counted, and the call is over.
-/// False: [`takes`] is to be asked.
-#[inline(always)]
-pub(crate) fn leaves_out(slot: &ThreadSlot, sp: u64, domain: Domain, size: u64) -> bool {
-    domain.is_sampled()
-        && slot.process.switch.is_left_on()
-        && guard::briefly(slot, sp, |lane| lane.gap.passes(size))
+/// From now on the free of this address comes to the hook, whoever calls it.
+pub(crate) fn watch(address: u64) {
+    if let Some(sampling) = current() {
+        sampling.live.watch(address);
+    }
 }
 
-/// Whether a block that dies is certainly not in the sample. False: [`forgets`] is to be asked.
-#[inline(always)]
-pub(crate) fn lacks(slot: &ThreadSlot, domain: Domain, address: u64) -> bool {
-    match &slot.process.sampling {
-        Some(sampling) if domain.is_sampled() => !sampling.live.may_hold(domain, address),
-        _ => false,
+/// The opposite, once for each time that [`watch`] was called.
+pub(crate) fn stop_watching(address: u64) {
+    if let Some(sampling) = current() {
+        sampling.live.stop_watching(address);
     }
 }
 
@@ -73,10 +76,41 @@ pub(crate) fn takes(entry: &mut HookEntry, domain: Domain, address: u64, size: u
     let process = entry.process;
     match &process.sampling {
         Some(sampling) if domain.is_sampled() => {
-            entry.lane().gap.ends_in(size, sampling.mean) && remember(entry, domain, address)
+            // SAFETY: the word is this thread's own, and the reference ends before anything else that
+            // this thread does with it, but for a handler, whose bytes are forgotten.
+            let left = unsafe { &mut *arch::bytes_to_sample() };
+            entry.lane().gap.ends_in(left, size, sampling.mean) && remember(entry, domain, address)
         }
         _ => true,
     }
+}
+
+/// What is left of the calling thread's gap: it changes with every block that is counted.
+#[inline(always)]
+pub(crate) fn bytes_left() -> u64 {
+    // SAFETY: the word is this thread's own.
+    unsafe { arch::bytes_to_sample().read() }
+}
+
+/// Takes a block that is not in the sample, and smaller than what is left, off the calling thread's gap.
+#[inline(always)]
+pub(crate) fn pass(size: u64) {
+    // SAFETY: the word is this thread's own.
+    unsafe { arch::bytes_to_sample().write(bytes_left().saturating_sub(size)) };
+}
+
+/// Whether a block may be one of which the tracer must see the end.
+#[inline(always)]
+pub(crate) fn may_end(address: u64) -> bool {
+    let counts = FILTER.load(Ordering::Acquire);
+    // SAFETY: null, or the counts of a set, which live for ever.
+    counts.is_null() || unsafe { live_set::is_counted(counts, address) }
+}
+
+/// In a child of `fork`: its first allocation comes to the hook, which begins its trace.
+pub(crate) extern "C" fn begin_in_child() {
+    // SAFETY: the word is this thread's own.
+    unsafe { arch::bytes_to_sample().write(0) };
 }
 
 /// A sample fell into the block. False: its free could not be told from others, so it is left out.

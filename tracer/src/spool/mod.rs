@@ -39,6 +39,8 @@ pub(crate) enum PageState {
     Full = 2,
     /// The first page of a run of chunks.
     Run = 3,
+    /// Nodes of the stack tree, which may leave the resident memory once.
+    Nodes = 4,
 }
 
 /// The mapped trace file.
@@ -147,7 +149,11 @@ impl Spool {
 
     fn begin(&self, index: PageIndex, header: PageHeader) {
         // What is compacted later is read again.
-        let is_run = header.kind == PageKind::Chunks;
+        let new = match header.kind {
+            PageKind::Chunks => PageState::Run,
+            PageKind::Nodes => PageState::Nodes,
+            _ => PageState::Open,
+        };
         let header = header.to_wire();
         let page = self.page(index);
         if let Some(rest) = header.get(4..) {
@@ -161,7 +167,6 @@ impl Spool {
         // Release: a reader of the file that sees the magic sees the header.
         magic.store(PAGE_MAGIC, Ordering::Release);
         if let Some(state) = self.state(u64::from(index.0)) {
-            let new = if is_run { PageState::Run } else { PageState::Open };
             state.store(new as u8, Ordering::Relaxed); // The owner is the caller.
         }
     }

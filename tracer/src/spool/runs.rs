@@ -82,16 +82,20 @@ impl Spool {
         }
     }
 
-    /// Takes runs that are written out of the process's resident memory: `last` is the newest one.
-    /// They stay in the kernel's cache of the file. For the drain.
+    /// Takes runs that are written out of the process's resident memory: `last` is the newest one. So with
+    /// nodes: those that are looked at again come back, and most never are. All stay in the kernel's cache
+    /// of the file. For the drain.
     pub(crate) fn leave_runs(&self, last: PageIndex, pages: u32) {
         for index in (2..self.taken.load(Ordering::Relaxed)).filter(|&it| it != u64::from(last.0)) {
             let Some(state) = self.state(index) else { return };
             // Relaxed: nothing is read that the state would order.
-            if state.load(Ordering::Relaxed) == PageState::Run as u8 {
-                state.store(PageState::Open as u8, Ordering::Relaxed);
-                self.file.leave(index, u64::from(pages));
-            }
+            let pages = match state.load(Ordering::Relaxed) {
+                kind if kind == PageState::Run as u8 => u64::from(pages),
+                kind if kind == PageState::Nodes as u8 => 1,
+                _ => continue,
+            };
+            state.store(PageState::Open as u8, Ordering::Relaxed);
+            self.file.leave(index, pages);
         }
     }
 }

@@ -45,35 +45,13 @@ pub(crate) fn enter(sp: u64) -> Option<HookEntry> {
     enter_slot(process, slot, sp)
 }
 
-/// The slot of the calling thread, if it has one in this process and no hook of it is under way.
+/// The slot of the calling thread, whichever process it is of.
 #[inline(always)]
-pub(crate) fn idle_slot() -> Option<&'static ThreadSlot> {
-    let process = process::if_set_up()?;
+pub(crate) fn own_slot() -> Option<&'static ThreadSlot> {
     // SAFETY: the word is this thread's own.
     let value = unsafe { arch::thread_word().read() };
-    if value <= OWN_THREAD {
-        return None;
-    }
-    // SAFETY: values above OWN_THREAD are addresses of slots, which live for ever.
-    let slot: &'static ThreadSlot = unsafe { &*(value as *const ThreadSlot) };
-    let idle = slot.depth.load(Ordering::Relaxed) == 0; // As in `enter_slot`.
-    (idle && core::ptr::eq(slot.process, process)).then_some(slot)
-}
-
-/// Runs `work`, a few instructions, on the outer lane of the calling thread's idle slot.
-///
-/// What [`enter`] gives is more than most calls of a sampled host need.
-#[inline(always)]
-pub(crate) fn briefly<R>(slot: &ThreadSlot, sp: u64, work: impl FnOnce(&mut Lane) -> R) -> R {
-    slot.depth.store(1, Ordering::Relaxed);
-    slot.entry_sp.store(sp, Ordering::Relaxed);
-    compiler_fence(Ordering::SeqCst);
-    // SAFETY: as for a `HookEntry`: the depth gives this call the lane, also in a handler.
-    let lane = unsafe { &mut *slot.lane(false) };
-    let result = work(lane);
-    compiler_fence(Ordering::SeqCst);
-    slot.depth.store(0, Ordering::Relaxed);
-    result
+    // SAFETY: values above DRAIN_THREAD are addresses of slots, which live for ever.
+    (value > DRAIN_THREAD).then(|| unsafe { &*(value as *const ThreadSlot) })
 }
 
 #[inline(always)]
@@ -181,9 +159,15 @@ pub(crate) fn as_own_thread<R>(work: impl FnOnce() -> R) -> R {
     let before = unsafe { word.read() };
     // SAFETY: as above.
     unsafe { word.write(OWN_THREAD) };
+    // Nothing is left of the gap meanwhile: what libc asks for comes to the hooks.
+    let left = arch::bytes_to_sample();
+    // SAFETY: this word too is this thread's own.
+    let bytes_before = unsafe { left.replace(0) };
     compiler_fence(Ordering::SeqCst);
     let result = work();
     compiler_fence(Ordering::SeqCst);
+    // SAFETY: as above.
+    unsafe { left.write(bytes_before) };
     // SAFETY: as above.
     unsafe { word.write(before) };
     system_call::restore_signals(mask);

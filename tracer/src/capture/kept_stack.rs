@@ -96,6 +96,8 @@ pub(crate) struct KeptStack {
     new_len: usize,
     /// How many frames from the root on have nodes.
     interned: usize,
+    /// How many frames from the root on stand each below the one before.
+    descending: usize,
     /// Whether the root is missing.
     cut: bool,
     /// The state of the object table that the frames' objects were looked up in.
@@ -182,6 +184,7 @@ impl KeptStack {
     /// Drops everything: the next stack is unwound in full.
     pub(crate) fn forget(&mut self) {
         (self.len, self.new_len, self.interned, self.cut) = (0, 0, 0, false);
+        self.descending = 0;
     }
 
     /// Whether the leaf runs in a signal handler.
@@ -220,17 +223,28 @@ impl KeptStack {
         else {
             return 0;
         };
+        // Those that stand above the stack pointer: known from the leaf on, as it is mostly few that do not.
+        let mut in_reach = self.descending.min(self.len);
+        while let Some(last) = in_reach.checked_sub(1)
+            && self.get(last).is_some_and(|frame| frame.slot < range.start)
+        {
+            in_reach = last;
+        }
         let reach = root.wrapping_sub(range.start);
         let mut count: usize = 0;
-        while let Some(left) = self.return_addresses().get(count..) {
-            // SAFETY: the range reaches from its start to the root's place.
-            count = count.wrapping_add(unsafe { leading_that_stand(left, range.start) });
-            let (Some(next), Some(frame)) = (self.return_addresses().get(count), self.get(count))
-            else {
-                break;
-            };
+        loop {
+            let left = self.return_addresses().get(count..in_reach).unwrap_or_default();
+            // SAFETY: each place is below that of the root and above the start, so it is in the range, and
+            // a walk read this word before.
+            count = count.wrapping_add(unsafe { leading_that_stand(left) });
+            let Some(frame) = self.get(count) else { break };
+            let changed = count < in_reach
+                && !self
+                    .return_addresses()
+                    .get(count)
+                    .is_some_and(ReturnAddress::asks_for_a_closer_look);
             let near = frame.slot.wrapping_sub(range.start) <= reach;
-            if next.slot != 0 || !near || !frame.still_stands(range) {
+            if changed || !near || !frame.still_stands(range) {
                 break;
             }
             count = count.wrapping_add(1);
@@ -259,11 +273,10 @@ impl KeptStack {
     /// Notes what is to be compared of a frame that is kept as the `index`th.
     #[inline(always)]
     fn note_return_address(&mut self, index: usize, frame: &KeptFrame) {
-        let caller = index.checked_sub(1).and_then(|caller| self.get(caller));
-        let is_plain =
-            frame.needs_no_more() && caller.is_none_or(|caller| frame.slot < caller.slot);
-        let slot = if is_plain { frame.slot } else { 0 };
-        let noted = ReturnAddress { slot, address: frame.address };
+        let noted = match frame.needs_no_more() {
+            true => ReturnAddress::new(frame.slot, frame.address),
+            false => ReturnAddress::CLOSER_LOOK,
+        };
         // SAFETY: the frame at this index is below the capacity, which is that of the third array, too.
         unsafe { self.return_address_place(index).write(noted) };
     }
@@ -273,6 +286,7 @@ impl KeptStack {
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         self.interned = self.interned.min(len);
+        self.descending = self.descending.min(len);
         if len == 0 {
             self.cut = false;
         }
@@ -322,6 +336,10 @@ impl KeptStack {
             }
             (frame.bp_matters, frame.in_handler, frame.origin) = (bp_matters, in_handler, origin);
             self.note_return_address(self.len, &frame);
+            let caller = self.len.checked_sub(1).and_then(|caller| self.get(caller));
+            if self.descending == self.len && caller.is_none_or(|caller| frame.slot < caller.slot) {
+                self.descending = self.len.wrapping_add(1);
+            }
             let to = self.frames.wrapping_add(self.len);
             // SAFETY: `push_new` made sure that both together fit into the first array.
             unsafe { to.write(frame) };

@@ -2,6 +2,7 @@
 
 use super::return_address::{ReturnAddress, leading_that_stand};
 use super::stack_range::StackRange;
+use crate::arch::EntryRegisters;
 use crate::system_call;
 
 /// A frame, as it was when the stack was last unwound.
@@ -250,6 +251,20 @@ impl KeptStack {
             count = count.wrapping_add(1);
         }
         count
+    }
+
+    /// Whether the leaf is the last of the `standing` frames that still stand, so that all of the stack
+    /// is what it was.
+    #[inline(always)]
+    pub(super) fn is_leaf(&self, standing: usize, registers: EntryRegisters) -> bool {
+        standing == self.len
+            && standing.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(|leaf| {
+                leaf.slot == registers.sp
+                    && !leaf.interrupted
+                    && leaf.scheduled == 0
+                    // That it was called by a frame which is gone would have to be forgotten.
+                    && (!leaf.bp_matters || (leaf.bp == registers.bp && leaf.bp_from == 0))
+            })
     }
 
     /// What is compared of the kept frames, root first.

@@ -32,6 +32,7 @@ use crate::thread::guard::HookEntry;
 use crate::thread::lane::Lane;
 use kept_stack::KeptFrame;
 use objects::NO_MAPPING;
+use unwind::Updated;
 
 /// The stack of the caller whose registers these are. `None`: the stack table is full.
 /// `now` is when what is new of it was first seen.
@@ -45,8 +46,8 @@ pub(crate) fn call_stack(
     if process.settings.slow_unwinder {
         return slow_unwinder::call_stack(entry, registers);
     }
-    let ended_well = unwind::update(entry, registers);
-    let stack = intern(entry, now, ended_well);
+    let updated = unwind::update(entry, registers);
+    let stack = intern(entry, now, updated);
     if process.settings.check_unwind != 0 {
         self_check::every_so_often(entry, registers);
     }
@@ -124,15 +125,40 @@ fn node(entry: &mut HookEntry, now: Ticks, parent: u32, frame: u64) -> Option<u3
 
 /// Finds or makes the node of the kept stack, Python frames above the native ones that run them.
 #[inline(always)]
-fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
-    let process = entry.process;
-    if !ended_well {
-        process.spool.count(Counter::StacksCutShort, 1);
-        entry.lane().kept.set_cut(true);
-    }
-    let depth = usize::from(process.settings.depth);
+fn intern(entry: &mut HookEntry, now: Ticks, updated: Updated) -> Option<u32> {
     python::update(entry);
     python::find_loops(entry);
+    if updated == Updated::Same
+        && let Some(known) = known_node(entry)
+    {
+        return Some(known);
+    }
+    if updated == Updated::CutShort {
+        entry.process.spool.count(Counter::StacksCutShort, 1);
+        entry.lane().kept.set_cut(true);
+    }
+    intern_anew(entry, now)
+}
+
+/// The node of the kept stack, if neither its native frames nor its Python frames have changed since
+/// it was found.
+#[inline(always)]
+fn known_node(entry: &mut HookEntry) -> Option<u32> {
+    let depth = usize::from(entry.process.settings.depth);
+    let lane = entry.lane();
+    let (len, python) = (lane.kept.len(), lane.python.len());
+    let leaf = lane.kept.get(len.checked_sub(1)?)?;
+    let is_known = lane.kept.interned() == len
+        && lane.python.stayed() == python
+        && leaf.python as usize == python
+        && len <= depth
+        && python <= depth;
+    is_known.then_some(leaf.stack)
+}
+
+#[inline(never)]
+fn intern_anew(entry: &mut HookEntry, now: Ticks) -> Option<u32> {
+    let depth = usize::from(entry.process.settings.depth);
     let lane = entry.lane();
     let python_stays = lane.python.take_stayed();
     if lane.python.len() > depth {

@@ -26,29 +26,53 @@ enum Next {
     Lost,
 }
 
-/// Brings the lane's kept stack up to date. False if the root could not be reached.
+/// What became of the kept stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Updated {
+    /// It still stands, with the same leaf.
+    Same,
+    /// There are other frames.
+    Anew,
+    /// The same, but the root could not be reached.
+    CutShort,
+}
+
+/// Brings the lane's kept stack up to date.
 #[inline(always)]
-pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
-    let process = entry.process;
-    let generation = process.objects.generation();
+pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> Updated {
+    let generation = entry.process.objects.generation();
     let kept = &mut entry.lane().kept;
     if kept.generation != generation {
         kept.forget();
         kept.generation = generation;
     }
-    let Some(range) = range_of(entry, registers.sp) else {
+    // From the root on, while the return addresses still stand where they stood.
+    let trusted = kept.trusted(registers.sp);
+    let valid = trusted.map_or(0, |range| kept.still_standing(range));
+    if kept.is_leaf(valid, registers) {
+        return Updated::Same;
+    }
+    match walk_anew(entry, registers, valid, trusted.is_none()) {
+        true => Updated::Anew,
+        false => Updated::CutShort,
+    }
+}
+
+/// Walks from the leaf until it meets the `valid` frames from the root on that still stand, or to the
+/// root. False if that could not be reached.
+#[inline(never)]
+fn walk_anew(
+    entry: &mut HookEntry,
+    registers: EntryRegisters,
+    mut valid: usize,
+    is_elsewhere: bool,
+) -> bool {
+    let Some(first) = range_of(entry, registers.sp).and_then(|range| first_frame(range, registers))
+    else {
         entry.lane().kept.forget();
         return false;
     };
-    let kept = &mut entry.lane().kept;
-    kept.begin_new();
-    // From the root on, while the return addresses still stand where they stood.
-    let trusted = kept.trusted(registers.sp);
-    let mut valid = trusted.map_or(0, |range| kept.still_standing(range));
-    let Some(first) = first_frame(range, registers) else {
-        kept.forget();
-        return false;
-    };
+    entry.lane().kept.begin_new();
     let mut place = first;
     let ended_well = loop {
         while let Some(frame) = valid.checked_sub(1).and_then(|last| kept_at(entry, last))
@@ -82,7 +106,7 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
     let kept = &mut entry.lane().kept;
     kept.truncate(valid);
     kept.join_new((valid != 0).then_some(&place.frame));
-    if trusted.is_none() {
+    if is_elsewhere {
         learn_stack(entry, registers.sp);
     }
     ended_well

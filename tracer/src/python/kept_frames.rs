@@ -62,6 +62,12 @@ impl KeptFrames {
         core::mem::replace(&mut self.stayed, self.len)
     }
 
+    /// What [`Self::take_stayed`] would give.
+    #[inline(always)]
+    pub(crate) fn stayed(&self) -> usize {
+        self.stayed
+    }
+
     /// How many frames, from the root on, have a node without native frames.
     #[inline(always)]
     pub(crate) fn alone(&self) -> usize {

@@ -14,6 +14,7 @@ pub(crate) mod loader_list;
 pub(crate) mod objects;
 mod return_address;
 pub(crate) mod rule;
+pub(crate) mod rule_cache;
 pub(crate) mod rule_table;
 mod self_check;
 mod slow_unwinder;

@@ -41,11 +41,13 @@ pub(super) enum Updated {
 #[inline(always)]
 pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> Updated {
     let generation = entry.process.objects.generation();
-    let kept = &mut entry.lane().kept;
-    if kept.generation != generation {
-        kept.forget();
-        kept.generation = generation;
+    let lane = entry.lane();
+    if lane.kept.generation != generation {
+        lane.kept.forget();
+        lane.rules.forget();
+        lane.kept.generation = generation;
     }
+    let kept = &mut lane.kept;
     // From the root on, while the return addresses still stand where they stood.
     let trusted = kept.trusted(registers.sp);
     let valid = trusted.map_or(0, |range| kept.still_standing(range));
@@ -185,12 +187,24 @@ fn range_elsewhere(entry: &mut HookEntry, sp: u64) -> Option<StackRange> {
 
 #[inline(always)]
 fn rule_of(entry: &mut HookEntry, frame: &KeptFrame) -> Rule {
+    if !frame.interrupted
+        && let Some(rule) = entry.lane().rules.find(frame.address)
+    {
+        return rule;
+    }
+    rule_of_table(entry, frame)
+}
+
+#[inline(never)]
+fn rule_of_table(entry: &mut HookEntry, frame: &KeptFrame) -> Rule {
     // An interrupted address is looked up as itself, a return address as the call before it.
     let key = frame.address | (u64::from(frame.interrupted) << 63);
-    match entry.process.rules.find(key) {
-        Some(rule) => rule,
-        None => learn(entry, frame, key),
+    let Some(rule) = entry.process.rules.find(key) else { return learn(entry, frame, key) };
+    // If its object is unloaded meanwhile, that changes the generation, and the next walk forgets this.
+    if !frame.interrupted {
+        entry.lane().rules.remember(frame.address, rule);
     }
+    rule
 }
 
 #[cold]

@@ -12,6 +12,7 @@ use tftrace_format::totals::{TOTALS_BYTES, Temporaries, TemporaryKey};
 use tftrace_format::{Domain, Ticks, check};
 
 use crate::capture::kept_stack::KeptStack;
+use crate::capture::rule_cache::RuleCache;
 use crate::capture::stack_cache::StackCache;
 use crate::process::Process;
 use crate::python::kept_frames::KeptFrames;
@@ -56,6 +57,7 @@ pub(crate) struct Lane {
     finder: [u16; FINDER],
     pub(crate) kept: KeptStack,
     pub(crate) stacks: StackCache,
+    pub(crate) rules: RuleCache,
     pub(crate) python: KeptFrames,
     pub(crate) gap: Gap,
 }

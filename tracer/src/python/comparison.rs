@@ -166,12 +166,12 @@ unsafe fn same_loops(
     }
     for at in around.iter().rev() {
         let runs = kept.links().get(inner.first.checked_sub(1)?)?.frame;
-        // SAFETY: C frames, which link to one another: the inner one is linked, and so this one then is.
-        let holds = unsafe {
-            linked(inner.native, C_FRAME_PREVIOUS) == at.native
-                && linked(at.native, C_FRAME_CURRENT) == runs
-        };
-        if !holds {
+        // SAFETY: links have led to this C frame.
+        if unsafe { linked(inner.native, C_FRAME_PREVIOUS) } != inner.around {
+            return Some(false);
+        }
+        // SAFETY: a link has just led there.
+        if unsafe { linked(at.native, C_FRAME_CURRENT) } != runs {
             return Some(false);
         }
         inner = at;

@@ -23,6 +23,9 @@ pub(crate) struct KeptFrame {
 pub(super) struct KeptLoop {
     /// Its C frame, as [`KeptFrame::native`].
     pub(super) native: u64,
+    /// `native` of the loop around it; 0 = none is kept. By itself, so that a comparison with it says
+    /// nothing to the compiler of where that loop's C frame is.
+    pub(super) around: u64,
     /// The outermost frame that it runs, counted from the root.
     pub(super) first: usize,
 }
@@ -76,11 +79,12 @@ impl KeptFrames {
     /// Notes which loop runs the frame that is kept as the `index`th.
     #[inline(always)]
     fn note_loop(&mut self, index: usize, native: u64) {
-        if self.loops().last().is_some_and(|last| last.native == native) {
+        let around = self.loops().last().map_or(0, |last| last.native);
+        if around == native && self.loops_len != 0 {
             return;
         }
         // SAFETY: there are no more loops than frames, and all arrays have the same capacity.
-        unsafe { self.loop_place(self.loops_len).write(KeptLoop { native, first: index }) };
+        unsafe { self.loop_place(self.loops_len).write(KeptLoop { native, around, first: index }) };
         self.loops_len = self.loops_len.wrapping_add(1);
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct KeptFrame {
     pub(crate) bp_from: i32,
     /// Its node, once it has one; Python frames that it runs stand above that.
     pub(crate) stack: u32,
+    /// Where children of that are looked for, as [`super::stack_cache::Node`] has it.
+    pub(super) path: u32,
     /// How many Python frames stand above `stack`, those of the frames towards the root included.
     pub(crate) python: u32,
     /// Its object, as [`super::objects`] numbers them, in 31 bits.

@@ -33,6 +33,7 @@ use crate::thread::guard::HookEntry;
 use crate::thread::lane::Lane;
 use kept_stack::KeptFrame;
 use objects::NO_MAPPING;
+use stack_cache::{Node, StackCache};
 use unwind::Updated;
 
 /// The stack of the caller whose registers these are. `None`: the stack table is full.
@@ -75,14 +76,15 @@ pub(crate) fn python_stack(
     let now = process.clock.now();
     let mut index = kept.alone();
     let before = index.checked_sub(1).and_then(|last| kept.get(last));
-    let mut stack = before.map_or(0, |frame| frame.alone);
+    let mut stack =
+        before.map_or(Node::of(0), |frame| Node { id: frame.alone, path: frame.alone_path });
     while let Some(wire) = entry.lane().python.get(index).map(|frame| frame.wire) {
         let Some(found) = node(entry, now, stack, wire) else { return (None, now) };
         stack = found;
-        entry.lane().python.set_alone(index, stack);
+        entry.lane().python.set_alone(index, stack.id, stack.path);
         index += 1;
     }
-    (stack_id(Some(stack)), now)
+    (stack_id(Some(stack.id)), now)
 }
 
 /// The stack with one more frame at its leaf, which says what the block is for.
@@ -93,7 +95,7 @@ pub(crate) fn with_leaf(
     stack: Option<StackId>,
     leaf: u64,
 ) -> Option<StackId> {
-    stack_id(node(entry, now, StackId::to_wire(stack), leaf))
+    stack_id(node(entry, now, Node::of(StackId::to_wire(stack)), leaf).map(|node| node.id))
 }
 
 /// The frame of the tree for a frame of the stack.
@@ -110,18 +112,19 @@ fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
     wire.to_wire()
 }
 
-/// Finds or makes the node of a frame below a parent (0 = none).
+/// Finds or makes the node of a frame below a parent.
 #[inline(always)]
-fn node(entry: &mut HookEntry, now: Ticks, parent: u32, frame: u64) -> Option<u32> {
+fn node(entry: &mut HookEntry, now: Ticks, parent: Node, frame: u64) -> Option<Node> {
     let process = entry.process;
-    let wanted = (parent, frame, hash(parent, frame));
+    let (place, path) = StackCache::place(parent, frame);
     let cache = &mut entry.lane().stacks;
-    if let Some(known) = cache.find(wanted) {
-        return Some(known);
+    if let Some(id) = cache.find(place, parent.id, frame) {
+        return Some(Node { id, path });
     }
-    let found = process.stacks.intern(&process.spool, now, wanted)?;
-    cache.remember(wanted, found);
-    Some(found)
+    let wanted = (parent.id, frame, hash(parent.id, frame));
+    let id = process.stacks.intern(&process.spool, now, wanted)?;
+    cache.remember(place, parent.id, frame, id);
+    Some(Node { id, path })
 }
 
 /// Finds or makes the node of the kept stack, Python frames above the native ones that run them.
@@ -170,19 +173,19 @@ fn intern_anew(entry: &mut HookEntry, now: Ticks) -> Option<u32> {
     let kept = &lane.kept;
     let len = kept.len();
     let whole = if len <= depth { len } else { depth - depth / 4 };
-    let mut at = Place { stack: 0, python: 0 };
+    let mut at = Place { stack: Node::of(0), python: 0 };
     let mut index = kept.interned().min(whole);
     if let Some(last) = index.checked_sub(1) {
         let last = kept.get(last)?;
-        at = Place { stack: last.stack, python: last.python };
+        at = Place { stack: Node { id: last.stack, path: last.path }, python: last.python };
     } else if kept.is_cut() {
-        at.stack = node(entry, now, 0, Frame::Unknown.to_wire())?;
+        at.stack = node(entry, now, Node::of(0), Frame::Unknown.to_wire())?;
     }
     while index < whole {
         at = step(entry, now, at, index)?;
         let kept = &mut entry.lane().kept;
         let frame = kept.get_mut(index)?;
-        (frame.stack, frame.python) = (at.stack, at.python);
+        (frame.stack, frame.path, frame.python) = (at.stack.id, at.stack.path, at.python);
         index += 1;
         kept.set_interned(index);
     }
@@ -196,13 +199,13 @@ fn intern_anew(entry: &mut HookEntry, now: Ticks) -> Option<u32> {
         return None;
     }
     // Those whose loop was not found.
-    Some(add_python(entry, now, at, 0)?.stack)
+    Some(add_python(entry, now, at, 0)?.stack.id)
 }
 
 /// How far a stack has its nodes: the last of them, and how many Python frames are among them.
 #[derive(Clone, Copy)]
 struct Place {
-    stack: u32,
+    stack: Node,
     python: u32,
 }
 
@@ -232,7 +235,7 @@ fn step(entry: &mut HookEntry, now: Ticks, at: Place, index: usize) -> Option<Pl
         0 if is_own => at.stack,
         0 => node(entry, now, at.stack, wire)?,
         // What this thread's own frames towards the root are says nothing.
-        origin => node(entry, now, origin, Frame::Scheduled.to_wire())?,
+        origin => node(entry, now, Node::of(origin), Frame::Scheduled.to_wire())?,
     };
     add_python(entry, now, Place { stack, ..at }, slot)
 }

@@ -15,6 +15,8 @@ pub(crate) struct KeptFrame {
     pub(crate) wire: u64,
     /// The node of the Python functions from the root to this one, without native frames.
     pub(crate) alone: u32,
+    /// Where children of that are looked for.
+    pub(crate) alone_path: u32,
 }
 
 /// An evaluation loop, and the kept frames that it runs: neighbours of one another.
@@ -130,11 +132,11 @@ impl KeptFrames {
 
     /// Gives the next frame its node without native frames.
     #[inline(always)]
-    pub(crate) fn set_alone(&mut self, index: usize, node: u32) {
+    pub(crate) fn set_alone(&mut self, index: usize, node: u32, path: u32) {
         if index < self.len && index == self.alone {
             // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
             let frame = unsafe { &mut *self.frames.wrapping_add(index) };
-            frame.alone = node;
+            (frame.alone, frame.alone_path) = (node, path);
             self.alone = index.wrapping_add(1);
         }
     }

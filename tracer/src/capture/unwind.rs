@@ -1,7 +1,7 @@
 //! The walk: what is left of the last stack, then rules from the leaf until the two meet.
 
 use super::cfi;
-use super::kept_stack::KeptFrame;
+use super::kept_frame::KeptFrame;
 use super::objects::NO_MAPPING;
 use super::rule::{Rule, Step};
 use super::stack_range::StackRange;

@@ -222,14 +222,29 @@ impl RawEvent {
         self.0[2] == 0
     }
 
+    /// When the block of this address was allocated, its size and its stack, if this is the event of that.
+    #[inline(always)]
+    pub fn allocation_of(
+        &self,
+        domain: Domain,
+        address: u64,
+    ) -> Option<(Ticks, u64, Option<StackId>)> {
+        let [word0, word1, word2] = self.0;
+        let who = ADDRESS_MASK | (7 << 48) | (7 << 51);
+        if word0 & who != address | (KIND_ALLOCATED << 48) | ((domain as u64) << 51) {
+            return None;
+        }
+        let time = Ticks(check::open(word2, word0 ^ word1)?);
+        Some((time, size_of_words(word0, word1), StackId::new((word1 & 0xFFFF_FFFF) as u32)))
+    }
+
     /// The event, or `None` if its bytes are damaged.
     pub fn unpack(&self) -> Option<Event> {
         let [word0, word1, word2] = self.0;
         let time = Ticks(check::open(word2, word0 ^ word1)?);
         let domain = Domain::from_wire((word0 >> 51) & 7)?;
         let address = word0 & ADDRESS_MASK;
-        let size = (word1 >> 32) | (((word0 >> 55) & 0xFF) << 32);
-        let size = if word0 & IN_PAGES != 0 { size << 12 } else { size };
+        let size = size_of_words(word0, word1);
         let number = (word1 & 0xFFFF_FFFF) as u32;
         Some(match (word0 >> 48) & 7 {
             KIND_ALLOCATED => Event::Allocated {
@@ -256,6 +271,12 @@ impl RawEvent {
     }
 }
 
+#[inline(always)]
+fn size_of_words(word0: u64, word1: u64) -> u64 {
+    let size = (word1 >> 32) | (((word0 >> 55) & 0xFF) << 32);
+    if word0 & IN_PAGES != 0 { size << 12 } else { size }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,7 +291,14 @@ mod tests {
             stack: StackId::new(u32::MAX),
             file_backed: true,
         };
-        assert_eq!(RawEvent::pack(&event).unwrap().unpack(), Some(event));
+        let raw = RawEvent::pack(&event).unwrap();
+        assert_eq!(raw.unpack(), Some(event));
+        let found = raw.allocation_of(Domain::CudaHost, 0x7FFF_1234_5678);
+        assert_eq!(found, Some((Ticks(77), (1 << 40) - 1, StackId::new(u32::MAX))));
+        assert_eq!(raw.allocation_of(Domain::Malloc, 0x7FFF_1234_5678), None);
+        assert_eq!(raw.allocation_of(Domain::CudaHost, 0x7FFF_1234_5679), None);
+        let free = Event::Freed { time: Ticks(1), domain: Domain::Malloc, address: 16 };
+        assert_eq!(RawEvent::pack(&free).unwrap().allocation_of(Domain::Malloc, 16), None);
     }
 
     #[test]

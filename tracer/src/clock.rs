@@ -46,6 +46,16 @@ impl Clock {
         })
     }
 
+    /// The time, which may be that of a moment before what this thread has just done: for who only asks
+    /// how long ago something was.
+    #[inline(always)]
+    pub(crate) fn about_now(&self) -> Ticks {
+        self.since_origin(match self.kind {
+            ClockKind::Tsc => arch::ticks_unordered(),
+            ClockKind::Monotonic => clock_ns(libc::CLOCK_MONOTONIC),
+        })
+    }
+
     #[inline(always)]
     fn since_origin(&self, now: u64) -> Ticks {
         Ticks(now.saturating_sub(self.origin).clamp(1, Ticks::MAX.0))

@@ -302,6 +302,13 @@ pub(crate) fn ticks() -> u64 {
     unsafe { core::arch::x86_64::__rdtscp(&raw mut processor) }
 }
 
+/// The time stamp counter, which may be read before what stands in front of it has happened.
+#[inline(always)]
+pub(crate) fn ticks_unordered() -> u64 {
+    // SAFETY: each of these processors has the instruction.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
 /// Whether the counter runs at one rate on all processors, whatever their power state.
 pub(crate) fn ticks_are_invariant() -> bool {
     let highest = core::arch::x86_64::__cpuid(0x8000_0000).eax;

@@ -1,84 +1,10 @@
 //! The last stack of a thread, root first, and room for the frames that a new one adds.
 
+use super::kept_frame::KeptFrame;
 use super::return_address::{ReturnAddress, leading_that_stand};
 use super::stack_range::StackRange;
+use crate::arch::EntryRegisters;
 use crate::system_call;
-
-/// A frame, as it was when the stack was last unwound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct KeptFrame {
-    /// Where the return address stands on the stack.
-    pub(crate) slot: u64,
-    /// The return address, or the address a signal interrupted.
-    pub(crate) address: u64,
-    /// The frame pointer register in this frame.
-    pub(crate) bp: u64,
-    /// Where `bp` was read: relative to the word above `slot`; 0 = the callee left the register alone.
-    pub(crate) bp_from: i32,
-    /// Its node, once it has one; Python frames that it runs stand above that.
-    pub(crate) stack: u32,
-    /// How many Python frames stand above `stack`, those of the frames towards the root included.
-    pub(crate) python: u32,
-    /// Its object, as [`super::objects`] numbers them, in 31 bits.
-    pub(crate) mapping: u32,
-    /// The stack that scheduled the work that begins here; 0 = this is no such place.
-    pub(crate) scheduled: u32,
-    /// The same of the nearest frame towards the root that has one: as `bp_matters`.
-    pub(super) origin: u32,
-    /// Whether a signal interrupted it.
-    pub(crate) interrupted: bool,
-    /// Whether the step that led here used more of the stack than is remembered.
-    pub(crate) must_be_reached: bool,
-    /// What the step from here does with `bp`.
-    pub(crate) step_uses_bp: bool,
-    pub(crate) step_restores_bp: bool,
-    /// Whether the walk from here depends on `bp`: set once the frames towards the root are known.
-    pub(super) bp_matters: bool,
-    /// Whether a signal handler stands at or below this frame, towards the root: as above.
-    pub(super) in_handler: bool,
-}
-
-impl KeptFrame {
-    /// Whether the walk that goes on from here is the one that went on from `kept`, given that
-    /// what is kept towards the root still stands on the stack ([`KeptFrame::still_stands`]).
-    #[inline(always)]
-    pub(crate) fn continues_as(&self, kept: &Self) -> bool {
-        self.is_same_place(kept) && (self.bp == kept.bp || !kept.bp_matters)
-    }
-
-    /// Whether both are the same call.
-    #[inline(always)]
-    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        self.slot == other.slot
-            && self.address == other.address
-            && self.interrupted == other.interrupted
-            && self.scheduled == other.scheduled
-    }
-
-    /// Whether the words of the stack that led to this frame are what they were.
-    #[inline(always)]
-    pub(super) fn still_stands(&self, range: StackRange) -> bool {
-        range.read(self.slot) == Some(self.address)
-            && !self.must_be_reached
-            && (self.scheduled == 0
-                || range.read(self.slot.wrapping_add(8)).map(|word| word as u32)
-                    == Some(self.scheduled))
-            && (!self.bp_matters
-                || self.bp_from == 0
-                || range.read(self.bp_place()) == Some(self.bp))
-    }
-
-    /// Whether [`KeptFrame::still_stands`] has only the return address to look at.
-    #[inline(always)]
-    fn needs_no_more(&self) -> bool {
-        !self.must_be_reached && self.scheduled == 0 && (!self.bp_matters || self.bp_from == 0)
-    }
-
-    fn bp_place(&self) -> u64 {
-        self.slot.wrapping_add(8).wrapping_add_signed(i64::from(self.bp_from))
-    }
-}
 
 /// Frames that fit at first, and the most that are followed.
 const FIRST_CAPACITY: usize = 2048;
@@ -96,6 +22,8 @@ pub(crate) struct KeptStack {
     new_len: usize,
     /// How many frames from the root on have nodes.
     interned: usize,
+    /// How many frames from the root on stand each below the one before.
+    descending: usize,
     /// Whether the root is missing.
     cut: bool,
     /// The state of the object table that the frames' objects were looked up in.
@@ -182,6 +110,7 @@ impl KeptStack {
     /// Drops everything: the next stack is unwound in full.
     pub(crate) fn forget(&mut self) {
         (self.len, self.new_len, self.interned, self.cut) = (0, 0, 0, false);
+        self.descending = 0;
     }
 
     /// Whether the leaf runs in a signal handler.
@@ -220,22 +149,47 @@ impl KeptStack {
         else {
             return 0;
         };
+        // Those that stand above the stack pointer: known from the leaf on, as it is mostly few that do not.
+        let mut in_reach = self.descending.min(self.len);
+        while let Some(last) = in_reach.checked_sub(1)
+            && self.get(last).is_some_and(|frame| frame.slot < range.start)
+        {
+            in_reach = last;
+        }
         let reach = root.wrapping_sub(range.start);
         let mut count: usize = 0;
-        while let Some(left) = self.return_addresses().get(count..) {
-            // SAFETY: the range reaches from its start to the root's place.
-            count = count.wrapping_add(unsafe { leading_that_stand(left, range.start) });
-            let (Some(next), Some(frame)) = (self.return_addresses().get(count), self.get(count))
-            else {
-                break;
-            };
+        loop {
+            let left = self.return_addresses().get(count..in_reach).unwrap_or_default();
+            // SAFETY: each place is below that of the root and above the start, so it is in the range, and
+            // a walk read this word before.
+            count = count.wrapping_add(unsafe { leading_that_stand(left) });
+            let Some(frame) = self.get(count) else { break };
+            let changed = count < in_reach
+                && !self
+                    .return_addresses()
+                    .get(count)
+                    .is_some_and(ReturnAddress::asks_for_a_closer_look);
             let near = frame.slot.wrapping_sub(range.start) <= reach;
-            if next.slot != 0 || !near || !frame.still_stands(range) {
+            if changed || !near || !frame.still_stands(range) {
                 break;
             }
             count = count.wrapping_add(1);
         }
         count
+    }
+
+    /// Whether the leaf is the last of the `standing` frames that still stand, so that all of the stack
+    /// is what it was.
+    #[inline(always)]
+    pub(super) fn is_leaf(&self, standing: usize, registers: EntryRegisters) -> bool {
+        standing == self.len
+            && standing.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(|leaf| {
+                leaf.slot == registers.sp
+                    && !leaf.interrupted
+                    && leaf.scheduled == 0
+                    // That it was called by a frame which is gone would have to be forgotten.
+                    && (!leaf.bp_matters || (leaf.bp == registers.bp && leaf.bp_from == 0))
+            })
     }
 
     /// What is compared of the kept frames, root first.
@@ -259,11 +213,10 @@ impl KeptStack {
     /// Notes what is to be compared of a frame that is kept as the `index`th.
     #[inline(always)]
     fn note_return_address(&mut self, index: usize, frame: &KeptFrame) {
-        let caller = index.checked_sub(1).and_then(|caller| self.get(caller));
-        let is_plain =
-            frame.needs_no_more() && caller.is_none_or(|caller| frame.slot < caller.slot);
-        let slot = if is_plain { frame.slot } else { 0 };
-        let noted = ReturnAddress { slot, address: frame.address };
+        let noted = match frame.needs_no_more() {
+            true => ReturnAddress::new(frame.slot, frame.address),
+            false => ReturnAddress::CLOSER_LOOK,
+        };
         // SAFETY: the frame at this index is below the capacity, which is that of the third array, too.
         unsafe { self.return_address_place(index).write(noted) };
     }
@@ -273,6 +226,7 @@ impl KeptStack {
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         self.interned = self.interned.min(len);
+        self.descending = self.descending.min(len);
         if len == 0 {
             self.cut = false;
         }
@@ -322,6 +276,10 @@ impl KeptStack {
             }
             (frame.bp_matters, frame.in_handler, frame.origin) = (bp_matters, in_handler, origin);
             self.note_return_address(self.len, &frame);
+            let caller = self.len.checked_sub(1).and_then(|caller| self.get(caller));
+            if self.descending == self.len && caller.is_none_or(|caller| frame.slot < caller.slot) {
+                self.descending = self.len.wrapping_add(1);
+            }
             let to = self.frames.wrapping_add(self.len);
             // SAFETY: `push_new` made sure that both together fit into the first array.
             unsafe { to.write(frame) };

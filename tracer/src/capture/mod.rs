@@ -9,11 +9,13 @@ mod cfi_comparison;
 mod eh_frame;
 pub(crate) mod elf_image;
 pub(crate) mod elf_symbols;
+mod kept_frame;
 pub(crate) mod kept_stack;
 pub(crate) mod loader_list;
 pub(crate) mod objects;
 mod return_address;
 pub(crate) mod rule;
+pub(crate) mod rule_cache;
 pub(crate) mod rule_table;
 mod self_check;
 mod slow_unwinder;
@@ -30,8 +32,10 @@ use crate::python;
 use crate::stack_table::{hash, stack_id};
 use crate::thread::guard::HookEntry;
 use crate::thread::lane::Lane;
-use kept_stack::KeptFrame;
+use kept_frame::KeptFrame;
 use objects::NO_MAPPING;
+use stack_cache::{Node, StackCache};
+use unwind::Updated;
 
 /// The stack of the caller whose registers these are. `None`: the stack table is full.
 /// `now` is when what is new of it was first seen.
@@ -45,8 +49,8 @@ pub(crate) fn call_stack(
     if process.settings.slow_unwinder {
         return slow_unwinder::call_stack(entry, registers);
     }
-    let ended_well = unwind::update(entry, registers);
-    let stack = intern(entry, now, ended_well);
+    let updated = unwind::update(entry, registers);
+    let stack = intern(entry, now, updated);
     if process.settings.check_unwind != 0 {
         self_check::every_so_often(entry, registers);
     }
@@ -73,14 +77,15 @@ pub(crate) fn python_stack(
     let now = process.clock.now();
     let mut index = kept.alone();
     let before = index.checked_sub(1).and_then(|last| kept.get(last));
-    let mut stack = before.map_or(0, |frame| frame.alone);
+    let mut stack =
+        before.map_or(Node::of(0), |frame| Node { id: frame.alone, path: frame.alone_path });
     while let Some(wire) = entry.lane().python.get(index).map(|frame| frame.wire) {
         let Some(found) = node(entry, now, stack, wire) else { return (None, now) };
         stack = found;
-        entry.lane().python.set_alone(index, stack);
+        entry.lane().python.set_alone(index, stack.id, stack.path);
         index += 1;
     }
-    (stack_id(Some(stack)), now)
+    (stack_id(Some(stack.id)), now)
 }
 
 /// The stack with one more frame at its leaf, which says what the block is for.
@@ -91,7 +96,7 @@ pub(crate) fn with_leaf(
     stack: Option<StackId>,
     leaf: u64,
 ) -> Option<StackId> {
-    stack_id(node(entry, now, StackId::to_wire(stack), leaf))
+    stack_id(node(entry, now, Node::of(StackId::to_wire(stack)), leaf).map(|node| node.id))
 }
 
 /// The frame of the tree for a frame of the stack.
@@ -108,31 +113,57 @@ fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
     wire.to_wire()
 }
 
-/// Finds or makes the node of a frame below a parent (0 = none).
+/// Finds or makes the node of a frame below a parent.
 #[inline(always)]
-fn node(entry: &mut HookEntry, now: Ticks, parent: u32, frame: u64) -> Option<u32> {
+fn node(entry: &mut HookEntry, now: Ticks, parent: Node, frame: u64) -> Option<Node> {
     let process = entry.process;
-    let wanted = (parent, frame, hash(parent, frame));
+    let (place, path) = StackCache::place(parent, frame);
     let cache = &mut entry.lane().stacks;
-    if let Some(known) = cache.find(wanted) {
-        return Some(known);
+    if let Some(id) = cache.find(place, parent.id, frame) {
+        return Some(Node { id, path });
     }
-    let found = process.stacks.intern(&process.spool, now, wanted)?;
-    cache.remember(wanted, found);
-    Some(found)
+    let wanted = (parent.id, frame, hash(parent.id, frame));
+    let id = process.stacks.intern(&process.spool, now, wanted)?;
+    cache.remember(place, parent.id, frame, id);
+    Some(Node { id, path })
 }
 
 /// Finds or makes the node of the kept stack, Python frames above the native ones that run them.
 #[inline(always)]
-fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
-    let process = entry.process;
-    if !ended_well {
-        process.spool.count(Counter::StacksCutShort, 1);
-        entry.lane().kept.set_cut(true);
-    }
-    let depth = usize::from(process.settings.depth);
+fn intern(entry: &mut HookEntry, now: Ticks, updated: Updated) -> Option<u32> {
     python::update(entry);
     python::find_loops(entry);
+    if updated == Updated::Same
+        && let Some(known) = known_node(entry)
+    {
+        return Some(known);
+    }
+    if updated == Updated::CutShort {
+        entry.process.spool.count(Counter::StacksCutShort, 1);
+        entry.lane().kept.set_cut(true);
+    }
+    intern_anew(entry, now)
+}
+
+/// The node of the kept stack, if neither its native frames nor its Python frames have changed since
+/// it was found.
+#[inline(always)]
+fn known_node(entry: &mut HookEntry) -> Option<u32> {
+    let depth = usize::from(entry.process.settings.depth);
+    let lane = entry.lane();
+    let (len, python) = (lane.kept.len(), lane.python.len());
+    let leaf = lane.kept.get(len.checked_sub(1)?)?;
+    let is_known = lane.kept.interned() == len
+        && lane.python.stayed() == python
+        && leaf.python as usize == python
+        && len <= depth
+        && python <= depth;
+    is_known.then_some(leaf.stack)
+}
+
+#[inline(never)]
+fn intern_anew(entry: &mut HookEntry, now: Ticks) -> Option<u32> {
+    let depth = usize::from(entry.process.settings.depth);
     let lane = entry.lane();
     let python_stays = lane.python.take_stayed();
     if lane.python.len() > depth {
@@ -143,19 +174,19 @@ fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
     let kept = &lane.kept;
     let len = kept.len();
     let whole = if len <= depth { len } else { depth - depth / 4 };
-    let mut at = Place { stack: 0, python: 0 };
+    let mut at = Place { stack: Node::of(0), python: 0 };
     let mut index = kept.interned().min(whole);
     if let Some(last) = index.checked_sub(1) {
         let last = kept.get(last)?;
-        at = Place { stack: last.stack, python: last.python };
+        at = Place { stack: Node { id: last.stack, path: last.path }, python: last.python };
     } else if kept.is_cut() {
-        at.stack = node(entry, now, 0, Frame::Unknown.to_wire())?;
+        at.stack = node(entry, now, Node::of(0), Frame::Unknown.to_wire())?;
     }
     while index < whole {
         at = step(entry, now, at, index)?;
         let kept = &mut entry.lane().kept;
         let frame = kept.get_mut(index)?;
-        (frame.stack, frame.python) = (at.stack, at.python);
+        (frame.stack, frame.path, frame.python) = (at.stack.id, at.stack.path, at.python);
         index += 1;
         kept.set_interned(index);
     }
@@ -169,13 +200,13 @@ fn intern(entry: &mut HookEntry, now: Ticks, ended_well: bool) -> Option<u32> {
         return None;
     }
     // Those whose loop was not found.
-    Some(add_python(entry, now, at, 0)?.stack)
+    Some(add_python(entry, now, at, 0)?.stack.id)
 }
 
 /// How far a stack has its nodes: the last of them, and how many Python frames are among them.
 #[derive(Clone, Copy)]
 struct Place {
-    stack: u32,
+    stack: Node,
     python: u32,
 }
 
@@ -205,7 +236,7 @@ fn step(entry: &mut HookEntry, now: Ticks, at: Place, index: usize) -> Option<Pl
         0 if is_own => at.stack,
         0 => node(entry, now, at.stack, wire)?,
         // What this thread's own frames towards the root are says nothing.
-        origin => node(entry, now, origin, Frame::Scheduled.to_wire())?,
+        origin => node(entry, now, Node::of(origin), Frame::Scheduled.to_wire())?,
     };
     add_python(entry, now, Place { stack, ..at }, slot)
 }

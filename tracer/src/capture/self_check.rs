@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use tftrace_format::counters::Counter;
 
-use super::kept_stack::KeptFrame;
+use super::kept_frame::KeptFrame;
 use super::{slow_unwinder, unwind};
 use crate::arch::EntryRegisters;
 use crate::thread::guard::HookEntry;

@@ -1,9 +1,28 @@
 //! The nodes that a thread found last, so that most frames never reach the shared table.
 //!
 //! The table and its nodes are spread over tens of megabytes: a look-up there waits for memory
-//! twice. This fits into a second-level cache.
+//! twice. This fits into a second-level cache, and where a frame is looked for follows from the frames
+//! towards the root and not from what was found for them: several look-ups wait at once.
+
+use crate::stack_table;
 
 const ENTRIES: usize = 4096;
+
+/// A node, or none: the root of the tree.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    pub(super) id: u32,
+    /// What says where children of it are looked for; any number will do, if it is mostly the same one.
+    pub(super) path: u32,
+}
+
+impl Node {
+    /// The node of this id, 0 = none, however it was reached.
+    #[inline(always)]
+    pub(super) fn of(id: u32) -> Self {
+        Self { id, path: id }
+    }
+}
 
 /// Direct-mapped by parent and frame. All zeros is valid and empty: no frame's word is zero.
 #[derive(Debug)]
@@ -17,18 +36,24 @@ struct Entry {
 }
 
 impl StackCache {
-    /// The node of `frame` below `parent`, whose hash this is, if it was seen lately.
+    /// Where the node of `frame` below a node stands, and how that is reached.
     #[inline(always)]
-    pub(super) fn find(&self, (parent, frame, hash): (u32, u64, u64)) -> Option<u32> {
-        // The high bits: the table of all threads goes by the low ones.
-        let entry = self.0.get((hash >> 48) as usize % ENTRIES)?;
+    pub(super) fn place(parent: Node, frame: u64) -> (usize, u32) {
+        let hash = stack_table::hash(parent.path, frame);
+        ((hash >> 48) as usize % ENTRIES, hash as u32)
+    }
+
+    /// The id of the node of `frame` below `parent`, whose place this is, if it was seen lately.
+    #[inline(always)]
+    pub(super) fn find(&self, place: usize, parent: u32, frame: u64) -> Option<u32> {
+        let entry = self.0.get(place)?;
         (entry.frame == frame && entry.parent == parent).then_some(entry.id)
     }
 
     /// Remembers a node.
     #[inline(always)]
-    pub(super) fn remember(&mut self, (parent, frame, hash): (u32, u64, u64), id: u32) {
-        if let Some(entry) = self.0.get_mut((hash >> 48) as usize % ENTRIES) {
+    pub(super) fn remember(&mut self, place: usize, parent: u32, frame: u64, id: u32) {
+        if let Some(entry) = self.0.get_mut(place) {
             *entry = Entry { frame, parent, id };
         }
     }

@@ -1,7 +1,7 @@
 //! The walk: what is left of the last stack, then rules from the leaf until the two meet.
 
 use super::cfi;
-use super::kept_stack::KeptFrame;
+use super::kept_frame::KeptFrame;
 use super::objects::NO_MAPPING;
 use super::rule::{Rule, Step};
 use super::stack_range::StackRange;
@@ -26,29 +26,55 @@ enum Next {
     Lost,
 }
 
-/// Brings the lane's kept stack up to date. False if the root could not be reached.
+/// What became of the kept stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Updated {
+    /// It still stands, with the same leaf.
+    Same,
+    /// There are other frames.
+    Anew,
+    /// The same, but the root could not be reached.
+    CutShort,
+}
+
+/// Brings the lane's kept stack up to date.
 #[inline(always)]
-pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
-    let process = entry.process;
-    let generation = process.objects.generation();
-    let kept = &mut entry.lane().kept;
-    if kept.generation != generation {
-        kept.forget();
-        kept.generation = generation;
+pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> Updated {
+    let generation = entry.process.objects.generation();
+    let lane = entry.lane();
+    if lane.kept.generation != generation {
+        lane.kept.forget();
+        lane.rules.forget();
+        lane.kept.generation = generation;
     }
-    let Some(range) = range_of(entry, registers.sp) else {
+    let kept = &mut lane.kept;
+    // From the root on, while the return addresses still stand where they stood.
+    let trusted = kept.trusted(registers.sp);
+    let valid = trusted.map_or(0, |range| kept.still_standing(range));
+    if kept.is_leaf(valid, registers) {
+        return Updated::Same;
+    }
+    match walk_anew(entry, registers, valid, trusted.is_none()) {
+        true => Updated::Anew,
+        false => Updated::CutShort,
+    }
+}
+
+/// Walks from the leaf until it meets the `valid` frames from the root on that still stand, or to the
+/// root. False if that could not be reached.
+#[inline(never)]
+fn walk_anew(
+    entry: &mut HookEntry,
+    registers: EntryRegisters,
+    mut valid: usize,
+    is_elsewhere: bool,
+) -> bool {
+    let Some(first) = range_of(entry, registers.sp).and_then(|range| first_frame(range, registers))
+    else {
         entry.lane().kept.forget();
         return false;
     };
-    let kept = &mut entry.lane().kept;
-    kept.begin_new();
-    // From the root on, while the return addresses still stand where they stood.
-    let trusted = kept.trusted(registers.sp);
-    let mut valid = trusted.map_or(0, |range| kept.still_standing(range));
-    let Some(first) = first_frame(range, registers) else {
-        kept.forget();
-        return false;
-    };
+    entry.lane().kept.begin_new();
     let mut place = first;
     let ended_well = loop {
         while let Some(frame) = valid.checked_sub(1).and_then(|last| kept_at(entry, last))
@@ -82,7 +108,7 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> bool {
     let kept = &mut entry.lane().kept;
     kept.truncate(valid);
     kept.join_new((valid != 0).then_some(&place.frame));
-    if trusted.is_none() {
+    if is_elsewhere {
         learn_stack(entry, registers.sp);
     }
     ended_well
@@ -161,12 +187,24 @@ fn range_elsewhere(entry: &mut HookEntry, sp: u64) -> Option<StackRange> {
 
 #[inline(always)]
 fn rule_of(entry: &mut HookEntry, frame: &KeptFrame) -> Rule {
+    if !frame.interrupted
+        && let Some(rule) = entry.lane().rules.find(frame.address)
+    {
+        return rule;
+    }
+    rule_of_table(entry, frame)
+}
+
+#[inline(never)]
+fn rule_of_table(entry: &mut HookEntry, frame: &KeptFrame) -> Rule {
     // An interrupted address is looked up as itself, a return address as the call before it.
     let key = frame.address | (u64::from(frame.interrupted) << 63);
-    match entry.process.rules.find(key) {
-        Some(rule) => rule,
-        None => learn(entry, frame, key),
+    let Some(rule) = entry.process.rules.find(key) else { return learn(entry, frame, key) };
+    // If its object is unloaded meanwhile, that changes the generation, and the next walk forgets this.
+    if !frame.interrupted {
+        entry.lane().rules.remember(frame.address, rule);
     }
+    rule
 }
 
 #[cold]

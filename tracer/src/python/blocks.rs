@@ -211,7 +211,7 @@ unsafe extern "C" fn realloc_hook(
         call.end(block as u64, size as u64);
         return block;
     }
-    let call = record::begin_freeing(sp);
+    let call = record::begin_replacing(sp);
     // SAFETY: see above.
     let block = unsafe { (original.realloc)(original.context, old, size) };
     let registers = EntryRegisters { sp, bp };
@@ -227,7 +227,7 @@ unsafe extern "C" fn realloc_hook(
 unsafe extern "C" fn free_hook(context: *mut c_void, block: Block, sp: u64, bp: u64) {
     // SAFETY: see above.
     let Some(original) = (unsafe { original(context) }) else { return };
-    let call = record::begin_freeing(sp);
+    let call = record::begin(sp);
     // SAFETY: see above.
     unsafe { (original.free)(original.context, block) };
     record::freed(EntryRegisters { sp, bp }, call, block as u64);

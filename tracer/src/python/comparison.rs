@@ -4,7 +4,7 @@
 
 use super::kept_frames::KeptFrames;
 use super::layout::{CFrames, Chain, Current, Layout, flagged};
-use super::links::{self, Entered, Flagged, Frames, Link};
+use super::links::{self, Entered, Flagged, Frames, Link, linked};
 use super::memory::{byte, word};
 use super::run_alone;
 
@@ -141,8 +141,12 @@ unsafe fn same_loops(
     (common, total): (usize, usize),
 ) -> Option<bool> {
     const C_FRAME_CURRENT: u64 = flagged::C_FRAME_CURRENT;
+    const C_FRAME_PREVIOUS: u64 = flagged::C_FRAME_PREVIOUS;
     // SAFETY: a field of the thread state, of a C frame or of a frame, which are linked.
     let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) };
+    if common == 0 {
+        return Some(true);
+    }
     let mut native = read(thread, c_frames.innermost)?;
     let mut frame = read(native, C_FRAME_CURRENT)?;
     for _ in common..total {
@@ -152,23 +156,29 @@ unsafe fn same_loops(
         }
         frame = read(frame, layout.frame_previous)?;
     }
-    let mut left = kept.links().get(..common)?;
-    while let Some(at) = left.last() {
-        if at.native != native {
-            return Some(false);
-        }
-        left = match left.iter().rposition(|link| link.native != native) {
-            Some(outer) => left.get(..=outer)?,
-            None => &[],
-        };
-        native = read(native, c_frames.previous)?;
-        let outer = left.last().map_or(0, |outer| outer.frame);
-        let runs = if native == 0 { 0 } else { read(native, C_FRAME_CURRENT)? };
-        if runs != outer {
-            return Some(false);
-        }
+    // Those of the frames that stay. What is kept of the others says where they stand, so no load waits for
+    // another one.
+    let loops = kept.loops();
+    let inside = loops.iter().rposition(|at| at.first < common)?;
+    let (mut inner, around) = loops.get(..=inside)?.split_last()?;
+    if inner.native != native {
+        return Some(false);
     }
-    Some(true)
+    for at in around.iter().rev() {
+        let runs = kept.links().get(inner.first.checked_sub(1)?)?.frame;
+        // SAFETY: links have led to this C frame.
+        if unsafe { linked(inner.native, C_FRAME_PREVIOUS) } != inner.around {
+            return Some(false);
+        }
+        // SAFETY: a link has just led there.
+        if unsafe { linked(at.native, C_FRAME_CURRENT) } != runs {
+            return Some(false);
+        }
+        inner = at;
+    }
+    // The one that stands outside of all loops runs nothing.
+    let outermost = read(inner.native, C_FRAME_PREVIOUS)?;
+    Some(outermost == 0 || read(outermost, C_FRAME_CURRENT)? == 0)
 }
 
 #[cfg(test)]

@@ -15,6 +15,21 @@ pub(crate) struct KeptFrame {
     pub(crate) wire: u64,
     /// The node of the Python functions from the root to this one, without native frames.
     pub(crate) alone: u32,
+    /// Where children of that are looked for.
+    pub(crate) alone_path: u32,
+}
+
+/// An evaluation loop, and the kept frames that it runs: neighbours of one another.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct KeptLoop {
+    /// Its C frame, as [`KeptFrame::native`].
+    pub(super) native: u64,
+    /// `native` of the loop around it; 0 = none is kept. By itself, so that a comparison with it says
+    /// nothing to the compiler of where that loop's C frame is.
+    pub(super) around: u64,
+    /// The outermost frame that it runs, counted from the root.
+    pub(super) first: usize,
 }
 
 const FIRST_CAPACITY: usize = 512;
@@ -22,13 +37,15 @@ const MOST_FRAMES: usize = 1 << 17;
 
 /// The Python frames of a thread's last stack. All zeros is valid and empty.
 ///
-/// One mapping holds three arrays of the same length: the kept frames, root first, the new ones,
-/// innermost first, and the links of the kept ones.
+/// One mapping holds four arrays of the same length: the kept frames, root first, the new ones,
+/// innermost first, and of the kept ones the links and the loops.
 #[derive(Debug)]
 pub(crate) struct KeptFrames {
     frames: *mut KeptFrame,
     capacity: usize,
     len: usize,
+    /// How many loops run them.
+    loops_len: usize,
     new_len: usize,
     /// How many frames there are now: the kept ones that stay, and the new ones.
     total: usize,
@@ -45,8 +62,47 @@ pub(crate) struct KeptFrames {
 impl KeptFrames {
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
-        (self.len, self.new_len) = (0, 0);
-        self.changed_from(0);
+        self.new_len = 0;
+        self.keep_first(0);
+    }
+
+    /// Forgets all kept frames but the first `common`.
+    #[inline(always)]
+    fn keep_first(&mut self, common: usize) {
+        self.len = common;
+        self.changed_from(common);
+        while let Some(last) = self.loops_len.checked_sub(1)
+            && self.loops().get(last).is_some_and(|last| last.first >= common)
+        {
+            self.loops_len = last;
+        }
+    }
+
+    /// Notes which loop runs the frame that is kept as the `index`th.
+    #[inline(always)]
+    fn note_loop(&mut self, index: usize, native: u64) {
+        let around = self.loops().last().map_or(0, |last| last.native);
+        if around == native && self.loops_len != 0 {
+            return;
+        }
+        // SAFETY: there are no more loops than frames, and all arrays have the same capacity.
+        unsafe { self.loop_place(self.loops_len).write(KeptLoop { native, around, first: index }) };
+        self.loops_len = self.loops_len.wrapping_add(1);
+    }
+
+    #[inline(always)]
+    fn loop_place(&self, index: usize) -> *mut KeptLoop {
+        self.link_place(self.capacity).cast::<KeptLoop>().wrapping_add(index)
+    }
+
+    /// The loops that run the kept frames, root first.
+    #[inline(always)]
+    pub(super) fn loops(&self) -> &[KeptLoop] {
+        if self.loops_len == 0 {
+            return &[];
+        }
+        // SAFETY: `loops_len` of the fourth array are written.
+        unsafe { core::slice::from_raw_parts(self.loop_place(0), self.loops_len) }
     }
 
     /// The frames from here on are not what they were.
@@ -62,6 +118,12 @@ impl KeptFrames {
         core::mem::replace(&mut self.stayed, self.len)
     }
 
+    /// What [`Self::take_stayed`] would give.
+    #[inline(always)]
+    pub(crate) fn stayed(&self) -> usize {
+        self.stayed
+    }
+
     /// How many frames, from the root on, have a node without native frames.
     #[inline(always)]
     pub(crate) fn alone(&self) -> usize {
@@ -70,11 +132,11 @@ impl KeptFrames {
 
     /// Gives the next frame its node without native frames.
     #[inline(always)]
-    pub(crate) fn set_alone(&mut self, index: usize, node: u32) {
+    pub(crate) fn set_alone(&mut self, index: usize, node: u32, path: u32) {
         if index < self.len && index == self.alone {
             // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
             let frame = unsafe { &mut *self.frames.wrapping_add(index) };
-            frame.alone = node;
+            (frame.alone, frame.alone_path) = (node, path);
             self.alone = index.wrapping_add(1);
         }
     }
@@ -171,8 +233,8 @@ impl KeptFrames {
     #[inline(always)]
     pub(super) fn is_of(&mut self, generation: u64) -> bool {
         if self.generation != generation {
-            (self.generation, self.len) = (generation, 0);
-            self.changed_from(0);
+            self.generation = generation;
+            self.keep_first(0);
         }
         self.len != 0
     }
@@ -180,8 +242,8 @@ impl KeptFrames {
     /// Keeps `common` frames from the root on; the new ones are those behind them, `total` in all.
     #[inline(always)]
     pub(super) fn keep_common(&mut self, common: usize, total: usize) {
-        (self.len, self.total) = (common, total);
-        self.changed_from(common);
+        self.total = total;
+        self.keep_first(common);
     }
 
     /// How many frames from the root on are what was kept, now that all new ones are there;
@@ -196,8 +258,7 @@ impl KeptFrames {
         {
             common += 1;
         }
-        self.len = common;
-        self.changed_from(common);
+        self.keep_first(common);
         common
     }
 
@@ -228,6 +289,7 @@ impl KeptFrames {
         let link = Link { fields: Link::fields(previous, instruction), frame, native: new.native };
         // SAFETY: below the capacity of the third array.
         unsafe { self.link_place(index).write(link) };
+        self.note_loop(index, new.native);
         self.len = index.wrapping_add(1);
     }
 
@@ -243,7 +305,7 @@ impl KeptFrames {
         if capacity > MOST_FRAMES {
             return false;
         }
-        let each = 2 * size_of::<KeptFrame>() + size_of::<Link>();
+        let each = 2 * size_of::<KeptFrame>() + size_of::<Link>() + size_of::<KeptLoop>();
         let bytes = |capacity: usize| capacity * each;
         let Ok(new) = system_call::map_private(bytes(capacity)) else { return false };
         let new = new.cast::<KeptFrame>();
@@ -256,6 +318,9 @@ impl KeptFrames {
             let to = new.wrapping_add(capacity * 2).cast::<Link>();
             // SAFETY: as above; the third array begins after both others.
             unsafe { core::ptr::copy_nonoverlapping(self.link_place(0), to, self.len) };
+            let to = to.wrapping_add(capacity).cast::<KeptLoop>();
+            // SAFETY: as above; the fourth array begins after the third.
+            unsafe { core::ptr::copy_nonoverlapping(self.loop_place(0), to, self.loops_len) };
             // SAFETY: the old mapping is this value's own.
             unsafe { system_call::unmap(self.frames.cast(), bytes(self.capacity)) };
         }

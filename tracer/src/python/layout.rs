@@ -124,12 +124,13 @@ pub(super) mod flagged {
     pub(in crate::python) const PREVIOUS: u64 = 48;
     pub(in crate::python) const INSTRUCTION: u64 = 56;
     pub(in crate::python) const C_FRAME_CURRENT: u64 = 8;
+    pub(in crate::python) const C_FRAME_PREVIOUS: u64 = 16;
 }
 
 const SINCE_3_11: Layout = Layout {
     chain: Chain::CFrames {
         current: Current::InCFrame { cframe: 56, current: flagged::C_FRAME_CURRENT },
-        c_frames: Some(CFrames { innermost: 56, previous: 16 }),
+        c_frames: Some(CFrames { innermost: 56, previous: flagged::C_FRAME_PREVIOUS }),
         is_entry: Some(68),
     },
     frame_code: 32,

@@ -144,11 +144,11 @@ pub(crate) fn update_without_loops(entry: &mut HookEntry) {
     }
 }
 
-/// Notices that the interpreter begins to shut down, before a block of its own dies at `begun`.
+/// Notices that the interpreter begins to shut down, before a block of its own dies `now`.
 #[inline(always)]
-pub(crate) fn watch(entry: &mut HookEntry, begun: Ticks) {
+pub(crate) fn watch(entry: &mut HookEntry, now: impl Fn() -> Ticks) {
     if let Some(interpreter) = entry.process.python.get() {
-        interpreter.is_finalizing(entry, || begun);
+        interpreter.is_finalizing(entry, now);
     }
 }
 

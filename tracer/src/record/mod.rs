@@ -173,9 +173,23 @@ pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
         if !sampling::forgets(&entry, domain, address) || !Switch::is_on(&mut entry) {
             return;
         }
-        let time = entry.process.clock.now();
-        let (process, thread) = (entry.process, thread(&entry));
-        entry.lane().ended(process, thread, (domain, address), time, End::Freed);
+        append_freed(&mut entry, domain, address, || None);
+    }
+}
+
+/// Folds a free with its allocation, or records it at `begun`; where that is not given, now.
+#[inline(always)]
+fn append_freed(
+    entry: &mut HookEntry,
+    domain: Domain,
+    address: u64,
+    begun: impl FnOnce() -> Option<Ticks>,
+) {
+    let (process, thread, block) = (entry.process, thread(entry), (domain, address));
+    // How long the block lived need not be known to the nanosecond, and the exact time costs twice as much.
+    if !entry.lane().folds(process, thread, block, process.clock.about_now(), End::Freed) {
+        let time = begun().unwrap_or_else(|| process.clock.now());
+        entry.lane().ended(process, thread, block, time);
     }
 }
 
@@ -223,7 +237,10 @@ pub(crate) fn reallocated(
     python_blocks::note_freed(entry.slot, old);
     if let Begun(Some(time)) = begun {
         let (process, thread) = (entry.process, thread(&entry));
-        entry.lane().ended(process, thread, (domain, old), time, End::Resized);
+        let block = (domain, old);
+        if !entry.lane().folds(process, thread, block, time, End::Resized) {
+            entry.lane().ended(process, thread, block, time);
+        }
     }
     if let Some((address, size)) = new {
         append_allocated(&mut entry, registers, domain, address, size, false);

@@ -3,18 +3,18 @@
 //! The GIL is held from begin to end, so a block's address is not given to another thread before
 //! its free is recorded, although that is done after the real call.
 
+use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
 use tftrace_format::{Domain, Event, Ticks};
 
-use super::{append, thread};
+use super::append;
 use crate::arch::EntryRegisters;
 use crate::capture;
 use crate::process::switch::Switch;
 use crate::python;
 use crate::sampling;
 use crate::thread::guard::{self, HookEntry};
-use crate::thread::lane::End;
 use crate::thread::slot::ThreadSlot;
 
 /// What `ThreadSlot::inside` holds during such a call.
@@ -27,8 +27,8 @@ const INSIDE_STACK: u8 = u8::MAX;
 pub(crate) struct Call {
     /// Whether the thread was in the tracer then.
     seen: bool,
-    /// When; `None` where a sample is recorded, as most calls end without a use for the time, and where no
-    /// block is freed.
+    /// When; `None` where a sample is recorded, as most calls end without a use for the time, and for calls
+    /// that only allocate or only free.
     time: Option<Ticks>,
     /// Inside what it came.
     outer: u8,
@@ -53,7 +53,7 @@ impl Call {
     }
 }
 
-/// Begins a call that frees no block: what malloc and mmap are asked for from now on is Python's.
+/// Begins a call: what malloc and mmap are asked for from now on is Python's.
 #[inline(always)]
 pub(crate) fn begin(sp: u64) -> Call {
     begin_at(sp, |_| None)
@@ -106,9 +106,9 @@ impl Unsampled {
     }
 }
 
-/// Begins a call that may free a block.
+/// Begins a call that may take a block from the host before it gives it another one.
 #[inline(always)]
-pub(crate) fn begin_freeing(sp: u64) -> Call {
+pub(crate) fn begin_replacing(sp: u64) -> Call {
     begin_at(sp, |entry| entry.process.sampling.is_none().then(|| entry.process.clock.now()))
 }
 
@@ -167,9 +167,17 @@ pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
         && sampling::forgets(&entry, Domain::Python, address)
         && Switch::is_on(&mut entry)
     {
-        let begun = call.begun(&entry);
-        python::watch(&mut entry, begun);
-        append_freed(&mut entry, begun, address);
+        // While Python shuts down the free is not later than what is noted about that.
+        let noted = Cell::new(None);
+        let process = entry.process;
+        python::watch(&mut entry, || {
+            noted.get().unwrap_or_else(|| {
+                let now = process.clock.now();
+                noted.set(Some(now));
+                now
+            })
+        });
+        append_freed(&mut entry, || noted.get(), address);
     }
 }
 
@@ -183,7 +191,7 @@ pub(crate) fn reallocated(registers: EntryRegisters, call: Call, old: u64, new: 
         }
         if sampled {
             let begun = call.begun(&entry);
-            append_freed(&mut entry, begun, old);
+            append_freed(&mut entry, || Some(begun), old);
         }
         append_allocated(&mut entry, registers, call, new, size);
     }
@@ -208,10 +216,9 @@ fn append_allocated(
 }
 
 #[inline(always)]
-fn append_freed(entry: &mut HookEntry, begun: Ticks, address: u64) {
+fn append_freed(entry: &mut HookEntry, begun: impl FnOnce() -> Option<Ticks>, address: u64) {
     if entry.slot.inner_freed.load(Ordering::Relaxed) != address {
-        let (process, thread) = (entry.process, thread(entry));
-        entry.lane().ended(process, thread, (Domain::Python, address), begun, End::Freed);
+        super::append_freed(entry, Domain::Python, address, begun);
     }
 }
 

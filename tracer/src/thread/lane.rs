@@ -12,6 +12,7 @@ use tftrace_format::totals::{TOTALS_BYTES, Temporaries, TemporaryKey};
 use tftrace_format::{Domain, Ticks, check};
 
 use crate::capture::kept_stack::KeptStack;
+use crate::capture::rule_cache::RuleCache;
 use crate::capture::stack_cache::StackCache;
 use crate::process::Process;
 use crate::python::kept_frames::KeptFrames;
@@ -43,6 +44,9 @@ pub(crate) struct Lane {
     /// Page numbers; 0 = none (page 0 is the header).
     events: u32,
     totals: u32,
+    /// Their first bytes; null = none.
+    events_place: *mut u8,
+    totals_place: *mut u8,
     /// Event slots used so far, and the first of those that are free again (index + 1).
     used: u16,
     free: u16,
@@ -53,6 +57,7 @@ pub(crate) struct Lane {
     finder: [u16; FINDER],
     pub(crate) kept: KeptStack,
     pub(crate) stacks: StackCache,
+    pub(crate) rules: RuleCache,
     pub(crate) python: KeptFrames,
     pub(crate) gap: Gap,
 }
@@ -65,14 +70,14 @@ fn finder_place(address: u64) -> usize {
 impl Lane {
     /// The three words of an event slot.
     #[inline(always)]
-    fn words(&self, spool: &Spool, index: u16) -> Option<[&'static AtomicU64; 3]> {
+    fn words(&self, index: u16) -> Option<[&'static AtomicU64; 3]> {
         let index = usize::from(index);
-        if self.events == 0 || index >= EVENTS_PER_PAGE {
+        if self.events_place.is_null() || index >= EVENTS_PER_PAGE {
             return None;
         }
-        let page = spool.page(PageIndex(self.events));
+        let at = PAGE_HEADER_BYTES + index * EVENT_BYTES;
         // SAFETY: inside the open page, which stays mapped and is aligned to eight bytes.
-        let first = unsafe { page.add(PAGE_HEADER_BYTES + index * EVENT_BYTES) }.cast::<u64>();
+        let first = unsafe { self.events_place.add(at) }.cast::<u64>();
         // SAFETY: as above.
         let word0 = unsafe { AtomicU64::from_ptr(first) };
         // SAFETY: as above.
@@ -93,7 +98,7 @@ impl Lane {
             process.spool.count(Counter::LostFileFull, 1);
             return;
         };
-        let Some(words) = self.words(&process.spool, index) else { return };
+        let Some(words) = self.words(index) else { return };
         let [word0, word1, word2] = raw.0;
         words[0].store(word0, Ordering::Relaxed);
         words[1].store(word1, Ordering::Relaxed);
@@ -132,26 +137,10 @@ impl Lane {
         if self.events != 0 {
             process.spool.hand_over(PageIndex(self.events));
         }
-        self.events = page.0;
+        (self.events, self.events_place) = (page.0, process.spool.page(page));
         (self.used, self.free) = (0, 0);
         self.finder.fill(0);
         Some(())
-    }
-
-    /// If the block was allocated in the open page: its slot.
-    #[inline(always)]
-    fn find(&self, spool: &Spool, domain: Domain, address: u64) -> Option<(u16, Event)> {
-        let index = self.finder.get(finder_place(address))?.checked_sub(1)?;
-        let words = self.words(spool, index)?;
-        let raw = RawEvent(words.map(|word| word.load(Ordering::Relaxed))); // Written by this thread.
-        match raw.unpack()? {
-            event @ Event::Allocated { address: at, domain: of, .. }
-                if at == address && of == domain =>
-            {
-                Some((index, event))
-            }
-            _ => None,
-        }
     }
 
     /// Whether the block is a temporary: allocated in the open page a moment ago, and nobody else has
@@ -165,8 +154,9 @@ impl Lane {
         now: Ticks,
         end: End,
     ) -> Option<(u16, TemporaryKey)> {
-        let (index, event) = self.find(&process.spool, domain, address)?;
-        let Event::Allocated { time, size, stack, .. } = event else { return None };
+        let index = self.finder.get(finder_place(address))?.checked_sub(1)?;
+        let raw = RawEvent(self.words(index)?.map(|word| word.load(Ordering::Relaxed))); // Written by this thread.
+        let (time, size, stack) = raw.allocation_of(domain, address)?;
         if now.0.saturating_sub(time.0) > LONGEST_TEMPORARY
             || (end == End::Resized && size >= LARGE_RESIZED)
             || process.foreign.since(domain, address, time)
@@ -191,7 +181,40 @@ impl Lane {
         }
     }
 
-    /// Records the end of a block: folds it with its allocation, or appends it.
+    /// Folds the end of a block with its allocation, if it was a temporary. False: the end is to be
+    /// recorded. `now` need not be exact.
+    #[inline(always)]
+    pub(crate) fn folds(
+        &mut self,
+        process: &Process,
+        thread: (u32, u32),
+        (domain, address): (Domain, u64),
+        now: Ticks,
+        end: End,
+    ) -> bool {
+        let Some((index, key)) = self.foldable(process, domain, address, now, end) else {
+            return false;
+        };
+        let Some(entry) = key.to_wire() else { return false };
+        let Some(count) = self.totals_entry(process, thread, entry, now) else { return false };
+        if let Some(words) = self.words(index) {
+            // Release: the slot is empty before it is used again.
+            words[2].store(0, Ordering::Release);
+        }
+        let known = check::open(count.load(Ordering::Relaxed), entry).unwrap_or(0);
+        // Release: whoever sees the count sees the key. The commit point.
+        count.store(Temporaries::count_to_wire(entry, known.saturating_add(1)), Ordering::Release);
+        if let Some(next) = self.next_free.get_mut(usize::from(index)) {
+            *next = self.free;
+            self.free = index.saturating_add(1);
+        }
+        if let Some(place) = self.finder.get_mut(finder_place(address)) {
+            *place = 0;
+        }
+        true
+    }
+
+    /// Records the end of a block that is no temporary.
     #[inline(always)]
     pub(crate) fn ended(
         &mut self,
@@ -199,31 +222,7 @@ impl Lane {
         thread: (u32, u32),
         (domain, address): (Domain, u64),
         time: Ticks,
-        end: End,
     ) {
-        if let Some((index, key)) = self.foldable(process, domain, address, time, end)
-            && let Some(entry) = key.to_wire()
-            && let Some(count) = self.totals_entry(process, thread, entry, time)
-        {
-            if let Some(words) = self.words(&process.spool, index) {
-                // Release: the slot is empty before it is used again.
-                words[2].store(0, Ordering::Release);
-            }
-            let known = check::open(count.load(Ordering::Relaxed), entry).unwrap_or(0);
-            // Release: whoever sees the count sees the key. The commit point.
-            count.store(
-                Temporaries::count_to_wire(entry, known.saturating_add(1)),
-                Ordering::Release,
-            );
-            if let Some(next) = self.next_free.get_mut(usize::from(index)) {
-                *next = self.free;
-                self.free = index.saturating_add(1);
-            }
-            if let Some(place) = self.finder.get_mut(finder_place(address)) {
-                *place = 0;
-            }
-            return;
-        }
         process.foreign.announce(domain, address, time);
         if let Some(place) = self.finder.get_mut(finder_place(address)) {
             *place = 0;
@@ -246,9 +245,9 @@ impl Lane {
         let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut index = (((hash >> 32) * TOTALS_PER_PAGE as u64) >> 32) as usize;
         loop {
-            let page = process.spool.page(PageIndex(self.totals));
+            let at = PAGE_HEADER_BYTES + index * TOTALS_BYTES;
             // SAFETY: `index` is below the entries of the open page, which stays mapped.
-            let place = unsafe { page.add(PAGE_HEADER_BYTES + index * TOTALS_BYTES) }.cast::<u64>();
+            let place = unsafe { self.totals_place.add(at) }.cast::<u64>();
             // SAFETY: as above; aligned to eight bytes.
             let known = unsafe { AtomicU64::from_ptr(place) };
             // SAFETY: as above.
@@ -277,7 +276,7 @@ impl Lane {
         if self.totals != 0 {
             process.spool.hand_over(PageIndex(self.totals));
         }
-        self.totals = page.0;
+        (self.totals, self.totals_place) = (page.0, process.spool.page(page));
         self.totals_used = 0;
         Some(())
     }
@@ -291,6 +290,7 @@ impl Lane {
             }
         }
         (self.events, self.totals, self.used, self.free) = (0, 0, 0, 0);
+        (self.events_place, self.totals_place) = (core::ptr::null_mut(), core::ptr::null_mut());
         self.finder.fill(0);
         self.kept.forget_stacks();
         self.python.clear();

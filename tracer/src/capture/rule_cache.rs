@@ -1,0 +1,152 @@
+//! The rules that a thread used last, so that most steps never reach the table of all threads.
+//!
+//! That one spreads over four megabytes: a look-up there waits for memory. This is 32 KiB, eight bytes
+//! for a rule and its address. Rules that do not fit into so little stay in the table alone.
+//!
+//! ```text
+//! 0..10 mapping   10..22 place of the CFA / 8   22..26 place of the saved bp below it / 8   26 kind   28..64 address / 2^11
+//! ```
+
+use super::objects::NO_MAPPING;
+use super::rule::{Rule, Step};
+
+const INDEX_BITS: u32 = 11;
+const SETS: usize = 1 << INDEX_BITS;
+const TAG_AT: u32 = 28;
+const CFA_AT: u32 = 10;
+const SAVED_AT: u32 = 22;
+const FROM_BP: u64 = 1 << 26;
+/// What stands for a `bp` that is not saved.
+const SAME_BP: u64 = 15;
+/// What stands for [`NO_MAPPING`].
+const NONE: u32 = (1 << CFA_AT) - 1;
+
+/// Sets of two, by address. All zeros is valid and empty: a frame has at least the return address.
+#[derive(Debug)]
+pub(crate) struct RuleCache([[u64; 2]; SETS]);
+
+/// Where an address is looked for, and what of it is compared there: together they are all of it.
+#[inline(always)]
+fn place(address: u64) -> (usize, u64) {
+    let tag = address >> INDEX_BITS;
+    let index = address ^ tag ^ (tag >> INDEX_BITS);
+    (index as usize % SETS, tag)
+}
+
+impl RuleCache {
+    /// The rule of a return address, if it was used lately.
+    #[inline(always)]
+    pub(super) fn find(&self, address: u64) -> Option<Rule> {
+        let (index, tag) = place(address);
+        let [first, second] = *self.0.get(index)?;
+        let known = if first >> TAG_AT == tag {
+            first
+        } else if second >> TAG_AT == tag {
+            second
+        } else {
+            return None;
+        };
+        unpack(known)
+    }
+
+    /// Remembers a rule that the table has.
+    #[inline(always)]
+    pub(super) fn remember(&mut self, address: u64, rule: Rule) {
+        let (index, tag) = place(address);
+        if let Some(packed) = pack(tag, rule)
+            && let Some(set) = self.0.get_mut(index)
+        {
+            *set = [packed, set[0]];
+        }
+    }
+
+    /// Forgets everything: an object was unloaded.
+    pub(super) fn forget(&mut self) {
+        self.0.fill([0; 2]);
+    }
+}
+
+fn pack(tag: u64, rule: Rule) -> Option<u64> {
+    let (from_bp, cfa, saved_bp) = match rule.step {
+        Step::FromSp { cfa, saved_bp } => (0, cfa, saved_bp),
+        Step::FromBp { cfa, saved_bp } => (FROM_BP, cfa, saved_bp),
+        _ => return None,
+    };
+    let mapping = match rule.mapping {
+        NO_MAPPING => NONE,
+        mapping => Some(mapping).filter(|mapping| *mapping < NONE)?,
+    };
+    // Both are multiples of eight: they are in eighths in the table too.
+    let cfa = u64::try_from(cfa / 8).ok().filter(|words| (1..1 << 12).contains(words))?;
+    let saved = match saved_bp {
+        Some(offset) => u64::try_from(offset / -8).ok().filter(|words| (1..15).contains(words))?,
+        None => SAME_BP,
+    };
+    let tag = Some(tag).filter(|tag| *tag < 1 << (64 - TAG_AT))?;
+    Some(u64::from(mapping) | cfa << CFA_AT | saved << SAVED_AT | from_bp | tag << TAG_AT)
+}
+
+#[inline(always)]
+fn unpack(bits: u64) -> Option<Rule> {
+    let cfa = ((bits >> CFA_AT) as u32 & 0xFFF).wrapping_mul(8) as i32;
+    if cfa == 0 {
+        return None;
+    }
+    let saved = (bits >> SAVED_AT) & 15;
+    let saved_bp = (saved != SAME_BP).then(|| (saved as i32).wrapping_mul(-8));
+    let mapping = bits as u32 & NONE;
+    let mapping = if mapping == NONE { NO_MAPPING } else { mapping };
+    let step = match bits & FROM_BP {
+        0 => Step::FromSp { cfa, saved_bp },
+        _ => Step::FromBp { cfa, saved_bp },
+    };
+    Some(Rule { step, mapping })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_is_found_is_the_one_that_was_remembered_for_the_address() {
+        // SAFETY: zeros are a valid, empty cache.
+        let mut cache: Box<RuleCache> = Box::new(unsafe { core::mem::zeroed() });
+        let mut seed = 1u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        let rule_of = |address: u64| {
+            let mix = address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+            let cfa = (mix % 5000) as i32 * 8 - 80;
+            let saved_bp = (!mix.is_multiple_of(3)).then_some((mix % 20) as i32 * -8 + 8);
+            let step = match mix % 7 {
+                0 => Step::Root,
+                1 => Step::Realigned { cfa, saved_bp: 0 },
+                2 | 3 => Step::FromBp { cfa, saved_bp },
+                _ => Step::FromSp { cfa, saved_bp },
+            };
+            let mapping = if mix.is_multiple_of(11) { NO_MAPPING } else { (mix % 1100) as u32 };
+            Rule { step, mapping }
+        };
+        let mut found = 0;
+        for _ in 0..if cfg!(miri) { 2_000 } else { 400_000 } {
+            // Of a few libraries, and now and then of anywhere.
+            let address = match random(50) {
+                0 => random(1 << 31) << 17 | random(1 << 17),
+                library => 0x7F00_0000_0000 + library * 0x1234_5000 + random(100) * 5,
+            };
+            match cache.find(address) {
+                Some(rule) => {
+                    assert_eq!(rule, rule_of(address), "{address:#x}");
+                    found += 1;
+                }
+                None => cache.remember(address, rule_of(address)),
+            }
+        }
+        assert!(found > 500, "{found}");
+        cache.forget();
+        assert_eq!(cache.find(0x7F00_1234_5000), None);
+        assert_eq!(cache.find(0), None);
+    }
+}

@@ -1,10 +1,11 @@
 //! Writes a long synthetic trace: what a service leaves behind that was traced for hours.
 //!
-//! `cargo run --release -p tftrace-analyzer --example long_trace -- FILE EVENTS [LIVE_BLOCKS]`
+//! `cargo run --release -p tftrace-analyzer --example long_trace -- FILE EVENTS [LIVE_BLOCKS [KEEPS_EVERY]]`
 //!
 //! Streams: its own memory follows the live blocks, so that any number of events can be written.
 //! Four threads serve requests of 100 events; blocks live long enough not to be folded, a quarter of
-//! them is freed by another thread, and one call stack keeps 48 bytes of every request.
+//! them is freed by another thread, and one call stack keeps 48 bytes of every request, or of every
+//! KEEPS_EVERY-th: of a billion events, 10 million blocks would be live in the end.
 
 use std::collections::VecDeque;
 use std::env;
@@ -31,9 +32,10 @@ fn main() -> io::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u64>().ok());
     let (Some(path), Some(events)) = (arguments.first(), number(1)) else {
-        return Err(io::Error::other("usage: long_trace FILE EVENTS [LIVE_BLOCKS]"));
+        return Err(io::Error::other("usage: long_trace FILE EVENTS [LIVE_BLOCKS [KEEPS_EVERY]]"));
     };
     let live_blocks = number(2).unwrap_or(200_000) as usize;
+    let keeps_every = number(3).unwrap_or(1).max(1);
     let mut builder = TraceBuilder::new();
     let label = builder.label("request");
     let stacks: Vec<StackId> = (0..STACKS).map(|stack| builder.stack(&frames(stack))).collect();
@@ -51,7 +53,7 @@ fn main() -> io::Result<()> {
         let (ticks, domain) = (Ticks(time), Domain::Malloc);
         let event = match event % EVENTS_PER_REQUEST {
             0 => Event::Marked { time: ticks, label },
-            1 => {
+            1 if request.is_multiple_of(keeps_every) => {
                 next_address += 64;
                 let (address, stack) = (next_address, stacks.first().copied());
                 Event::Allocated {

@@ -38,7 +38,7 @@ pub fn examine(bytes: &[u8]) {
     let path = nowhere();
     let mut suppressions = Suppressions::built_in();
     let found = examine_trace(&trace, &path, &mut suppressions, None);
-    let graph = FlameGraph::build(&trace, &found.symbols, &found.weights);
+    let graph = FlameGraph::build(&trace, &found.symbols, found.weights);
     let page = render(&found.report, &graph);
     assert!(page.len() <= tftrace_analyzer::page::MOST_BYTES, "{} bytes of page", page.len());
     let mut out = Vec::new();

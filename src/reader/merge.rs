@@ -6,8 +6,9 @@
 use std::cmp::Reverse;
 use std::collections::binary_heap::BinaryHeap;
 
-use super::scan::{EventPage, Source, plain_chunk};
-use super::snapshot::Snapshot;
+use super::Trace;
+use super::scan::plain_chunk;
+use super::source::{EventPage, Place, RawPage};
 use crate::event::Event;
 use crate::ids::Ticks;
 use crate::page_codec::{EventsReader, PageThread, raw_events};
@@ -39,12 +40,14 @@ pub(super) struct OpenPage {
 
 impl OpenPage {
     /// Reads a page. `None`: what cannot be read here was counted as damage by the first pass.
-    pub(super) fn read(bytes: &[u8], snapshot: &Snapshot, page: &EventPage) -> Option<Self> {
-        let (thread, mut events): (_, Vec<Event>) = match page.source {
-            Source::Raw { offset, thread } => {
+    pub(super) fn read(trace: &Trace<'_>, page: &EventPage) -> Option<Self> {
+        let Trace { bytes, snapshot, .. } = trace;
+        let (thread, mut events): (_, Vec<Event>) = match page.source.place() {
+            Place::Raw(number) => {
+                let RawPage { offset, thread } = *trace.raw_pages.get(number)?;
                 (thread, raw_events(snapshot.body(bytes, offset)).flatten().collect())
             }
-            Source::Chunk { offset } => {
+            Place::Chunk(offset) => {
                 let (_, plain) = plain_chunk(bytes, offset)?;
                 let (thread, events) = EventsReader::new(&plain)?;
                 (thread, events.collect())

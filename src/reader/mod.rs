@@ -5,17 +5,21 @@
 
 mod damage;
 mod merge;
+mod node_table;
 mod ordered;
+mod records;
 mod runs;
 mod scan;
 mod snapshot;
+mod source;
 
 pub use damage::{Damage, DamageKind, OpenError};
 pub use merge::Events;
 
 use merge::OpenPage;
-
-use std::collections::HashMap;
+use node_table::NodeTable;
+use records::Records;
+use source::{EventPage, RawPage};
 
 use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::header::Header;
@@ -134,21 +138,12 @@ impl Layout {
 pub struct Trace<'a> {
     bytes: &'a [u8],
     header: Header<'a>,
-    nodes: Vec<Option<Node>>,
-    objects: HashMap<MappingId, LoadedObject>,
-    codes: HashMap<CodeId, CodeObject>,
-    ops: HashMap<OpId, Op>,
-    labels: HashMap<LabelId, String>,
-    readings: Vec<MemoryReading>,
-    layouts: Vec<Layout>,
-    shut_downs: Vec<(Ticks, bool)>,
-    last_collection: Option<LastCollection>,
-    recordings: Vec<(Ticks, bool)>,
-    notes: Vec<String>,
-    compacted: Option<(Ticks, u64)>,
+    nodes: NodeTable,
+    records: Records,
     counters: Counters,
     damage: Vec<Damage>,
-    event_pages: Vec<scan::EventPage>,
+    raw_pages: Vec<RawPage>,
+    event_pages: Vec<EventPage>,
     totals_pages: Vec<scan::TotalsSource>,
     snapshot: snapshot::Snapshot,
 }
@@ -189,28 +184,33 @@ impl<'a> Trace<'a> {
 
     /// The node of a stack; `None` if it was lost to damage.
     pub fn node(&self, stack: StackId) -> Option<Node> {
-        self.nodes.get(stack.get() as usize).copied().flatten()
+        self.nodes.get(stack.get() as usize)
     }
 
     /// How many stacks there are, prefixes included.
     pub fn node_count(&self) -> usize {
-        self.nodes.iter().flatten().count()
+        self.nodes().count()
+    }
+
+    /// A number above those of all stacks whose node is known.
+    pub fn stacks_end(&self) -> usize {
+        self.nodes.len()
     }
 
     /// A Python code object; `None` if it was lost to damage, or is not in the trace.
     pub fn code(&self, id: CodeId) -> Option<&CodeObject> {
-        self.codes.get(&id)
+        self.records.codes.get(&id)
     }
 
     /// What a framework computed; `None` if it was lost to damage, or is not in the trace.
     pub fn op(&self, id: OpId) -> Option<&Op> {
-        self.ops.get(&id)
+        self.records.ops.get(&id)
     }
 
     /// The nodes of all stacks, those lost to damage left out.
     pub fn nodes(&self) -> impl Iterator<Item = (StackId, Node)> + '_ {
-        let numbered = (0..).zip(&self.nodes);
-        numbered.filter_map(|(id, node)| Some((StackId::new(id)?, (*node)?)))
+        let numbers = 0..self.nodes.len();
+        numbers.filter_map(|id| Some((StackId::new(id as u32)?, self.nodes.get(id)?)))
     }
 
     /// The frames of a stack from leaf to root. A lost node ends it with [`Frame::Unknown`].
@@ -227,54 +227,54 @@ impl<'a> Trace<'a> {
 
     /// The object of a mapping id; `None` if its record was lost.
     pub fn object(&self, id: MappingId) -> Option<&LoadedObject> {
-        self.objects.get(&id)
+        self.records.objects.get(&id)
     }
 
     /// All objects, in no order.
     pub fn objects(&self) -> impl Iterator<Item = &LoadedObject> {
-        self.objects.values()
+        self.records.objects.values()
     }
 
     /// The name of a mark.
     pub fn label(&self, id: LabelId) -> Option<&str> {
-        self.labels.get(&id).map(String::as_str)
+        self.records.labels.get(&id).map(String::as_str)
     }
 
     /// Samples of the process's memory, by time.
     pub fn readings(&self) -> &[MemoryReading] {
-        &self.readings
+        &self.records.readings
     }
 
     /// Whose the process's memory was, by time: seldom looked at.
     pub fn layouts(&self) -> &[Layout] {
-        &self.layouts
+        &self.records.layouts
     }
 
     /// When the Python interpreter began to shut down for the last time; `None` if it did not, or
     /// was started again.
     pub fn shut_down(&self) -> Option<Ticks> {
-        let last = self.shut_downs.iter().max();
+        let last = self.records.shut_downs.iter().max();
         last.filter(|(_, begins)| *begins).map(|(time, _)| *time)
     }
 
     /// The cycle collection at the beginning of Python's shutdown; `None` if it was not seen.
     pub fn last_collection(&self) -> Option<LastCollection> {
-        self.last_collection
+        self.records.last_collection
     }
 
     /// When recording was switched on (true) or off, by time. Empty: it was never off.
     pub fn recordings(&self) -> &[(Ticks, bool)] {
-        &self.recordings
+        &self.records.recordings
     }
 
     /// If the trace was compacted: until when, and how many allocations are only counted since.
     pub fn compacted(&self) -> Option<(Ticks, u64)> {
-        self.compacted
+        self.records.compacted
     }
 
     /// What the tracer said about itself.
     pub fn notes(&self) -> &[String] {
-        &self.notes
+        &self.records.notes
     }
 
     /// The numbers of the counters page.
@@ -298,7 +298,8 @@ impl<'a> Trace<'a> {
 
     /// Seconds since the trace began. Uses the memory readings to refine the clock's rate.
     pub fn seconds(&self, time: Ticks) -> f64 {
-        let rate = self.readings.last().filter(|reading| reading.monotonic_ns > 500_000_000);
+        let rate =
+            self.records.readings.last().filter(|reading| reading.monotonic_ns > 500_000_000);
         match rate {
             Some(reading) if reading.time > 0 => {
                 time.0 as f64 * (reading.monotonic_ns as f64 / reading.time as f64) / 1e9
@@ -309,23 +310,20 @@ impl<'a> Trace<'a> {
 
     /// Temporaries, page by page.
     pub fn totals(&self) -> impl Iterator<Item = TotalsPage> + '_ {
-        self.totals_pages.iter().filter_map(|source| source.read(self.bytes, &self.snapshot))
+        self.totals_pages.iter().filter_map(|source| source.read(self))
     }
 
     /// The events of all threads, in order. What is damaged is left out and in [`Trace::damage`].
     pub fn events(&self) -> Events<'_> {
-        let pages = self.event_pages.iter();
-        Events::new(
-            &self.event_pages,
-            pages.map(|page| OpenPage::read(self.bytes, &self.snapshot, page)),
-        )
+        let pages = self.event_pages.iter().map(|page| OpenPage::read(self, page));
+        Events::new(&self.event_pages, pages)
     }
 
     /// Shows the same events to `consume`, while other threads decode those that follow.
     pub fn read_events<T>(&self, consume: impl FnOnce(&mut Events<'_>) -> T) -> T {
         let few = self.event_pages.len() < WORTH_THREADS;
         let threads = if few { 0 } else { ordered::helpers() };
-        let read = |page: &scan::EventPage| OpenPage::read(self.bytes, &self.snapshot, page);
+        let read = |page: &EventPage| OpenPage::read(self, page);
         ordered::in_order(&self.event_pages, threads, read, |pages| {
             consume(&mut Events::new(&self.event_pages, pages))
         })

@@ -3,7 +3,7 @@
 //! Everything is decompressed and decoded, and nothing is kept of it but where it stands.
 
 use super::damage::DamageKind;
-use super::scan::{EventPage, Source};
+use super::source::{EventPage, Source};
 use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
 use crate::page::PageHeader;
 use crate::page_codec::{EventsReader, decompress, read_totals};
@@ -107,10 +107,8 @@ fn in_event_chunk(
 ) -> bool {
     let Some(plain) = decompress(header, payload) else { return false };
     let Some((_, mut events)) = EventsReader::new(&plain) else { return false };
-    let page = events.next().map(|first| {
-        let source = Source::Chunk { offset };
-        EventPage { source, first: first.time() }
-    });
+    let page =
+        events.next().map(|first| EventPage { source: Source::chunk(offset), first: first.time() });
     found.push(Found::Events { serial: header.serial, page });
     events.by_ref().for_each(drop);
     events.is_finished()

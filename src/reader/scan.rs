@@ -1,12 +1,15 @@
 //! The first pass: looks at every page once and finds out what the file holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::damage::{Damage, DamageKind, OpenError};
+use super::node_table::NodeTable;
 use super::ordered::{helpers, in_order};
+use super::records::Records;
 use super::runs::{Found, Part, found_in};
 use super::snapshot::Snapshot;
-use super::{CodeObject, LastCollection, Layout, LoadedObject, Op, TotalsPage, Trace};
+use super::source::{EventPage, Place, RawPage, Source};
+use super::{TotalsPage, Trace};
 use crate::chunk::{self, ChunkHeader, Slot};
 use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
@@ -16,35 +19,19 @@ use crate::node::{NODE_BYTES, Node};
 use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES};
 use crate::page::{PageFault, PageHeader, PageKind, u64_at};
 use crate::page_codec::{PageThread, decompress, raw_events, read_totals};
-use crate::record::Record;
 use crate::totals::{TOTALS_BYTES, Temporaries};
-
-/// Where a page's entries stand, raw or as a chunk.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
-    /// A page, with its thread.
-    Raw { offset: usize, thread: PageThread },
-    /// A chunk.
-    Chunk { offset: usize },
-}
-
-/// A page of events and the time of its first.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct EventPage {
-    pub(super) source: Source,
-    pub(super) first: Ticks,
-}
 
 /// A page of temporaries.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TotalsSource(Source);
 
 impl TotalsSource {
-    pub(super) fn read(&self, bytes: &[u8], snapshot: &Snapshot) -> Option<TotalsPage> {
-        let (thread, entries) = match self.0 {
-            Source::Chunk { offset } => read_totals(&plain_chunk(bytes, offset)?.1)?,
-            Source::Raw { offset, thread } => {
-                let words = raw_words(snapshot.body(bytes, offset), TOTALS_BYTES);
+    pub(super) fn read(&self, trace: &Trace<'_>) -> Option<TotalsPage> {
+        let (thread, entries) = match self.0.place() {
+            Place::Chunk(offset) => read_totals(&plain_chunk(trace.bytes, offset)?.1)?,
+            Place::Raw(number) => {
+                let RawPage { offset, thread } = *trace.raw_pages.get(number)?;
+                let words = raw_words(trace.snapshot.body(trace.bytes, offset), TOTALS_BYTES);
                 (thread, words.filter_map(Temporaries::from_wire).collect())
             }
         };
@@ -98,14 +85,13 @@ const WORTH_THREADS: usize = 4 << 20;
 
 struct Scan<'a> {
     trace: Trace<'a>,
-    /// Serials of the pages that chunks replace: their raw pages, if any are left, are copies.
-    drained: HashSet<u64>,
     raw: Vec<(PageHeader, usize)>,
+    /// Serials of raw pages, and whether a chunk has the page too: then it is a copy.
+    replaced: HashMap<u64, bool>,
     /// The same as they were copied, of a trace that is being written.
     copied: Option<Vec<(PageHeader, usize)>>,
     /// The serial of the last compaction; 0: there was none.
     compacted_below: u64,
-    unmapped: Vec<(crate::ids::MappingId, Ticks)>,
 }
 
 impl<'a> Scan<'a> {
@@ -113,32 +99,17 @@ impl<'a> Scan<'a> {
         let trace = Trace {
             bytes,
             header,
-            nodes: Vec::new(),
-            objects: HashMap::new(),
-            codes: HashMap::new(),
-            ops: HashMap::new(),
-            labels: HashMap::new(),
-            readings: Vec::new(),
-            layouts: Vec::new(),
-            shut_downs: Vec::new(),
-            recordings: Vec::new(),
-            last_collection: None,
-            notes: Vec::new(),
-            compacted: None,
+            nodes: NodeTable::default(),
+            records: Records::default(),
             counters: Counters::default(),
             damage: Vec::new(),
+            raw_pages: Vec::new(),
             event_pages: Vec::new(),
             totals_pages: Vec::new(),
             snapshot: Snapshot::default(),
         };
-        Self {
-            trace,
-            drained: HashSet::new(),
-            raw: Vec::new(),
-            copied: None,
-            compacted_below: 0,
-            unmapped: Vec::new(),
-        }
+        let (raw, replaced) = (Vec::new(), HashMap::new());
+        Self { trace, raw, replaced, copied: None, compacted_below: 0 }
     }
 
     fn damage(&mut self, offset: usize, bytes: usize, kind: DamageKind) {
@@ -197,7 +168,14 @@ impl<'a> Scan<'a> {
         let parts = self.parts();
         // Those that were taken since then show nothing of the time that is shown.
         self.raw = self.copied.take().unwrap_or_else(|| std::mem::take(&mut self.raw));
+        self.replaced = self.raw.iter().map(|(header, _)| (header.serial, false)).collect();
         let bytes = self.trace.bytes;
+        let ends = parts.iter().filter_map(|part| match part {
+            Part::Nodes(header, _) => Some(header.number as usize + NODES_PER_PAGE),
+            _ => None,
+        });
+        let most = (bytes.len() / PAGE_BYTES + 1) * NODES_PER_PAGE;
+        self.trace.nodes.reserve(ends.max().unwrap_or(0).min(most));
         let in_runs = parts.iter().map(|part| match part {
             Part::Run { start, end } => end - start,
             _ => 0,
@@ -279,10 +257,7 @@ impl<'a> Scan<'a> {
                 damaged += 1;
                 continue;
             }
-            if self.trace.nodes.len() <= id {
-                self.trace.nodes.resize(id + 1, None);
-            }
-            self.trace.nodes[id] = node;
+            self.trace.nodes.set(id, node);
         }
         if damaged > 0 {
             self.damage(at, PAGE_BYTES, DamageKind::Entries(damaged));
@@ -293,81 +268,35 @@ impl<'a> Scan<'a> {
         match found {
             Found::Damage { offset, bytes, kind } => self.damage(offset, bytes, kind),
             Found::Record { payload, offset } => {
-                if !self.record(payload) {
+                if !self.trace.records.take(payload) {
                     self.damage(offset, payload.len(), DamageKind::Contents);
                 }
             }
             Found::Events { serial, page } => {
-                self.drained.insert(serial);
+                self.is_in_chunk(serial);
                 self.trace.event_pages.extend(page);
             }
             Found::Totals { serial, offset } => {
-                self.drained.insert(serial);
-                self.trace.totals_pages.push(TotalsSource(Source::Chunk { offset }));
+                self.is_in_chunk(serial);
+                self.trace.totals_pages.push(TotalsSource(Source::chunk(offset)));
             }
         }
     }
 
-    fn record(&mut self, payload: &[u8]) -> bool {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        match Record::from_wire(payload) {
-            Some(Record::Mapped(mapping)) => {
-                let object = LoadedObject {
-                    id: mapping.id,
-                    start: mapping.start,
-                    len: mapping.len,
-                    bias: mapping.bias,
-                    build_id: mapping.build_id.to_vec(),
-                    path: mapping.path.to_vec(),
-                    seen: mapping.seen,
-                    unmapped: None,
-                };
-                self.trace.objects.insert(mapping.id, object);
-            }
-            Some(Record::Unmapped { id, time }) => self.unmapped.push((id, time)),
-            Some(Record::Memory(reading, layout)) => {
-                self.trace.readings.push(reading);
-                self.trace.layouts.extend(layout.map(|layout| Layout::of(reading.time, &layout)));
-            }
-            Some(Record::Label { id, text: name }) => {
-                self.trace.labels.insert(id, text(name));
-            }
-            Some(Record::Code(code)) => {
-                let object = CodeObject {
-                    first_line: code.first_line,
-                    name: text(code.name),
-                    file: text(code.file),
-                    line_table: code.line_table,
-                    lines: code.lines.to_vec(),
-                };
-                self.trace.codes.insert(code.id, object);
-            }
-            Some(Record::Op { id, name, region, data_type }) => {
-                let op = Op { name: text(name), region: text(region), data_type };
-                self.trace.ops.insert(id, op);
-            }
-            Some(Record::LastCollection { began, ended, enabled }) => {
-                self.trace.last_collection = Some(LastCollection { began, ended, enabled });
-            }
-            Some(Record::ShutDown { time, begins }) => self.trace.shut_downs.push((time, begins)),
-            Some(Record::Recording { time, on }) => self.trace.recordings.push((time, on)),
-            Some(Record::Compacted { until, folded }) => {
-                self.trace.compacted = Some((until, folded));
-            }
-            Some(Record::Note { text: note }) => self.trace.notes.push(text(note)),
-            None => return false,
+    fn is_in_chunk(&mut self, serial: u64) {
+        if let Some(replaced) = self.replaced.get_mut(&serial) {
+            *replaced = true;
         }
-        true
     }
 
     fn finish(mut self) -> Trace<'a> {
-        self.trace.recordings.sort_unstable();
         for (header, offset) in std::mem::take(&mut self.raw) {
-            if self.drained.contains(&header.serial) {
+            if self.replaced.get(&header.serial).copied().unwrap_or(false) {
                 continue;
             }
+            let source = Source::raw(self.trace.raw_pages.len());
             let thread = PageThread { number: header.number, tid: header.tid };
-            let source = Source::Raw { offset, thread };
+            self.trace.raw_pages.push(RawPage { offset, thread });
             if header.kind == PageKind::Totals {
                 self.raw_totals(offset);
                 self.trace.totals_pages.push(TotalsSource(source));
@@ -375,13 +304,7 @@ impl<'a> Scan<'a> {
                 self.raw_events(offset, source);
             }
         }
-        for (id, time) in self.unmapped {
-            if let Some(object) = self.trace.objects.get_mut(&id) {
-                object.unmapped = Some(time);
-            }
-        }
-        self.trace.readings.sort_by_key(|reading| reading.time);
-        self.trace.layouts.sort_by_key(|layout| layout.time);
+        self.trace.records.finish();
         // Of pages that begin at the same time, the last one is opened first.
         self.trace.event_pages.reverse();
         self.trace.event_pages.sort_by_key(|page| page.first);

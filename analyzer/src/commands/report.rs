@@ -32,7 +32,7 @@ pub fn write(
         let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(warning));
     }
     let Some(page) = page else { return Ok(()) };
-    let graph = FlameGraph::build(trace, &found.symbols, &found.weights);
+    let graph = FlameGraph::build(trace, &found.symbols, found.weights);
     page::write(&page, &found.report, &graph)?;
     show_page(&page, &asked.page, asked.json, out)
 }

@@ -50,7 +50,8 @@ pub fn examine(
     suppressions: &mut Suppressions,
     requests: Option<&str>,
 ) -> Findings {
-    let (mut line, replayed) = TimeLine::read(trace);
+    let (mut line, mut replayed) = TimeLine::read(trace);
+    replayed.heap.forget_blocks();
     let mut weights = Weights::of(trace, &replayed, &Domain::ALL);
     // The live heap is large, and what follows needs none of it.
     drop(replayed);

@@ -7,7 +7,7 @@ use super::purpose::{Purpose, Purposes};
 use super::ranges::{Range, RangeKind, RangeMap};
 use super::sampling::Sampling;
 use super::site_table::{SiteId, SiteTable};
-use super::totals::{Level, StackTotals, TotalsKey};
+use super::totals::Level;
 use crate::reconcile::chunk_bytes;
 
 /// What an event did.
@@ -35,23 +35,23 @@ pub struct Anomalies {
 /// The live blocks and ranges of all domains.
 #[derive(Clone, Debug, Default)]
 pub struct LiveHeap {
-    purposes: Purposes,
-    sampling: Sampling,
+    pub(super) purposes: Purposes,
+    pub(super) sampling: Sampling,
     /// By the domain whose functions allocated them.
     pub(super) blocks: [BlockMap; Domain::ALL.len()],
-    sites: SiteTable,
+    pub(super) sites: SiteTable,
     /// By the domain that they are for; pools left out.
-    levels: [Level; Domain::ALL.len()],
-    peaks: [Level; Domain::ALL.len()],
+    pub(super) levels: [Level; Domain::ALL.len()],
+    pub(super) peaks: [Level; Domain::ALL.len()],
     /// By the domain whose allocator cuts its blocks out of them; those in the C heap.
-    pools: [Level; Domain::ALL.len()],
+    pub(super) pools: [Level; Domain::ALL.len()],
     pub(super) ranges: RangeMap,
     /// Of these, what the process took from the kernel for itself, in bytes.
-    range_bytes: u64,
+    pub(super) range_bytes: u64,
     /// All blocks of the C heap, whatever they are for, and the same as glibc counts them.
-    malloc: Level,
-    malloc_chunk_bytes: u64,
-    anomalies: Anomalies,
+    pub(super) malloc: Level,
+    pub(super) malloc_chunk_bytes: u64,
+    pub(super) anomalies: Anomalies,
     /// Whether blocks may be live that are not known.
     is_partial: bool,
 }
@@ -90,6 +90,7 @@ impl LiveHeap {
                     Purpose::Use(_) => RangeKind::Anonymous,
                 };
                 let site = self.sites.id(purpose, stack);
+                self.sites.called(site);
                 if !file_backed {
                     self.sites.asked(site, Level::exact(size, 1));
                 }
@@ -185,6 +186,9 @@ impl LiveHeap {
         }
         self.sites.asked(site, new);
         self.sites.came(site, new);
+        if new.bytes > 0 {
+            self.sites.called(site);
+        }
         match purpose {
             Purpose::Pool(of) => self.pools[of as usize].add_all(new),
             Purpose::Use(of) => {
@@ -248,103 +252,6 @@ impl LiveHeap {
         // By bytes, then blocks: blocks of no bytes have a peak too.
         let peak = &mut self.peaks[domain as usize];
         *peak = level.max(*peak);
-    }
-
-    /// What is live for a domain, pools left out; for mmap without the mappings of files.
-    pub fn level(&self, domain: Domain) -> Level {
-        self.levels[domain as usize]
-    }
-
-    /// The most that was live in a domain, and the blocks at that moment.
-    pub fn peak(&self, domain: Domain) -> Level {
-        self.peaks[domain as usize]
-    }
-
-    /// The pools out of which the allocator of a domain cuts its blocks.
-    pub fn pools(&self, domain: Domain) -> Level {
-        let mut pools = self.pools[domain as usize];
-        pools.add_all(self.ranges.pool(domain));
-        pools
-    }
-
-    /// The part of a domain's pools in which no block is live.
-    pub fn slack(&self, domain: Domain) -> u64 {
-        // Blocks of Python's are Python's; those of TensorFlow's allocator are of the memory that its
-        // pools are made of.
-        let cut = [Domain::Python, Domain::TensorFlow]
-            .into_iter()
-            .flat_map(|cut| self.blocks[cut as usize].iter().map(move |(_, block)| (cut, block)));
-        let own = cut.filter(|(_, block)| self.sites.purpose(block.site) == Purpose::Use(domain));
-        let in_use = own.fold(0u64, |sum, (cut, block)| {
-            sum.saturating_add(self.sampling.block(cut, block.size, block.born).bytes)
-        });
-        self.pools(domain).bytes.saturating_sub(in_use)
-    }
-
-    /// All live blocks of the C heap, whatever they are for.
-    pub fn malloc(&self) -> Level {
-        self.malloc
-    }
-
-    /// What the process took from the C heap and from the kernel and has not given back: malloc and
-    /// anonymous mmap, pools included.
-    pub fn host_bytes(&self) -> u64 {
-        self.malloc.bytes.saturating_add(self.range_bytes)
-    }
-
-    /// The live malloc blocks as glibc counts them, chunk headers and rounding included.
-    pub fn malloc_chunk_bytes(&self) -> u64 {
-        self.malloc_chunk_bytes
-    }
-
-    /// Live mappings of files.
-    pub fn file_backed(&self) -> Level {
-        self.ranges.file_backed()
-    }
-
-    /// Events that do not fit together, so far.
-    pub fn anomalies(&self) -> Anomalies {
-        self.anomalies
-    }
-
-    /// Who asked for memory, and what of it is live.
-    pub fn sites(&self) -> &SiteTable {
-        &self.sites
-    }
-
-    /// Shows every live block, and every range of memory, pools and files left out: whose it is, its
-    /// stack, what it stands for, and when it was allocated.
-    pub fn each_live(&self, mut show: impl FnMut(TotalsKey, Level, Ticks)) {
-        for domain in Domain::ALL {
-            for (_, block) in self.blocks[domain as usize].iter() {
-                if let Some(key) = self.sites.key(block.site) {
-                    show(key, self.sampling.block(domain, block.size, block.born), block.born);
-                }
-            }
-        }
-        for (start, range) in self.memory_ranges() {
-            let level = Level::exact(range.end - start, 1);
-            show((Domain::Mmap, range.stack), level, range.born);
-        }
-    }
-
-    /// Shows every range of memory, pools and files left out: its site and its bytes.
-    pub fn each_mapping(&self, mut show: impl FnMut(SiteId, u64)) {
-        for (start, range) in self.memory_ranges() {
-            if let Some(site) = self.sites.find(Purpose::Use(Domain::Mmap), range.stack) {
-                show(site, range.end - start);
-            }
-        }
-    }
-
-    fn memory_ranges(&self) -> impl Iterator<Item = (u64, &Range)> {
-        self.ranges.iter().filter(|(_, range)| range.kind == RangeKind::Anonymous)
-    }
-
-    /// The live memory of every call stack for these domains. Pools are left out: what was cut out
-    /// of them is there. So are mappings of files.
-    pub fn totals(&self, domains: &[Domain]) -> StackTotals {
-        self.sites.live(domains)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The live heap, rebuilt from events.
 
 mod block_map;
+mod figures;
 mod live;
 mod measure;
 mod purpose;
@@ -21,7 +22,7 @@ pub use ranges::{Range, RangeKind, RangeMap};
 pub use replay::{AtReading, EventCounts, Peak, Replay, Watcher, replay};
 pub use resident::Resident;
 pub use sampling::Sampling;
-pub use site_table::{SiteId, SiteTable};
+pub use site_table::{SiteChange, SiteId, SiteTable};
 pub use totals::{Level, StackTotals, TotalsKey};
 pub use unfreed::Unfreed;
 pub use weights::{Weights, weigh};

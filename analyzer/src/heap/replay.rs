@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use tftrace_format::page_codec::PageThread;
 use tftrace_format::reader::{Events, Trace};
-use tftrace_format::{Event, LabelId, Ticks};
+use tftrace_format::{Domain, Event, LabelId, Ticks};
 
 use super::live::{Change, LiveHeap};
 use super::purpose::Purposes;
 use super::sampling::Sampling;
-use super::site_table::SiteId;
+use super::totals::StackTotals;
 use super::unfreed::Unfreed;
 use crate::progress::Progress;
 
@@ -84,11 +84,23 @@ pub struct Replay {
 impl Replay {
     /// What counts as unfreed: the heap at the end, or when the interpreter began to shut down.
     pub fn unfreed(&self, trace: &Trace<'_>) -> Unfreed {
-        let at_shut_down = self.at_shut_down.as_ref().filter(|unfreed| {
+        let at_shut_down = self.unfreed_at_shut_down(trace).cloned();
+        at_shut_down.unwrap_or_else(|| Unfreed::of(&self.heap, None))
+    }
+
+    /// The same as totals of call stacks.
+    pub fn unfreed_totals(&self, trace: &Trace<'_>, domains: &[Domain]) -> StackTotals {
+        match self.unfreed_at_shut_down(trace) {
+            Some(unfreed) => unfreed.totals(domains),
+            None => self.heap.totals(domains),
+        }
+    }
+
+    fn unfreed_at_shut_down(&self, trace: &Trace<'_>) -> Option<&Unfreed> {
+        self.at_shut_down.as_ref().filter(|unfreed| {
             let seconds = |time: Option<Ticks>| time.map_or(0.0, |time| trace.seconds(time));
             unfreed.is_followed_by_the_end(seconds(self.last) - seconds(unfreed.shut_down))
-        });
-        at_shut_down.cloned().unwrap_or_else(|| Unfreed::of(&self.heap, None))
+        })
     }
 
     fn step(&mut self, thread: u32, event: &Event, watcher: &mut impl Watcher) {
@@ -98,21 +110,15 @@ impl Replay {
     }
 
     /// Looks at what the next events will concern, so that it is in the processor's cache then.
-    fn look_ahead(&self, events: &[(PageThread, Event)], watcher: &impl Watcher) {
+    fn look_ahead(&self, events: &[(PageThread, Event)]) {
         let mut found = [None; AHEAD];
         for (site, (_, event)) in found.iter_mut().zip(events) {
             *site = self.heap.site_of(event);
         }
         let sites = found.into_iter().flatten();
-        let seen = sites
-            .fold(0, |seen, site| seen ^ self.heap.sites().look_at(site) ^ watcher.look_at(site));
+        let seen = sites.fold(0, |seen, site| seen ^ self.heap.sites().look_at(site));
         // The looking is what is wanted, and nothing of what was seen.
         std::hint::black_box(seen);
-    }
-
-    fn begin_anew(&mut self, watcher: &mut impl Watcher) {
-        self.heap.begin_anew();
-        watcher.begins_anew();
     }
 
     fn count(&mut self, event: &Event) {
@@ -154,18 +160,10 @@ impl Replay {
 /// Who is shown the events, and what they do to the heap.
 pub trait Watcher {
     /// Python began to shut down after the event of this time.
-    fn shuts_down(&mut self, _heap: &LiveHeap, _last: Ticks) {}
-
-    /// Recording began: what was live is not known to be so any more.
-    fn begins_anew(&mut self) {}
-
-    /// Looks at what an event that concerns a site will make it look at.
-    fn look_at(&self, _site: SiteId) -> u64 {
-        0
-    }
+    fn shuts_down(&mut self, _heap: &mut LiveHeap, _last: Ticks) {}
 
     /// An event of this thread comes next.
-    fn before(&mut self, _heap: &LiveHeap, _thread: u32, _event: &Event) {}
+    fn before(&mut self, _heap: &mut LiveHeap, _thread: u32, _event: &Event) {}
 
     /// An event was applied, and what it did. The end of a CUDA context is shown as the frees that it
     /// means, too.
@@ -207,7 +205,7 @@ fn replay_events(
         if ahead.is_empty() {
             break;
         }
-        replay.look_ahead(&ahead, &watcher);
+        replay.look_ahead(&ahead);
         for (thread, event) in &ahead {
             if limit.is_some_and(|limit| replay.counts.sum() >= limit) {
                 break;
@@ -218,12 +216,12 @@ fn replay_events(
             }
             if shut_down.take_if(|at| time > *at).is_some() {
                 replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
-                watcher.shuts_down(&replay.heap, replay.last.unwrap_or(Ticks(0)));
+                watcher.shuts_down(&mut replay.heap, replay.last.unwrap_or(Ticks(0)));
             }
             while beginnings.next_if(|(at, _)| time > *at).is_some() {
-                replay.begin_anew(&mut watcher);
+                replay.heap.begin_anew();
             }
-            watcher.before(&replay.heap, thread.number, event);
+            watcher.before(&mut replay.heap, thread.number, event);
             for free in replay.heap.frees_meant_by(event) {
                 replay.step(thread.number, &free, &mut watcher);
             }
@@ -244,7 +242,6 @@ fn replay_events(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tftrace_format::Domain;
     use tftrace_format::builder::{Packing, TraceBuilder};
     use tftrace_format::record::MemoryReading;
 

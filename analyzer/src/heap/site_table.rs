@@ -24,14 +24,53 @@ impl SiteId {
 
 #[derive(Clone, Debug)]
 struct Site {
-    purpose: Purpose,
+    live_bytes: u64,
+    live_blocks: u64,
+    allocated_bytes: u64,
+    allocated_blocks: u64,
+    /// How often it asked for memory, modulo 2^32.
+    calls: u32,
     stack: Option<StackId>,
-    /// Another site of the same stack.
-    next: Option<SiteId>,
+    /// Another site of the same stack: one more than its number, or 0.
+    next: u32,
+    purpose: Purpose,
     /// Whether it changed since the last peak.
     has_changed: bool,
-    live: Level,
-    allocated: Level,
+    /// Whether it is in `noted`.
+    is_noted: bool,
+}
+
+const _: () = assert!(
+    size_of::<Site>() == 48,
+    "every event changes one of these, and a TensorFlow program has half a million"
+);
+
+/// What sums that are estimated from a sample add to a site.
+#[derive(Clone, Copy, Debug, Default)]
+struct Variances {
+    live: u128,
+    allocated: u128,
+    /// If the site changed since the last peak.
+    at_peak: u128,
+}
+
+/// A site as it was when it changed for the first time since the changes were last taken.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    site: SiteId,
+    calls: u32,
+    live_bytes: u64,
+}
+
+/// What happened to a site since the changes were last taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteChange {
+    /// Which.
+    pub site: SiteId,
+    /// How often it asked for memory.
+    pub calls: u32,
+    /// Bytes allocated less bytes freed.
+    pub bytes: i64,
 }
 
 /// All sites.
@@ -42,8 +81,12 @@ pub struct SiteTable {
     of_stack: Vec<u32>,
     /// The same for stacks whose numbers no stack of the trace has.
     of_unknown: FxHashMap<u32, u32>,
-    /// What each had at the last peak that has changed since.
-    at_peak: Vec<(SiteId, Level)>,
+    /// What each had at the last peak that has changed since: bytes and blocks.
+    at_peak: Vec<(SiteId, u64, u64)>,
+    /// Those that changed since the changes were last taken.
+    noted: Vec<Noted>,
+    /// By number of the site; empty where nothing is estimated.
+    variances: Vec<Variances>,
 }
 
 impl SiteTable {
@@ -73,9 +116,18 @@ impl SiteTable {
             None => self.of_unknown.entry(number).or_default(),
         };
         let id = SiteId(self.sites.len() as u32);
-        let next = std::mem::replace(first, id.0 + 1).checked_sub(1).map(SiteId);
-        let (live, allocated) = (Level::default(), Level::default());
-        self.sites.push(Site { purpose, stack, next, has_changed: false, live, allocated });
+        self.sites.push(Site {
+            live_bytes: 0,
+            live_blocks: 0,
+            allocated_bytes: 0,
+            allocated_blocks: 0,
+            calls: 0,
+            stack,
+            next: std::mem::replace(first, id.0 + 1),
+            purpose,
+            has_changed: false,
+            is_noted: false,
+        });
         id
     }
 
@@ -86,15 +138,15 @@ impl SiteTable {
             Some(first) => *first,
             None => *self.of_unknown.get(&number)?,
         };
-        let mut next = first.checked_sub(1).map(SiteId);
-        while let Some(id) = next {
+        let mut next = first;
+        loop {
+            let id = SiteId(next.checked_sub(1)?);
             let site = self.sites.get(id.index())?;
             if site.purpose == purpose {
                 return Some(id);
             }
             next = site.next;
         }
-        None
     }
 
     /// The call stack of a site.
@@ -112,78 +164,150 @@ impl SiteTable {
         self.sites[id.index()].key()
     }
 
-    /// The same of the site with this number.
-    pub fn key_at(&self, number: usize) -> Option<TotalsKey> {
-        self.sites.get(number)?.key()
+    /// The same of every site, by its number.
+    pub fn keys(&self) -> Vec<Option<TotalsKey>> {
+        self.sites.iter().map(Site::key).collect()
     }
 
     /// Looks at what a change of a site will look at.
     pub(super) fn look_at(&self, id: SiteId) -> u64 {
-        self.sites.get(id.index()).map_or(0, |site| site.live.bytes ^ site.allocated.bytes)
+        self.sites.get(id.index()).map_or(0, |site| site.live_bytes)
     }
 
-    /// Memory was asked for.
+    /// Memory was asked for, by a call that counts as one.
+    pub(super) fn called(&mut self, id: SiteId) {
+        let site = self.noted(id);
+        site.calls = site.calls.wrapping_add(1);
+    }
+
+    /// So much memory was asked for.
     pub(super) fn asked(&mut self, id: SiteId, more: Level) {
-        self.sites[id.index()].allocated.add_all(more);
+        let site = &mut self.sites[id.index()];
+        site.allocated_bytes = site.allocated_bytes.saturating_add(more.bytes);
+        site.allocated_blocks = site.allocated_blocks.saturating_add(more.blocks);
+        if more.variance > 0 {
+            let allocated = &mut self.variances(id).allocated;
+            *allocated = allocated.saturating_add(more.variance);
+        }
     }
 
     /// Memory came to life.
     pub(super) fn came(&mut self, id: SiteId, more: Level) {
-        self.will_change(id).live.add_all(more);
+        let site = self.will_change(id);
+        site.live_bytes = site.live_bytes.saturating_add(more.bytes);
+        site.live_blocks = site.live_blocks.saturating_add(more.blocks);
+        if more.variance > 0 {
+            let live = &mut self.variances(id).live;
+            *live = live.saturating_add(more.variance);
+        }
     }
 
     /// Live memory is gone.
     pub(super) fn went(&mut self, id: SiteId, less: Level) {
-        self.will_change(id).live.remove_all(less);
+        let site = self.will_change(id);
+        site.live_bytes = site.live_bytes.saturating_sub(less.bytes);
+        site.live_blocks = site.live_blocks.saturating_sub(less.blocks);
+        if less.variance > 0 {
+            let live = &mut self.variances(id).live;
+            *live = live.saturating_sub(less.variance);
+        }
     }
 
     /// Nothing is live any more.
     pub(super) fn forget_all(&mut self) {
         for number in 0..self.sites.len() as u32 {
-            self.will_change(SiteId(number)).live = Level::default();
+            let live = self.live_of(number as usize);
+            if live != Level::default() {
+                self.went(SiteId(number), live);
+            }
         }
+    }
+
+    /// Shows what happened to every site since the last time that this was asked, pools left out.
+    pub fn take_changes(&mut self, mut show: impl FnMut(SiteChange)) {
+        for Noted { site: id, calls, live_bytes } in self.noted.drain(..) {
+            let site = &mut self.sites[id.index()];
+            site.is_noted = false;
+            if matches!(site.purpose, Purpose::Use(_)) {
+                let bytes = (site.live_bytes as i64).wrapping_sub(live_bytes as i64);
+                show(SiteChange { site: id, calls: site.calls.wrapping_sub(calls), bytes });
+            }
+        }
+    }
+
+    fn noted(&mut self, id: SiteId) -> &mut Site {
+        let site = &mut self.sites[id.index()];
+        if !site.is_noted {
+            site.is_noted = true;
+            self.noted.push(Noted { site: id, calls: site.calls, live_bytes: site.live_bytes });
+        }
+        site
     }
 
     fn will_change(&mut self, id: SiteId) -> &mut Site {
         let site = &mut self.sites[id.index()];
         if !site.has_changed {
             site.has_changed = true;
-            self.at_peak.push((id, site.live));
+            self.at_peak.push((id, site.live_bytes, site.live_blocks));
+            if let Some(variances) = self.variances.get_mut(id.index()) {
+                variances.at_peak = variances.live;
+            }
         }
-        site
+        self.noted(id)
+    }
+
+    #[cold]
+    fn variances(&mut self, id: SiteId) -> &mut Variances {
+        let wanted = id.index() + 1;
+        let len = self.variances.len().max(wanted);
+        self.variances.resize(len, Variances::default());
+        &mut self.variances[id.index()]
     }
 
     /// This is the peak so far.
     pub(super) fn is_peak(&mut self) {
-        for (id, _) in self.at_peak.drain(..) {
+        for (id, ..) in self.at_peak.drain(..) {
             self.sites[id.index()].has_changed = false;
         }
     }
 
     /// What every site has live, pools left out.
     pub fn live(&self, domains: &[Domain]) -> StackTotals {
-        self.totals(domains, |site| site.live)
+        self.totals(domains, |number| self.live_of(number))
     }
 
     /// What every site ever asked for, pools and mappings of files left out.
     pub fn allocated(&self, domains: &[Domain]) -> StackTotals {
-        self.totals(domains, |site| site.allocated)
+        self.totals(domains, |number| {
+            let site = &self.sites[number];
+            let variance = self.variances.get(number).map_or(0, |of| of.allocated);
+            Level { bytes: site.allocated_bytes, blocks: site.allocated_blocks, variance }
+        })
     }
 
     /// What every site had live at the last peak, pools left out.
     pub fn at_peak(&self, domains: &[Domain]) -> StackTotals {
-        let unchanged = |site: &Site| if site.has_changed { Level::default() } else { site.live };
-        let mut totals = self.totals(domains, unchanged);
-        for &(id, level) in &self.at_peak {
-            totals.add_of(self.key(id), level, domains);
+        let mut totals = self.totals(domains, |number| match self.sites[number].has_changed {
+            true => Level::default(),
+            false => self.live_of(number),
+        });
+        for &(id, bytes, blocks) in &self.at_peak {
+            let variance = self.variances.get(id.index()).map_or(0, |of| of.at_peak);
+            totals.add_of(self.key(id), Level { bytes, blocks, variance }, domains);
         }
         totals
     }
 
-    fn totals(&self, domains: &[Domain], of: impl Fn(&Site) -> Level) -> StackTotals {
+    fn live_of(&self, number: usize) -> Level {
+        let site = &self.sites[number];
+        let variance = self.variances.get(number).map_or(0, |of| of.live);
+        Level { bytes: site.live_bytes, blocks: site.live_blocks, variance }
+    }
+
+    fn totals(&self, domains: &[Domain], of: impl Fn(usize) -> Level) -> StackTotals {
         let mut totals = StackTotals::default();
-        for site in &self.sites {
-            totals.add_of(site.key(), of(site), domains);
+        for (number, site) in self.sites.iter().enumerate() {
+            totals.add_of(site.key(), of(number), domains);
         }
         totals
     }
@@ -238,5 +362,47 @@ mod tests {
         assert_eq!(of(sites.at_peak(&[Domain::Cuda])), [0; 3]);
         sites.is_peak();
         assert_eq!(sites.at_peak(&Domain::ALL).iter().count(), 0);
+    }
+
+    #[test]
+    fn what_is_estimated_has_its_variance_then_and_now() {
+        let mut sites = SiteTable::new(0);
+        let [one, two] = [1, 2].map(|stack| sites.id(PYTHON, StackId::new(stack)));
+        let level = |bytes, variance| Level { bytes, blocks: 1, variance };
+        sites.came(one, Level::exact(100, 1));
+        sites.came(two, level(200, 9));
+        sites.asked(two, level(200, 9));
+        sites.is_peak();
+        sites.went(two, level(200, 9));
+        sites.came(one, level(50, 4));
+        let of = |totals: StackTotals| {
+            [1, 2].map(|stack| totals.get((Domain::Python, StackId::new(stack))).variance)
+        };
+        assert_eq!(of(sites.at_peak(&Domain::ALL)), [0, 9]);
+        assert_eq!(of(sites.live(&Domain::ALL)), [4, 0]);
+        assert_eq!(of(sites.allocated(&Domain::ALL)), [0, 9]);
+    }
+
+    #[test]
+    fn changes_are_shown_once_and_not_those_of_pools() {
+        let mut sites = SiteTable::new(0);
+        let [one, two] = [1, 2].map(|stack| sites.id(PYTHON, StackId::new(stack)));
+        let pool = sites.id(Purpose::Pool(Domain::Python), None);
+        let taken = |sites: &mut SiteTable| {
+            let mut all = Vec::new();
+            sites.take_changes(|change| all.push((change.site, change.calls, change.bytes)));
+            all
+        };
+        for site in [one, pool, one] {
+            sites.came(site, Level::exact(100, 1));
+            sites.called(site);
+        }
+        sites.called(two);
+        assert_eq!(taken(&mut sites), [(one, 2, 200), (two, 1, 0)]);
+        assert_eq!(taken(&mut sites), []);
+        sites.went(one, Level::exact(100, 1));
+        sites.is_peak();
+        sites.went(one, Level::exact(100, 1));
+        assert_eq!(taken(&mut sites), [(one, 0, -200)]);
     }
 }

@@ -57,12 +57,23 @@ pub type TotalsKey = (Domain, Option<StackId>);
 
 /// Bytes and blocks of every call stack that has any.
 #[derive(Clone, Debug, Default)]
-pub struct StackTotals(FxHashMap<TotalsKey, Level>);
+pub struct StackTotals {
+    /// Without variances, which few traces have: a TensorFlow program has a million stacks.
+    sums: FxHashMap<TotalsKey, (u64, u64)>,
+    /// Of sums that are estimated.
+    variances: FxHashMap<TotalsKey, u128>,
+}
 
 impl StackTotals {
     /// Adds blocks to a stack.
     pub fn add(&mut self, key: TotalsKey, more: Level) {
-        self.0.entry(key).or_default().add_all(more);
+        let (bytes, blocks) = self.sums.entry(key).or_default();
+        *bytes = bytes.saturating_add(more.bytes);
+        *blocks = blocks.saturating_add(more.blocks);
+        if more.variance > 0 {
+            let variance = self.variances.entry(key).or_default();
+            *variance = variance.saturating_add(more.variance);
+        }
     }
 
     /// Adds what a site has to its stack, if it has anything and is memory of one of these domains.
@@ -74,18 +85,36 @@ impl StackTotals {
 
     /// What a stack has.
     pub fn get(&self, key: TotalsKey) -> Level {
-        self.0.get(&key).copied().unwrap_or_default()
+        self.sums.get(&key).map_or(Level::default(), |sums| self.level(key, *sums))
+    }
+
+    /// How many stacks have any.
+    pub fn len(&self) -> usize {
+        self.sums.len()
+    }
+
+    /// Whether no stack has any.
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty()
     }
 
     /// The stacks, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (TotalsKey, Level)> + '_ {
-        self.0.iter().map(|(&key, &level)| (key, level))
+        self.sums.iter().map(|(&key, &sums)| (key, self.level(key, sums)))
     }
 
     /// Everything together.
     pub fn sum(&self) -> Level {
         let mut sum = Level::default();
-        self.0.values().for_each(|&level| sum.add_all(level));
+        self.iter().for_each(|(_, level)| sum.add_all(level));
         sum
+    }
+
+    fn level(&self, key: TotalsKey, (bytes, blocks): (u64, u64)) -> Level {
+        let variance = match self.variances.is_empty() {
+            true => 0,
+            false => self.variances.get(&key).copied().unwrap_or(0),
+        };
+        Level { bytes, blocks, variance }
     }
 }

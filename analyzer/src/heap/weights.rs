@@ -37,7 +37,7 @@ impl Weights {
         let sites = replayed.heap.sites();
         let mut weights = Self {
             growth: None,
-            unfreed: replayed.unfreed(trace).totals(domains),
+            unfreed: replayed.unfreed_totals(trace, domains),
             peak: sites.at_peak(domains),
             temporary: StackTotals::default(),
             allocated: sites.allocated(domains),

@@ -8,7 +8,7 @@ use super::frame_table::{FrameTable, GraphFrame};
 use super::sites::{Site, sites};
 use super::stack_tree::{NodeWeights, StackTree, Step, WEIGHTS, add, largest_part};
 use crate::cli::{Frames, ViewArgs};
-use crate::heap::{StackTotals, Weights};
+use crate::heap::{StackTotals, TotalsKey, Weights};
 use crate::stack::{Row, rows};
 use crate::symbol::{Place, Symbols};
 
@@ -76,9 +76,11 @@ struct Cut {
 
 impl FlameGraph {
     /// Draws every stack that has any weight. Its frames are named by `symbols`.
-    pub fn build(trace: &Trace<'_>, symbols: &Symbols, weights: &Weights) -> Self {
+    pub fn build(trace: &Trace<'_>, symbols: &Symbols, weights: Weights) -> Self {
         let mut graph = Self { has_growth: weights.growth.is_some(), ..Self::default() };
-        let stacks = by_stack(weights);
+        let stacks = by_stack(&weights);
+        // They are large, and what follows needs none of them.
+        drop(weights);
         graph.sites = sites(trace, symbols, &stacks);
         // A function stands on thousands of stacks: look it up once.
         let mut ids: FxHashMap<*const Place, u32> = FxHashMap::default();
@@ -114,23 +116,18 @@ impl FlameGraph {
 
 /// All weights of each stack, in the order of [`WEIGHT_NAMES`]; sorted.
 fn by_stack(weights: &Weights) -> Vec<(Domain, Option<StackId>, NodeWeights)> {
-    let mut stacks: FxHashMap<(Domain, Option<StackId>), NodeWeights> = FxHashMap::default();
-    let mut fill = |at: usize, totals: &StackTotals, is_count: bool| {
-        for (key, level) in totals.iter() {
-            stacks.entry(key).or_default()[at] = if is_count { level.blocks } else { level.bytes };
-        }
-    };
-    if let Some(growth) = &weights.growth {
-        fill(0, growth, false);
-    }
-    fill(1, &weights.unfreed, false);
-    fill(2, &weights.peak, false);
-    fill(3, &weights.temporary, false);
-    fill(4, &weights.allocated, true);
-    let mut stacks: Vec<_> =
-        stacks.into_iter().map(|((domain, stack), weights)| (domain, stack, weights)).collect();
-    stacks.sort_unstable();
-    stacks
+    let Weights { growth, unfreed, peak, temporary, allocated } = weights;
+    let all = growth.iter().chain([unfreed, peak, temporary, allocated]);
+    let mut keys: Vec<TotalsKey> = all.flat_map(StackTotals::iter).map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let weighed = keys.iter().map(|&key| {
+        let bytes = |totals: &StackTotals| totals.get(key).bytes;
+        let grown = growth.as_ref().map_or(0, bytes);
+        let own = [grown, bytes(unfreed), bytes(peak), bytes(temporary), allocated.get(key).blocks];
+        (key.0, key.1, own)
+    });
+    weighed.collect()
 }
 
 /// Cuts each stack where it is too narrow to be seen by any weight; sorted.
@@ -144,28 +141,42 @@ fn without_slivers(
         parent.filter(|parent| *parent < stack)
     };
     let mut whole = [0; WEIGHTS];
-    let mut through: Vec<NodeWeights> = Vec::new();
+    let mut end = 0;
     for (_, stack, weights) in stacks {
         add(&mut whole, weights);
         // The number of a stack whose node is lost may be any number: no room is made for it.
         if let Some(stack) = stack.filter(|stack| trace.node(*stack).is_some()) {
-            let at = stack.get() as usize;
-            through.resize(through.len().max(at + 1), [0; WEIGHTS]);
-            add(&mut through[at], weights);
+            end = end.max(stack.get() as usize + 1);
         }
     }
-    // A caller has the smaller number: from behind, each stack is complete before its caller.
-    for at in (1..through.len()).rev() {
-        let below = through[at];
-        if below != [0; WEIGHTS]
-            && let Some(caller) = StackId::new(at as u32).and_then(caller)
-        {
-            add(&mut through[caller.get() as usize], &below);
+    let is_wide_by = |own: u64, whole: u64| own as f64 / whole as f64 * CUT_PARTS >= 1.0;
+    let mut wide = vec![false; end];
+    let mut through: Vec<u64> = vec![0; end];
+    // One weight after the other: a TensorFlow program has millions of nodes.
+    for weight in (0..WEIGHTS).filter(|weight| whole[*weight] > 0) {
+        through.fill(0);
+        for (_, stack, weights) in stacks {
+            if let Some(stack) = stack.filter(|stack| trace.node(*stack).is_some()) {
+                let sum = &mut through[stack.get() as usize];
+                *sum = sum.saturating_add(weights[weight]);
+            }
+        }
+        // A caller has the smaller number: from behind, each stack is complete before its caller.
+        for at in (1..end).rev() {
+            wide[at] |= is_wide_by(through[at], whole[weight]);
+            if through[at] != 0
+                && let Some(caller) = StackId::new(at as u32).and_then(caller)
+            {
+                let own = through[at];
+                let sum = &mut through[caller.get() as usize];
+                *sum = sum.saturating_add(own);
+            }
         }
     }
+    drop(through);
     let is_wide = |stack: StackId, own: &NodeWeights| {
-        let weights = through.get(stack.get() as usize).unwrap_or(own);
-        largest_part(weights, &whole) * CUT_PARTS >= 1.0
+        let known = wide.get(stack.get() as usize).copied();
+        known.unwrap_or_else(|| largest_part(own, &whole) * CUT_PARTS >= 1.0)
     };
     let mut cuts: FxHashMap<Cut, NodeWeights> = FxHashMap::default();
     for &(domain, stack, weights) in stacks {
@@ -228,13 +239,14 @@ mod tests {
         let (_, weights) = weigh(&trace, &Domain::ALL);
         let stacks = weights.allocated.iter().map(|((_, stack), _)| stack);
         let symbols = resolve(&trace, &frames_of(&trace, stacks));
-        let mut graph = FlameGraph::build(&trace, &symbols, &weights);
+        let peak = weights.peak.sum().bytes;
+        let mut graph = FlameGraph::build(&trace, &symbols, weights);
         assert!(!graph.has_growth);
         for tree in &graph.trees {
             let kept = tree.kept(usize::MAX, &mut graph.frames);
             let mut sum = [0; WEIGHTS];
             kept.own.iter().for_each(|own| add(&mut sum, own));
-            let expected = [0, 7, weights.peak.sum().bytes, 10_000_000_000, 10_000_200];
+            let expected = [0, 7, peak, 10_000_000_000, 10_000_200];
             assert_eq!(sum, expected);
         }
         let of_sites: u64 = graph.sites.iter().map(|site| site.weights[4]).sum();

@@ -50,8 +50,7 @@ pub(super) fn sites(
     let asked = by_stack(trace, symbols);
     let mut found: FxHashMap<Key, Site> = FxHashMap::default();
     for (domain, stack, weights) in stacks {
-        let asked = stack.and_then(|stack| asked.get(stack.get() as usize));
-        let asked = asked.copied().unwrap_or_default();
+        let asked = asked.of(*stack);
         let yours = asked.python.or(asked.native);
         let place = yours.or(asked.leaf);
         let pointer = |place: Option<&Place>| place.map(|place| place as *const Place);
@@ -101,12 +100,27 @@ fn merged(found: impl Iterator<Item = Site>) -> Vec<Site> {
     sites
 }
 
-/// For each stack who asked, from itself or from its callers. Each node is looked at once.
-fn by_stack<'a>(trace: &Trace<'_>, symbols: &'a Symbols) -> Vec<Asked<'a>> {
-    let mut asked: Vec<Asked<'a>> = Vec::new();
+/// For each stack who asked, from itself or from its callers. Most stacks share this with many.
+#[derive(Default)]
+struct ByStack<'a> {
+    /// By number of the stack: the place in `all`.
+    numbers: Vec<u32>,
+    all: Vec<Asked<'a>>,
+}
+
+impl<'a> ByStack<'a> {
+    fn of(&self, stack: Option<StackId>) -> Asked<'a> {
+        let number = stack.and_then(|stack| self.numbers.get(stack.get() as usize));
+        number.and_then(|number| self.all.get(*number as usize)).copied().unwrap_or_default()
+    }
+}
+
+/// Looks at each node once.
+fn by_stack<'a>(trace: &Trace<'_>, symbols: &'a Symbols) -> ByStack<'a> {
+    let mut asked = ByStack { numbers: vec![0; trace.stacks_end()], all: vec![Asked::default()] };
+    let mut known: FxHashMap<[Option<*const Place>; 4], u32> = FxHashMap::default();
     for (stack, node) in trace.nodes() {
-        let parent = node.parent.and_then(|parent| asked.get(parent.get() as usize));
-        let mut of_stack = parent.copied().unwrap_or_default();
+        let mut of_stack = asked.of(node.parent);
         let places = symbols.places(node.frame);
         let all: Vec<&Place> = places.iter().collect();
         if let Some(yours) = python::user_place(&all) {
@@ -117,9 +131,13 @@ fn by_stack<'a>(trace: &Trace<'_>, symbols: &'a Symbols) -> Vec<Asked<'a>> {
             of_stack.leaf = Some(place);
             of_stack.op = (place.kind == Kind::Op).then_some(place);
         }
-        let at = stack.get() as usize;
-        asked.resize(asked.len().max(at + 1), Asked::default());
-        asked[at] = of_stack;
+        let Asked { python, native, op, leaf } = of_stack;
+        let key = [python, native, op, leaf].map(|at| at.map(|at| at as *const Place));
+        let number = *known.entry(key).or_insert_with(|| {
+            asked.all.push(of_stack);
+            asked.all.len() as u32 - 1
+        });
+        asked.numbers[stack.get() as usize] = number;
     }
     asked
 }

@@ -23,12 +23,17 @@ pub fn frames_of(
     trace: &Trace<'_>,
     stacks: impl Iterator<Item = Option<StackId>>,
 ) -> FxHashSet<Frame> {
-    let mut seen = FxHashSet::default();
+    let mut seen = vec![false; trace.stacks_end()];
     let mut frames = FxHashSet::default();
     for stack in stacks.flatten() {
         // Once a stack was seen, so were its callers.
         let mut next = Some(stack);
-        while let Some(stack) = next.take_if(|stack| seen.insert(*stack)) {
+        let mut is_new = |stack: StackId| match seen.get_mut(stack.get() as usize) {
+            Some(seen) => !std::mem::replace(seen, true),
+            // Its node is lost: it has no callers that were to be walked again.
+            None => true,
+        };
+        while let Some(stack) = next.take_if(|stack| is_new(*stack)) {
             let node = trace.node(stack);
             frames.insert(node.map_or(Frame::Unknown, |node| node.frame));
             next = node.and_then(|node| node.parent).filter(|parent| *parent < stack);

@@ -44,8 +44,9 @@ pub(super) struct Paths<'a> {
     symbols: &'a Symbols,
     steps: Vec<(PathId, Step<'a>)>,
     numbers: FxHashMap<(PathId, StepKey<'a>), PathId>,
-    /// By stack: the way to it, and whether it ended at a tracing.
-    of_stack: FxHashMap<StackId, (PathId, bool)>,
+    /// By number of the stack: the way to it, and whether it ended at a tracing. Twice the way and one if
+    /// it did, and one more; 0 where that is not known.
+    of_stack: Vec<u32>,
 }
 
 impl<'a> Paths<'a> {
@@ -55,7 +56,7 @@ impl<'a> Paths<'a> {
             symbols,
             steps: Vec::new(),
             numbers: FxHashMap::default(),
-            of_stack: FxHashMap::default(),
+            of_stack: vec![0; trace.stacks_end()],
         }
     }
 
@@ -135,8 +136,9 @@ impl<'a> Paths<'a> {
         let mut next = Some(stack);
         // Stacks share their callers: each node is walked once for all of them.
         while let Some(stack) = next {
-            if let Some(known) = self.of_stack.get(&stack) {
-                (path, traced) = *known;
+            let known = self.of_stack.get(stack.get() as usize).and_then(|of| of.checked_sub(1));
+            if let Some(known) = known {
+                (path, traced) = (known / 2, known % 2 == 1);
                 break;
             }
             let node = self.trace.node(stack);
@@ -154,7 +156,9 @@ impl<'a> Paths<'a> {
                     }
                 }
             }
-            self.of_stack.insert(stack, (path, traced));
+            if let Some(of_stack) = self.of_stack.get_mut(stack.get() as usize) {
+                *of_stack = 2 * path + u32::from(traced) + 1;
+            }
         }
         path
     }

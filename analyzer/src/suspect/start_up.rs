@@ -3,7 +3,6 @@
 //! The import of TensorFlow takes longer than a thousand requests. Judged with them it would look like
 //! fast growth that ends.
 
-use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Frame, StackId};
 
@@ -63,12 +62,13 @@ fn loads_again(line: &TimeLine, keys: &[TotalsKey], all: f64) -> bool {
 pub(super) struct Imports<'a> {
     trace: &'a Trace<'a>,
     symbols: &'a Symbols,
-    of_stack: FxHashMap<StackId, bool>,
+    /// By number of the stack, where it is known.
+    of_stack: Vec<Option<bool>>,
 }
 
 impl<'a> Imports<'a> {
     pub(super) fn new(trace: &'a Trace<'a>, symbols: &'a Symbols) -> Self {
-        Self { trace, symbols, of_stack: FxHashMap::default() }
+        Self { trace, symbols, of_stack: vec![None; trace.stacks_end()] }
     }
 
     pub(super) fn has(&mut self, stack: StackId) -> bool {
@@ -77,8 +77,8 @@ impl<'a> Imports<'a> {
         let mut next = Some(stack);
         // Stacks share their callers: each node is walked once for all of them.
         while let Some(stack) = next {
-            if let Some(known) = self.of_stack.get(&stack) {
-                is_import = *known;
+            if let Some(known) = self.of_stack.get(stack.get() as usize).copied().flatten() {
+                is_import = known;
                 break;
             }
             let node = self.trace.node(stack);
@@ -90,7 +90,9 @@ impl<'a> Imports<'a> {
             if let Some(frame @ Frame::Python { .. }) = frame {
                 is_import = is_import || self.symbols.places(frame).iter().any(loads_modules);
             }
-            self.of_stack.insert(stack, is_import);
+            if let Some(of_stack) = self.of_stack.get_mut(stack.get() as usize) {
+                *of_stack = Some(is_import);
+            }
         }
         is_import
     }

@@ -4,6 +4,8 @@
 //! One pass over the events. Windows have equal lengths, which double when there are too many, so
 //! that memory follows the number of stacks, not the length of the trace.
 
+mod history;
+mod kept;
 mod pass;
 mod requests;
 mod series;
@@ -14,7 +16,9 @@ use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId, Ticks};
 
-use crate::heap::{Level, Replay, Resident, TotalsKey, replay};
+use crate::heap::{Level, Replay, Resident, SiteId, TotalsKey, replay};
+use history::History;
+use kept::{Kept, KeptBySite};
 use pass::Pass;
 
 pub use requests::Requests;
@@ -28,42 +32,18 @@ const MOST_BEFORE: usize = 100;
 /// Windows after start-up, at most.
 const MOST_AFTER: usize = 256;
 
-/// What one call stack had in one domain, window by window. Only windows in which something happened.
-#[derive(Clone, Debug, Default)]
-struct Changes {
-    /// What came and went, by window.
-    live: Vec<windows::Change>,
-    /// Window, bytes allocated in it that are live at the end, and their blocks.
-    kept: Vec<(u16, u64, u32)>,
-    /// The part of these that Python's last collection freed.
-    garbage: Vec<(u16, u64, u32)>,
-}
-
-impl Changes {
-    /// Adds what is live at the end to a series.
-    fn add_kept(&self, series: &mut Series) {
-        for (from, sums) in [
-            (&self.kept, [&mut series.kept, &mut series.kept_blocks]),
-            (&self.garbage, [&mut series.garbage, &mut series.garbage_blocks]),
-        ] {
-            let [sum_bytes, sum_blocks] = sums;
-            for &(window, bytes, blocks) in from {
-                let window = usize::from(window);
-                if let (Some(sum), Some(count)) =
-                    (sum_bytes.get_mut(window), sum_blocks.get_mut(window))
-                {
-                    *sum += bytes as f64;
-                    *count += f64::from(blocks);
-                }
-            }
-        }
-    }
-}
-
 /// Memory over time.
 #[derive(Debug)]
 pub struct TimeLine {
-    changes: FxHashMap<TotalsKey, Changes>,
+    /// Whose each site is, by its number; `None` for a pool.
+    keys: Vec<Option<TotalsKey>>,
+    numbers: FxHashMap<TotalsKey, u32>,
+    /// What came and went.
+    history: History,
+    /// What is live at the end.
+    kept: KeptBySite,
+    /// The part of it that Python's last collection freed.
+    garbage: KeptBySite,
     starters: starters::Starters,
     /// How time was cut when the pass ended.
     windows: windows::Windows,
@@ -111,19 +91,21 @@ impl TimeLine {
     /// on for long after that.
     fn until(trace: &Trace<'_>, ends_at_shut_down: bool) -> (Option<Self>, Replay) {
         let mut pass = Pass::new(trace, ends_at_shut_down);
-        let replayed = replay(trace, None, &mut pass);
-        (pass.end(&replayed.heap, replayed.last.unwrap_or(Ticks(0))), replayed)
+        let mut replayed = replay(trace, None, &mut pass);
+        (pass.end(&mut replayed.heap, replayed.last.unwrap_or(Ticks(0))), replayed)
     }
 
     /// Adds a block that Python's last collection freed after that.
-    fn was_garbage(&mut self, key: TotalsKey, born: Ticks, level: Level) {
-        if born > self.end {
-            return;
+    fn was_garbage(&mut self, site: SiteId, born: Ticks, level: Level) {
+        let is_known = born <= self.end && self.keys.get(site.index()).is_some_and(Option::is_some);
+        if let Some(window) = self.windows.of(born).filter(|_| is_known) {
+            self.garbage.add(site.index(), window, level.bytes, level.blocks);
         }
-        let window = self.windows.of(born);
-        if let (Some(window), Some(changes)) = (window, self.changes.get_mut(&key)) {
-            changes.garbage.push((window as u16, level.bytes, level.blocks as u32));
-        }
+    }
+
+    /// The number of the site; one that no site has if there is none.
+    fn number(&self, key: TotalsKey) -> usize {
+        self.numbers.get(&key).map_or(u32::MAX as usize, |number| *number as usize)
     }
 
     /// How many windows there are.
@@ -148,15 +130,9 @@ impl TimeLine {
             false => first + (window - start_up) / after,
         };
         let numbers: Vec<u16> = (0..self.len()).map(|window| number(window) as u16).collect();
-        for changes in self.changes.values_mut() {
-            windows::renumber(&mut changes.live, &numbers);
-            for kept in [&mut changes.kept, &mut changes.garbage] {
-                for (window, ..) in kept.iter_mut() {
-                    *window = numbers.get(usize::from(*window)).copied().unwrap_or(*window);
-                }
-                windows::sum_up(kept);
-            }
-        }
+        self.history.renumber(&numbers);
+        self.kept.renumber(&numbers);
+        self.garbage.renumber(&numbers);
         let count = numbers.last().map_or(0, |last| usize::from(*last) + 1);
         let mut seconds = vec![0.0; count];
         let mut until = vec![0.0; if self.requests.until.is_empty() { 0 } else { count }];
@@ -180,27 +156,30 @@ impl TimeLine {
 
     /// Every call stack and domain that had memory.
     pub fn keys(&self) -> impl Iterator<Item = TotalsKey> + '_ {
-        self.changes.keys().copied()
+        let has_any =
+            |site: usize| !self.history.of(site).is_empty() || !self.kept.of(site).is_empty();
+        let numbered = self.keys.iter().enumerate();
+        numbered.filter_map(move |(site, key)| key.filter(|_| has_any(site)))
     }
 
     /// Bytes of one that were allocated in a window from `from` on and are live at the end.
     pub fn kept_since(&self, key: TotalsKey, from: usize) -> f64 {
-        let kept = self.changes.get(&key).map_or(&[][..], |changes| &changes.kept);
-        let since = kept.iter().filter(|(window, ..)| usize::from(*window) >= from);
-        since.map(|(_, bytes, _)| *bytes as f64).sum()
+        let kept = self.kept.of(self.number(key));
+        let since = kept.iter().filter(|kept| usize::from(kept.window) >= from);
+        since.map(|kept| kept.bytes as f64).sum()
     }
 
     /// How often one allocated, by window; temporaries are not among these.
     pub fn calls(&self, key: TotalsKey) -> impl Iterator<Item = (usize, u32)> + '_ {
-        let changes = self.changes.get(&key).map_or(&[][..], |changes| &changes.live);
-        changes.iter().map(|change| (usize::from(change.window), change.calls))
+        let changes = self.history.of(self.number(key));
+        changes.iter().map(|change| (change.window(), change.calls()))
     }
 
     /// What of one is live at the end.
     pub fn held_by(&self, key: TotalsKey) -> Level {
         let mut held = Level::default();
-        for &(_, bytes, blocks) in self.changes.get(&key).map_or(&[][..], |of| &of.kept) {
-            held.add_all(Level::exact(bytes, u64::from(blocks)));
+        for kept in self.kept.of(self.number(key)) {
+            held.add_all(Level::exact(kept.bytes, u64::from(kept.blocks)));
         }
         held
     }
@@ -210,15 +189,17 @@ impl TimeLine {
         let mut series = Series::new(self.len());
         // By how much the sum of all changes with each window: most of them change seldom.
         let mut steps = vec![0i128; self.len()];
-        for changes in keys.into_iter().filter_map(|key| self.changes.get(&key)) {
+        for site in keys.into_iter().map(|key| self.number(key)) {
             let (mut level, mut shown) = (0i64, 0);
-            for change in &changes.live {
+            for change in self.history.of(site) {
                 level = level.saturating_add(change.bytes);
-                let Some(step) = steps.get_mut(usize::from(change.window)) else { break };
+                let Some(step) = steps.get_mut(change.window()) else { break };
                 *step += i128::from(level.max(0) - shown);
                 shown = level.max(0);
             }
-            changes.add_kept(&mut series);
+            let Series { kept, kept_blocks, garbage, garbage_blocks, .. } = &mut series;
+            add_kept(self.kept.of(site), kept, kept_blocks);
+            add_kept(self.garbage.of(site), garbage, garbage_blocks);
         }
         let mut level = 0;
         for (live, step) in series.live.iter_mut().zip(steps) {
@@ -231,5 +212,16 @@ impl TimeLine {
     /// The memory of a domain.
     pub fn of_domain(&self, domain: Domain) -> Series {
         self.series(self.keys().filter(|(of, _)| *of == domain))
+    }
+}
+
+/// Adds what is live at the end to a series.
+fn add_kept(from: &[Kept], bytes: &mut [f64], blocks: &mut [f64]) {
+    for kept in from {
+        let window = usize::from(kept.window);
+        if let (Some(bytes), Some(blocks)) = (bytes.get_mut(window), blocks.get_mut(window)) {
+            *bytes += kept.bytes as f64;
+            *blocks += f64::from(kept.blocks);
+        }
     }
 }

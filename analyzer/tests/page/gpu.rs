@@ -100,7 +100,7 @@ fn page() -> Vec<u8> {
     let path = Path::new("/srv/app/trace.bin");
     let Findings { report, weights, symbols } =
         examine(&trace, path, &mut Suppressions::built_in(), None);
-    render(&report, &FlameGraph::build(&trace, &symbols, &weights))
+    render(&report, &FlameGraph::build(&trace, &symbols, weights))
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! When what is live was allocated: bytes and blocks of every site, by window.
+
+/// What of a site's live memory was allocated in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) bytes: u64,
+    site: u32,
+    pub(super) blocks: u32,
+    pub(super) window: u16,
+}
+
+/// So many blocks are added up together: a leak may have millions.
+const TOGETHER: usize = 1 << 18;
+
+/// Blocks are added, and then asked for by site.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeptBySite {
+    kept: Vec<Kept>,
+    /// How many of these are sums, in order.
+    summed: usize,
+}
+
+impl KeptBySite {
+    /// Adds blocks.
+    pub(super) fn add(&mut self, site: usize, window: usize, bytes: u64, blocks: u64) {
+        if self.kept.len() >= 2 * self.summed + TOGETHER {
+            self.sum_up();
+        }
+        let (site, window, blocks) = (site as u32, window as u16, blocks as u32);
+        self.kept.push(Kept { bytes, site, blocks, window });
+    }
+
+    /// Adds up what is of one site and window. To be called after the last block.
+    pub(super) fn sum_up(&mut self) {
+        self.kept.sort_unstable_by_key(|kept| (kept.site, kept.window));
+        self.kept.dedup_by(|next, sum| {
+            let same = (next.site, next.window) == (sum.site, sum.window);
+            if same {
+                sum.bytes = sum.bytes.saturating_add(next.bytes);
+                sum.blocks = sum.blocks.saturating_add(next.blocks);
+            }
+            same
+        });
+        self.summed = self.kept.len();
+        self.kept.shrink_to_fit();
+    }
+
+    /// What a site has.
+    pub(super) fn of(&self, site: usize) -> &[Kept] {
+        let start = self.kept.partition_point(|kept| (kept.site as usize) < site);
+        let own = &self.kept[start..];
+        &own[..own.partition_point(|kept| kept.site as usize == site)]
+    }
+
+    /// Gives every window a new number, and makes those of one number one.
+    pub(super) fn renumber(&mut self, numbers: &[u16]) {
+        for kept in &mut self.kept {
+            kept.window = numbers.get(usize::from(kept.window)).copied().unwrap_or(kept.window);
+        }
+        self.sum_up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_summed_by_site_and_window_however_many_there_are() {
+        let mut kept = KeptBySite::default();
+        for at in 0..3 * TOGETHER {
+            kept.add(at % 3, at % 2, 10, 1);
+        }
+        kept.sum_up();
+        assert!(kept.kept.capacity() < TOGETHER, "sums take no room");
+        let half = (TOGETHER / 2) as u64;
+        for site in 0..3 {
+            let own: Vec<_> =
+                kept.of(site).iter().map(|of| (of.window, of.bytes, of.blocks)).collect();
+            assert_eq!(own, [(0, 10 * half, half as u32), (1, 10 * half, half as u32)]);
+        }
+        assert_eq!(kept.of(3), []);
+        kept.renumber(&[7, 7]);
+        let joined: Vec<_> = kept.of(1).iter().map(|of| (of.window, of.bytes)).collect();
+        assert_eq!(joined, [(7, 20 * half)]);
+    }
+}

@@ -76,7 +76,7 @@ impl Log {
         self.changes.push(Change::new(site, window, calls, bytes));
     }
 
-    /// Everything that happened until now in a window was added, for now.
+    /// To be called when all that a window is known to have by now was added; more of it may follow.
     pub(super) fn added(&mut self, window: usize) {
         if self.changes.get(self.last).is_some_and(|change| change.window() == window) {
             self.put_together(self.last);

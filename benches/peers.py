@@ -121,7 +121,7 @@ def _memray(folder: pathlib.Path, python: str) -> list[Peer]:
 
 def _jemalloc(folder: pathlib.Path, _: str) -> list[Peer]:
     library, version = _library(folder, "libjemalloc2", "libjemalloc.so.2")
-    return [Peer("jemalloc, 512 KiB", version, environment=lambda place: {
+    return [Peer("jemalloc 512 KiB", version, environment=lambda place: {
         "LD_PRELOAD": library,
         "MALLOC_CONF": f"prof:true,lg_prof_sample:19,prof_final:true,prof_prefix:{place}/trace"})]
 

@@ -1,6 +1,6 @@
 //! The last stack of a thread, root first, and room for the frames that a new one adds.
 
-use super::kept_frame::KeptFrame;
+use super::kept_frame::{KeptFrame, Walked};
 use super::return_address::{ReturnAddress, leading_that_stand};
 use super::stack_range::StackRange;
 use crate::arch::EntryRegisters;
@@ -116,7 +116,7 @@ impl KeptStack {
     /// Whether the leaf runs in a signal handler.
     #[inline(always)]
     pub(crate) fn is_in_handler(&self) -> bool {
-        self.len.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(|leaf| leaf.in_handler)
+        self.len.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(KeptFrame::is_in_handler)
     }
 
     /// The stack that scheduled the work of the leaf; 0 = its own thread began it.
@@ -185,10 +185,10 @@ impl KeptStack {
         standing == self.len
             && standing.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(|leaf| {
                 leaf.slot == registers.sp
-                    && !leaf.interrupted
+                    && !leaf.is_interrupted()
                     && leaf.scheduled == 0
                     // That it was called by a frame which is gone would have to be forgotten.
-                    && (!leaf.bp_matters || (leaf.bp == registers.bp && leaf.bp_from == 0))
+                    && (!leaf.needs_bp() || (leaf.bp == registers.bp && leaf.bp_from == 0))
             })
     }
 
@@ -210,9 +210,10 @@ impl KeptStack {
             .wrapping_add(index)
     }
 
-    /// Notes what is to be compared of a frame that is kept as the `index`th.
+    /// Notes what is to be compared of the frame that is kept as the `index`th.
     #[inline(always)]
-    fn note_return_address(&mut self, index: usize, frame: &KeptFrame) {
+    fn note_return_address(&self, index: usize) {
+        let Some(frame) = self.get(index) else { return };
         let noted = match frame.needs_no_more() {
             true => ReturnAddress::new(frame.slot, frame.address),
             false => ReturnAddress::CLOSER_LOOK,
@@ -240,50 +241,50 @@ impl KeptStack {
 
     /// Adds the next frame, going from the leaf to the root. False: no room, and none to be had.
     #[inline(always)]
-    pub(crate) fn push_new(&mut self, frame: KeptFrame) -> bool {
+    pub(super) fn push_new(&mut self, frame: Walked) -> bool {
         if self.len.saturating_add(self.new_len) >= self.capacity && !self.enlarge() {
             return false;
         }
-        // SAFETY: both arrays have `capacity` frames, and `new_len` is below it.
-        let place = unsafe { self.frames.add(self.capacity.wrapping_add(self.new_len)) };
-        // SAFETY: as above.
-        unsafe { place.write(frame) };
+        // SAFETY: the second array has `capacity` places, each as large as this, and `new_len` is below it.
+        unsafe { self.new_place(self.new_len).write(frame.to_words()) };
         self.new_len = self.new_len.wrapping_add(1);
         true
+    }
+
+    /// The place of the new frame that was pushed as `index`th.
+    #[inline(always)]
+    fn new_place(&self, index: usize) -> *mut [u64; 5] {
+        const { assert!(size_of::<[u64; 5]>() <= size_of::<KeptFrame>()) };
+        self.frames.wrapping_add(self.capacity).cast::<[u64; 5]>().wrapping_add(index)
     }
 
     /// Puts the new frames behind the kept ones, so that the stack is whole again. `met` is the
     /// last kept frame as it was reached this time.
     #[inline(always)]
-    pub(super) fn join_new(&mut self, met: Option<&KeptFrame>) {
-        let (mut bp_matters, mut in_handler, mut origin) = (false, false, 0);
+    pub(super) fn join_new(&mut self, met: Option<&Walked>) {
         if let (Some(met), Some(index)) = (met, self.len.checked_sub(1))
             && let Some(kept) = self.get_mut(index)
         {
             (kept.bp, kept.bp_from) = (met.bp, met.bp_from);
-            (bp_matters, in_handler, origin) = (kept.bp_matters, kept.in_handler, kept.origin);
-            let kept = *kept;
-            self.note_return_address(index, &kept);
+            self.note_return_address(index);
         }
         while let Some(last) = self.new_len.checked_sub(1) {
-            let from = self.frames.wrapping_add(self.capacity.wrapping_add(last));
-            // SAFETY: `new_len` frames of the second array are written.
-            let mut frame = unsafe { from.read() };
-            bp_matters = frame.step_uses_bp || (bp_matters && !frame.step_restores_bp);
-            in_handler |= frame.interrupted;
-            if frame.scheduled != 0 {
-                origin = frame.scheduled;
-            }
-            (frame.bp_matters, frame.in_handler, frame.origin) = (bp_matters, in_handler, origin);
-            self.note_return_address(self.len, &frame);
+            let from = self.new_place(last).cast::<u64>();
+            // SAFETY: `new_len` frames of the second array are written. Volatile: word by word, as they were
+            // stored a moment ago; the compiler would take two at a time.
+            let word = |index: usize| unsafe { from.wrapping_add(index).read_volatile() };
+            let walked = Walked::from_words([word(0), word(1), word(2), word(3), word(4)]);
             let caller = self.len.checked_sub(1).and_then(|caller| self.get(caller));
-            if self.descending == self.len && caller.is_none_or(|caller| frame.slot < caller.slot) {
+            let descends = caller.is_none_or(|caller| walked.slot < caller.slot);
+            let frame = KeptFrame::below(caller, &walked);
+            if self.descending == self.len && descends {
                 self.descending = self.len.wrapping_add(1);
             }
             let to = self.frames.wrapping_add(self.len);
             // SAFETY: `push_new` made sure that both together fit into the first array.
             unsafe { to.write(frame) };
             self.len = self.len.wrapping_add(1);
+            self.note_return_address(self.len.wrapping_sub(1));
             self.new_len = last;
         }
     }
@@ -309,7 +310,7 @@ impl KeptStack {
         if self.capacity != 0 {
             // SAFETY: the old first array has that many frames, the new one is larger.
             unsafe { core::ptr::copy_nonoverlapping(self.frames, new, self.len) };
-            let (from, to) = (self.frames.wrapping_add(self.capacity), new.wrapping_add(capacity));
+            let (from, to) = (self.new_place(0), new.wrapping_add(capacity).cast::<[u64; 5]>());
             // SAFETY: the second array of each begins after `capacity` frames.
             unsafe { core::ptr::copy_nonoverlapping(from, to, self.new_len) };
             let to = new.wrapping_add(capacity.wrapping_mul(2)).cast::<ReturnAddress>();
@@ -334,7 +335,7 @@ mod tests {
         for round in 0..2 {
             kept.begin_new();
             for address in 0..5000u64 {
-                assert!(kept.push_new(KeptFrame { address, ..Default::default() }));
+                assert!(kept.push_new(Walked { address, ..Default::default() }));
             }
             kept.join_new(None);
             assert_eq!(kept.len(), 5000 * (round + 1));

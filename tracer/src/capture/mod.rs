@@ -103,7 +103,7 @@ pub(crate) fn with_leaf(
 fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
     // The reader looks one byte before a return address, to find the call. What a signal
     // interrupted is no return address: one byte on makes up for it.
-    let address = frame.address.wrapping_add(u64::from(frame.interrupted));
+    let address = frame.address.wrapping_add(u64::from(frame.is_interrupted()));
     let wire = if frame.mapping == NO_MAPPING {
         Frame::Raw { address }
     } else {

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use tftrace_format::counters::Counter;
 
-use super::kept_frame::KeptFrame;
+use super::kept_frame::{KeptFrame, Walked};
 use super::{slow_unwinder, unwind};
 use crate::arch::EntryRegisters;
 use crate::thread::guard::HookEntry;
@@ -107,7 +107,7 @@ impl Comparison {
         Some(unsafe { &*self.frames.wrapping_add(self.left) })
     }
 
-    fn is_next(&mut self, frame: &KeptFrame) -> bool {
+    fn is_next(&mut self, frame: &Walked) -> bool {
         let found = frame.address;
         let same = self.next().map(|kept| (kept.is_same_place(frame), kept.address));
         self.note(same, found)

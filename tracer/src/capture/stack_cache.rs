@@ -6,7 +6,7 @@
 
 use crate::stack_table;
 
-const ENTRIES: usize = 4096;
+const ENTRIES: usize = 1 << 14;
 
 /// A node, or none: the root of the tree.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! The walk: what is left of the last stack, then rules from the leaf until the two meet.
 
 use super::cfi;
-use super::kept_frame::KeptFrame;
+use super::kept_frame::{INTERRUPTED, MUST_BE_REACHED, STEP_RESTORES_BP, STEP_USES_BP, Walked};
 use super::objects::NO_MAPPING;
 use super::rule::{Rule, Step};
 use super::stack_range::StackRange;
@@ -13,7 +13,7 @@ use crate::thread::guard::HookEntry;
 /// A frame, and what is needed to go on from it.
 #[derive(Clone, Copy)]
 struct Place {
-    frame: KeptFrame,
+    frame: Walked,
     /// The stack pointer in this frame.
     sp: u64,
     range: StackRange,
@@ -75,31 +75,55 @@ fn walk_anew(
         return false;
     };
     entry.lane().kept.begin_new();
-    let mut place = first;
+    let Place { mut frame, mut sp, mut range } = first;
     let ended_well = loop {
-        while let Some(frame) = valid.checked_sub(1).and_then(|last| kept_at(entry, last))
-            && frame.slot < place.frame.slot
+        let kept = &mut entry.lane().kept;
+        while let Some(last) = valid.checked_sub(1)
+            && kept.get(last).is_some_and(|kept| kept.slot < frame.slot)
         {
-            valid -= 1;
+            valid = last;
         }
-        let meets = valid.checked_sub(1).and_then(|last| kept_at(entry, last));
-        if meets.is_some_and(|frame| place.frame.continues_as(&frame)) {
+        let met = valid.checked_sub(1).and_then(|last| kept.get(last));
+        if met.is_some_and(|kept| kept.is_met_by(&frame)) {
             break true;
         }
-        let rule = rule_of(entry, &place.frame);
-        place.frame.mapping = rule.mapping;
-        (place.frame.step_uses_bp, place.frame.step_restores_bp) = rule.step.use_of_bp();
-        if !entry.lane().kept.push_new(place.frame) {
+        let rule = rule_of(entry, &frame);
+        frame.mapping = rule.mapping;
+        frame.flags |= use_of_bp(rule.step);
+        if !entry.lane().kept.push_new(frame) {
             valid = 0;
             break false;
         }
-        match next(entry, &place, rule.step) {
-            Next::Frame(next) => place = next,
-            Next::Root => {
+        // What is in these stays in registers, as long as steps are simple.
+        let next = match rule.step {
+            Step::FromSp { cfa, saved_bp } => {
+                let cfa = sp.wrapping_add_signed(i64::from(cfa));
+                caller(entry.process, range, &frame, cfa, saved_bp)
+            }
+            Step::FromBp { cfa, saved_bp } => {
+                let cfa = frame.bp.wrapping_add_signed(i64::from(cfa));
+                caller(entry.process, range, &frame, cfa, saved_bp)
+            }
+            _ => match rare_step(entry, &Place { frame, sp, range }, rule.step) {
+                Next::Frame(place) => {
+                    range = place.range;
+                    Some((place.frame, place.sp))
+                }
+                Next::Root => {
+                    valid = 0;
+                    break true;
+                }
+                Next::Lost => None,
+            },
+        };
+        match next {
+            // A return address of 0 ends some hand-made stacks.
+            Some((caller, _)) if caller.address == 0 => {
                 valid = 0;
                 break true;
             }
-            Next::Lost => {
+            Some(caller) => (frame, sp) = caller,
+            None => {
                 valid = 0;
                 break false;
             }
@@ -107,7 +131,7 @@ fn walk_anew(
     };
     let kept = &mut entry.lane().kept;
     kept.truncate(valid);
-    kept.join_new((valid != 0).then_some(&place.frame));
+    kept.join_new((valid != 0).then_some(&frame));
     if is_elsewhere {
         learn_stack(entry, registers.sp);
     }
@@ -135,7 +159,7 @@ fn learn_stack(entry: &mut HookEntry, sp: u64) {
 pub(super) fn walk(
     entry: &mut HookEntry,
     registers: EntryRegisters,
-    mut each: impl FnMut(&KeptFrame),
+    mut each: impl FnMut(&Walked),
 ) {
     let Some(range) = range_of(entry, registers.sp) else { return };
     let mut next_place = first_frame(range, registers);
@@ -149,16 +173,11 @@ pub(super) fn walk(
     }
 }
 
-#[inline(always)]
-fn kept_at(entry: &mut HookEntry, index: usize) -> Option<KeptFrame> {
-    entry.lane().kept.get(index).copied()
-}
-
 /// The frame that called the hook.
 #[inline(always)]
 fn first_frame(range: StackRange, registers: EntryRegisters) -> Option<Place> {
     let address = range.read(registers.sp)?;
-    let frame = KeptFrame { slot: registers.sp, address, bp: registers.bp, ..KeptFrame::default() };
+    let frame = Walked { slot: registers.sp, address, bp: registers.bp, ..Walked::default() };
     Some(Place { frame, sp: registers.sp.wrapping_add(8), range })
 }
 
@@ -186,8 +205,8 @@ fn range_elsewhere(entry: &mut HookEntry, sp: u64) -> Option<StackRange> {
 }
 
 #[inline(always)]
-fn rule_of(entry: &mut HookEntry, frame: &KeptFrame) -> Rule {
-    if !frame.interrupted
+fn rule_of(entry: &mut HookEntry, frame: &Walked) -> Rule {
+    if !frame.is_interrupted()
         && let Some(rule) = entry.lane().rules.find(frame.address)
     {
         return rule;
@@ -196,26 +215,26 @@ fn rule_of(entry: &mut HookEntry, frame: &KeptFrame) -> Rule {
 }
 
 #[inline(never)]
-fn rule_of_table(entry: &mut HookEntry, frame: &KeptFrame) -> Rule {
+fn rule_of_table(entry: &mut HookEntry, frame: &Walked) -> Rule {
     // An interrupted address is looked up as itself, a return address as the call before it.
-    let key = frame.address | (u64::from(frame.interrupted) << 63);
+    let key = frame.address | (u64::from(frame.is_interrupted()) << 63);
     let Some(rule) = entry.process.rules.find(key) else { return learn(entry, frame, key) };
     // If its object is unloaded meanwhile, that changes the generation, and the next walk forgets this.
-    if !frame.interrupted {
+    if !frame.is_interrupted() {
         entry.lane().rules.remember(frame.address, rule);
     }
     rule
 }
 
 #[cold]
-fn learn(entry: &mut HookEntry, frame: &KeptFrame, key: u64) -> Rule {
+fn learn(entry: &mut HookEntry, frame: &Walked, key: u64) -> Rule {
     let unknown = Rule { step: Step::Unknown, mapping: NO_MAPPING };
     if key == 0 || entry.nested {
         // The own stack may be in use by what the signal interrupted.
         return unknown;
     }
     let process: &Process = entry.process;
-    let rule = entry.slot.on_own_stack(|| cfi::evaluate(process, frame.address, frame.interrupted));
+    let rule = entry.slot.on_own_stack(|| cfi::evaluate(process, frame.address, frame.is_interrupted()));
     process.rules.insert(key, rule);
     if rule.mapping != NO_MAPPING && !process.objects.is_loaded(rule.mapping) {
         // Unloaded by a handler of this thread meanwhile: its rules were forgotten before this one came.
@@ -224,62 +243,81 @@ fn learn(entry: &mut HookEntry, frame: &KeptFrame, key: u64) -> Rule {
     rule
 }
 
+/// What a step does with `bp`, as flags of the frame that it leads from.
 #[inline(always)]
+fn use_of_bp(step: Step) -> u32 {
+    let (uses, restores) = step.use_of_bp();
+    (if uses { STEP_USES_BP } else { 0 }) | if restores { STEP_RESTORES_BP } else { 0 }
+}
+
 fn next(entry: &mut HookEntry, place: &Place, step: Step) -> Next {
-    let process = entry.process;
-    let Place { frame, sp, range } = *place;
+    let Place { ref frame, sp, range } = *place;
     let found = match step {
         Step::FromSp { cfa, saved_bp } => {
-            caller(process, range, &frame, sp.wrapping_add_signed(i64::from(cfa)), saved_bp)
+            caller(entry.process, range, frame, sp.wrapping_add_signed(i64::from(cfa)), saved_bp)
         }
         Step::FromBp { cfa, saved_bp } => {
-            caller(process, range, &frame, frame.bp.wrapping_add_signed(i64::from(cfa)), saved_bp)
+            let cfa = frame.bp.wrapping_add_signed(i64::from(cfa));
+            caller(entry.process, range, frame, cfa, saved_bp)
         }
-        Step::Realigned { cfa, saved_bp } => {
-            let at = |offset: i32| range.read(frame.bp.wrapping_add_signed(i64::from(offset)));
-            at(cfa).zip(at(saved_bp)).and_then(|(cfa, bp)| {
-                let place = caller(process, range, &frame, cfa, None)?;
-                let frame = KeptFrame { bp, must_be_reached: true, ..place.frame };
-                Some(Place { frame, ..place })
-            })
-        }
-        Step::Signal => return interrupted(entry, range, sp),
-        Step::Root => return Next::Root,
-        Step::Unknown => return by_frame_pointer(entry, place),
+        _ => return rare_step(entry, place, step),
     };
     match found {
         // A return address of 0 ends some hand-made stacks.
-        Some(place) if place.frame.address == 0 => Next::Root,
-        Some(place) => Next::Frame(place),
+        Some((frame, _)) if frame.address == 0 => Next::Root,
+        Some((frame, sp)) => Next::Frame(Place { frame, sp, range }),
         None => Next::Lost,
     }
 }
 
-/// The calling frame, whose callee's frame begins at `cfa`.
+/// A step that few frames need.
+#[inline(never)]
+fn rare_step(entry: &mut HookEntry, place: &Place, step: Step) -> Next {
+    let Place { ref frame, sp, range } = *place;
+    match step {
+        Step::Realigned { cfa, saved_bp } => {
+            let at = |offset: i32| range.read(frame.bp.wrapping_add_signed(i64::from(offset)));
+            let found = at(cfa).zip(at(saved_bp)).and_then(|(cfa, bp)| {
+                let (caller, sp) = caller(entry.process, range, frame, cfa, None)?;
+                Some((Walked { bp, flags: MUST_BE_REACHED, ..caller }, sp))
+            });
+            match found {
+                Some((frame, _)) if frame.address == 0 => Next::Root,
+                Some((frame, sp)) => Next::Frame(Place { frame, sp, range }),
+                None => Next::Lost,
+            }
+        }
+        Step::Signal => interrupted(entry, range, sp),
+        Step::Root => Next::Root,
+        Step::FromSp { .. } | Step::FromBp { .. } | Step::Unknown => by_frame_pointer(entry, place),
+    }
+}
+
+/// The calling frame, whose callee's frame begins at `cfa`, and the stack pointer in it.
 #[inline(always)]
 fn caller(
     process: &Process,
     range: StackRange,
-    frame: &KeptFrame,
+    callee: &Walked,
     cfa: u64,
     saved_bp: Option<i32>,
-) -> Option<Place> {
+) -> Option<(Walked, u64)> {
     let slot = cfa.wrapping_sub(8);
     // Frames lie above those that they called: this is what ends a walk in circles.
-    if slot <= frame.slot {
+    if slot <= callee.slot {
         return None;
     }
     let address = range.read(slot)?;
     let bp = match saved_bp {
         Some(offset) => range.read(cfa.wrapping_add_signed(i64::from(offset)))?,
-        None => frame.bp,
+        None => callee.bp,
     };
     let bp_from = saved_bp.unwrap_or(0);
-    let mut frame = KeptFrame { slot, address, bp, bp_from, ..KeptFrame::default() };
-    if address == scheduled::return_address() {
-        frame.scheduled = range.read(cfa).map_or(0, |word| scheduled::stack_of(process, word));
-    }
-    Some(Place { frame, sp: cfa, range })
+    let scheduled = match address == scheduled::return_address() {
+        true => range.read(cfa).map_or(0, |word| scheduled::stack_of(process, word)),
+        false => 0,
+    };
+    Some((Walked { slot, address, bp, bp_from, scheduled, mapping: 0, flags: 0 }, cfa))
 }
 
 /// The frame that a signal interrupted. It may be on another stack.
@@ -298,8 +336,8 @@ fn interrupted(entry: &mut HookEntry, range: StackRange, sp: u64) -> Next {
         let Some(range) = range_of(entry, new_sp) else { return Next::Lost };
         range
     };
-    let flags = KeptFrame { interrupted: true, must_be_reached: true, ..KeptFrame::default() };
-    let frame = KeptFrame { slot, address, bp, ..flags };
+    let flags = INTERRUPTED | MUST_BE_REACHED;
+    let frame = Walked { slot, address, bp, flags, ..Walked::default() };
     Next::Frame(Place { frame, sp: new_sp, range })
 }
 
@@ -318,8 +356,8 @@ fn by_frame_pointer(entry: &mut HookEntry, place: &Place) -> Next {
     let Some(mapped) = range_elsewhere(entry, sp) else { return Next::Lost };
     let mapped = StackRange { end: mapped.end.min(range.end), ..mapped };
     match caller(process, mapped, &frame, frame.bp.wrapping_add(16), Some(-16)) {
-        Some(place) if place.frame.address == 0 => Next::Root,
-        Some(place) => Next::Frame(Place { range, ..place }),
+        Some((frame, _)) if frame.address == 0 => Next::Root,
+        Some((frame, sp)) => Next::Frame(Place { frame, sp, range }),
         None => Next::Lost,
     }
 }

@@ -22,25 +22,30 @@ const INSIDE: u8 = Domain::Python as u8 + 1;
 /// What it holds while the interpreter maps a piece of its own stack.
 const INSIDE_STACK: u8 = u8::MAX;
 
-/// A call that was begun.
+/// A call that was begun. Words only: bytes that the compiler packs into one word and reads as another one
+/// would make each of these calls wait for its own stores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
-    /// Whether the thread was in the tracer then.
-    seen: bool,
-    /// When; `None` where a sample is recorded, as most calls end without a use for the time, and for calls
-    /// that only allocate or only free.
-    time: Option<Ticks>,
-    /// Inside what it came.
-    outer: u8,
+    /// Inside what it came; [`UNSEEN`]: the thread was in the tracer then.
+    outer: u64,
+    /// When, in ticks; 0 where a sample is recorded, as most calls end without a use for the time, and for
+    /// calls that only allocate or only free.
+    time: u64,
     /// How far the next sample was.
     bytes_left: u64,
 }
+
+/// [`Call::outer`] of a call whose beginning was not seen.
+const UNSEEN: u64 = u64::MAX;
 
 impl Call {
     /// When the call was begun; later, but with the GIL held ever since, where that was not noted.
     #[inline(always)]
     fn begun(self, entry: &HookEntry) -> Ticks {
-        self.time.unwrap_or_else(|| entry.process.clock.now())
+        match self.time {
+            0 => entry.process.clock.now(),
+            time => Ticks(time),
+        }
     }
 
     /// Whether malloc gave the block that the call ends with: it was counted or recorded there. Where most
@@ -56,14 +61,14 @@ impl Call {
 /// Begins a call: what malloc and mmap are asked for from now on is Python's.
 #[inline(always)]
 pub(crate) fn begin(sp: u64) -> Call {
-    begin_at(sp, |_| None)
+    begin_at(sp, |_| 0)
 }
 
 /// Begins the mapping of a piece of the interpreter's own stack: it says nothing of who called.
 #[inline(always)]
 pub(crate) fn begin_stack(sp: u64) -> Call {
     let call = begin(sp);
-    if call.seen
+    if call.outer != UNSEEN
         && let Some(entry) = guard::enter(sp)
     {
         entry.slot.inside.store(INSIDE_STACK, Ordering::Relaxed); // This thread's own.
@@ -109,16 +114,19 @@ impl Unsampled {
 /// Begins a call that may take a block from the host before it gives it another one.
 #[inline(always)]
 pub(crate) fn begin_replacing(sp: u64) -> Call {
-    begin_at(sp, |entry| entry.process.sampling.is_none().then(|| entry.process.clock.now()))
+    begin_at(sp, |entry| match entry.process.sampling {
+        None => entry.process.clock.now().0,
+        Some(_) => 0,
+    })
 }
 
 #[inline(always)]
-fn begin_at(sp: u64, time: impl FnOnce(&HookEntry) -> Option<Ticks>) -> Call {
+fn begin_at(sp: u64, time: impl FnOnce(&HookEntry) -> u64) -> Call {
     let Some(entry) = guard::enter(sp) else {
-        return Call { seen: false, time: None, outer: 0, bytes_left: 0 };
+        return Call { outer: UNSEEN, time: 0, bytes_left: 0 };
     };
-    let outer = go_inside(entry.slot);
-    Call { seen: true, time: time(&entry), outer, bytes_left: sampling::bytes_left() }
+    let outer = u64::from(go_inside(entry.slot));
+    Call { outer, time: time(&entry), bytes_left: sampling::bytes_left() }
 }
 
 /// Gives inside what the thread was.
@@ -135,11 +143,11 @@ fn go_inside(slot: &ThreadSlot) -> u8 {
 /// Ends a call, if its beginning was seen.
 #[inline(always)]
 fn enter(sp: u64, call: Call) -> Option<HookEntry> {
-    if !call.seen {
+    if call.outer == UNSEEN {
         return None;
     }
     let entry = guard::enter(sp)?;
-    entry.slot.inside.store(call.outer, Ordering::Relaxed);
+    entry.slot.inside.store(call.outer as u8, Ordering::Relaxed); // It came from there.
     Some(entry)
 }
 

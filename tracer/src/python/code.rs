@@ -26,11 +26,29 @@ pub(super) fn frame_of(
         0 => learn(entry, interpreter, raw.code),
         id => id,
     };
-    let start = raw.code.wrapping_add(interpreter.layout.code_instructions);
-    let instruction = raw.instruction.wrapping_sub(start) / 2;
-    // A frame that has not begun stands before its first instruction.
-    let instruction = u32::try_from(instruction).unwrap_or(0);
+    let instruction = instruction_of(&interpreter.layout, raw);
     Frame::Python { code: CodeId(id), instruction }.to_wire()
+}
+
+/// The instruction that a frame had reached, counted from the first of its code.
+#[inline(always)]
+fn instruction_of(layout: &Layout, raw: &RawFrame) -> u32 {
+    let start = raw.code.wrapping_add(layout.code_instructions);
+    // A frame that has not begun stands before its first instruction.
+    u32::try_from(raw.instruction.wrapping_sub(start) / 2).unwrap_or(0)
+}
+
+/// As [`frame_of`], for a frame that stood at another instruction of the same code, and had `wire` there.
+/// `None`: that says nothing of its code.
+#[inline(always)]
+pub(super) fn moved(layout: &Layout, wire: u64, raw: &RawFrame) -> Option<u64> {
+    match Frame::from_wire(wire)? {
+        Frame::Python { code, .. } if code != CodeId::UNKNOWN => {
+            let instruction = instruction_of(layout, raw);
+            Some(Frame::Python { code, instruction }.to_wire())
+        }
+        _ => None,
+    }
 }
 
 #[cold]

@@ -2,8 +2,9 @@
 //!
 //! This is done for every block of Python's, with a hundred frames in an import.
 
+use super::frames::RawFrame;
 use super::kept_frames::KeptFrames;
-use super::layout::{CFrames, Chain, Current, Layout, flagged};
+use super::layout::{CFrames, Chain, Current, Layout, code_of, flagged};
 use super::links::{self, Entered, Flagged, Frames, Link, linked};
 use super::memory::{byte, word};
 use super::run_alone;
@@ -33,12 +34,8 @@ pub(super) unsafe fn compare(
     kept: &KeptFrames,
     loops: Loops,
 ) -> Option<(usize, usize)> {
-    // SAFETY: a field of the thread state, and of what it refers to, says our caller.
-    let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) };
-    let innermost = |current| match current {
-        Current::InCFrame { cframe, current } => read(read(thread, cframe)?, current),
-        Current::InThreadState { current } => read(thread, current),
-    };
+    // SAFETY: our caller promises it.
+    let innermost = |current| unsafe { innermost(current, thread) };
     match layout.chain {
         Chain::CFrames { current, c_frames: Some(c_frames), is_entry: Some(is_entry) } => {
             debug_assert_eq!(layout.frame_previous, flagged::PREVIOUS);
@@ -58,6 +55,46 @@ pub(super) unsafe fn compare(
             unsafe { standing(&frames, innermost(current)?, kept) }
         }
     }
+}
+
+/// What a thread's chain of frames begins with.
+///
+/// # Safety
+/// As for [`compare`].
+#[inline(always)]
+unsafe fn innermost(current: Current, thread: u64) -> Option<u64> {
+    // SAFETY: a field of the thread state, and of what it refers to, says our caller.
+    let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) };
+    match current {
+        Current::InCFrame { cframe, current } => read(read(thread, cframe)?, current),
+        Current::InThreadState { current } => read(thread, current),
+    }
+}
+
+/// The innermost frame as it is now, if it is the call that is kept, at another instruction: in the same place,
+/// of the same code and linked to the same caller. Not until 3.10, where instructions say nothing without the
+/// code object.
+///
+/// # Safety
+/// As for [`compare`], which has found that all kept frames but the last still stand, and one more.
+#[inline(always)]
+pub(super) unsafe fn moved_leaf(
+    layout: &Layout,
+    thread: u64,
+    kept: &KeptFrames,
+) -> Option<RawFrame> {
+    let leaf = kept.len().checked_sub(1).and_then(|leaf| kept.get(leaf))?.raw;
+    let (Chain::CFrames { current, .. } | Chain::EntryFrames { current, .. }) = layout.chain;
+    // SAFETY: our caller promises it.
+    let is_it = unsafe { innermost(current, thread) } == Some(leaf.frame);
+    if !is_it || layout.instruction_step != 0 {
+        return None;
+    }
+    // SAFETY: the frame is linked, as just seen.
+    let field = |offset: u64| unsafe { linked(leaf.frame, offset) };
+    let is_same = code_of(field(layout.frame_code)) == leaf.code
+        && field(layout.frame_previous) == leaf.previous;
+    is_same.then(|| RawFrame { instruction: field(layout.frame_instruction), ..leaf })
 }
 
 /// The kept frame of this address, among those at the leaf.
@@ -183,7 +220,7 @@ unsafe fn same_loops(
 
 #[cfg(test)]
 mod tests {
-    use super::super::frames::{self, Found, RawFrame};
+    use super::super::frames::{self, Found};
     use super::*;
 
     /// A Python frame: where it stands, its code, the instruction, and the loop that runs it.
@@ -292,6 +329,15 @@ mod tests {
     fn update(kept: &mut KeptFrames, interpreter: &Interpreter, loops: Loops) -> usize {
         // SAFETY: all links lead to places of the interpreter's.
         let same = unsafe { compare(&interpreter.layout, interpreter.thread(), kept, loops) };
+        if loops == Loops::LeftOut
+            && same == Some((kept.len().wrapping_sub(1), kept.len()))
+            // SAFETY: as above; that is what was found.
+            && let Some(raw) =
+                unsafe { moved_leaf(&interpreter.layout, interpreter.thread(), kept) }
+        {
+            kept.move_leaf(raw.instruction, raw.instruction);
+            return kept.len() - 1;
+        }
         let wanted = same.map_or(usize::MAX, |(common, total)| total - common);
         kept.begin_new();
         let last_common = same.and_then(|(common, _)| common.checked_sub(1));

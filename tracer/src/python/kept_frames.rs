@@ -141,6 +141,19 @@ impl KeptFrames {
         }
     }
 
+    /// The innermost frame has gone on to another instruction.
+    #[inline(always)]
+    pub(super) fn move_leaf(&mut self, instruction: u64, wire: u64) {
+        let Some(leaf) = self.len.checked_sub(1) else { return };
+        // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
+        let frame = unsafe { &mut *self.frames.wrapping_add(leaf) };
+        (frame.raw.instruction, frame.wire) = (instruction, wire);
+        let fields = Link::fields(frame.raw.previous, instruction);
+        // SAFETY: whoever writes a kept frame writes its link.
+        unsafe { (*self.link_place(leaf)).fields = fields };
+        self.changed_from(leaf);
+    }
+
     /// Says which native frame runs a kept frame.
     #[inline(always)]
     pub(super) fn set_native(&mut self, index: usize, native: u64) {

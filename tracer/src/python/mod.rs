@@ -186,6 +186,22 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
         true => unsafe { comparison::compare(&interpreter.layout, thread, &lane.python, loops) },
         false => None,
     };
+    // In most of Python's blocks that differ from the last one. Which loop runs it is not looked at here.
+    if loops == Loops::LeftOut
+        && let Some((common, total)) = same
+        && total == lane.python.len()
+        && total.checked_sub(common) == Some(1)
+        // SAFETY: as above; that is what was found.
+        && let Some(raw) =
+            unsafe { comparison::moved_leaf(&interpreter.layout, thread, &lane.python) }
+        && let Some(wire) = lane
+            .python
+            .get(common)
+            .and_then(|kept| code::moved(&interpreter.layout, kept.wire, &raw))
+    {
+        lane.python.move_leaf(raw.instruction, wire);
+        return;
+    }
     // Only what is new is written down: all of it, if that is not known.
     let wanted = same.map_or(usize::MAX, |(common, total)| total.saturating_sub(common));
     let python = &mut lane.python;

@@ -85,9 +85,8 @@ impl KeptFrame {
         let uses = flags & STEP_USES_BP != 0;
         let matters = uses || (outer & BP_MATTERS != 0 && flags & STEP_RESTORES_BP == 0);
         let in_handler = outer & IN_HANDLER != 0 || flags & INTERRUPTED != 0;
-        let flags = flags
-            | if matters { BP_MATTERS } else { 0 }
-            | if in_handler { IN_HANDLER } else { 0 };
+        let flags =
+            flags | if matters { BP_MATTERS } else { 0 } | if in_handler { IN_HANDLER } else { 0 };
         let origin = if scheduled == 0 { origin } else { scheduled };
         let (stack, path, python) = (0, 0, 0);
         Self { slot, address, bp, bp_from, scheduled, mapping, flags, origin, stack, path, python }

@@ -116,7 +116,10 @@ impl KeptStack {
     /// Whether the leaf runs in a signal handler.
     #[inline(always)]
     pub(crate) fn is_in_handler(&self) -> bool {
-        self.len.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(KeptFrame::is_in_handler)
+        self.len
+            .checked_sub(1)
+            .and_then(|leaf| self.get(leaf))
+            .is_some_and(KeptFrame::is_in_handler)
     }
 
     /// The stack that scheduled the work of the leaf; 0 = its own thread began it.

@@ -234,7 +234,8 @@ fn learn(entry: &mut HookEntry, frame: &Walked, key: u64) -> Rule {
         return unknown;
     }
     let process: &Process = entry.process;
-    let rule = entry.slot.on_own_stack(|| cfi::evaluate(process, frame.address, frame.is_interrupted()));
+    let rule =
+        entry.slot.on_own_stack(|| cfi::evaluate(process, frame.address, frame.is_interrupted()));
     process.rules.insert(key, rule);
     if rule.mapping != NO_MAPPING && !process.objects.is_loaded(rule.mapping) {
         // Unloaded by a handler of this thread meanwhile: its rules were forgotten before this one came.

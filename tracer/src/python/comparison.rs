@@ -2,9 +2,8 @@
 //!
 //! This is done for every block of Python's, with a hundred frames in an import.
 
-use super::frames::RawFrame;
 use super::kept_frames::KeptFrames;
-use super::layout::{CFrames, Chain, Current, Layout, code_of, flagged};
+use super::layout::{CFrames, Chain, Current, Layout, flagged};
 use super::links::{self, Entered, Flagged, Frames, Link, linked};
 use super::memory::{byte, word};
 use super::run_alone;
@@ -62,39 +61,13 @@ pub(super) unsafe fn compare(
 /// # Safety
 /// As for [`compare`].
 #[inline(always)]
-unsafe fn innermost(current: Current, thread: u64) -> Option<u64> {
+pub(super) unsafe fn innermost(current: Current, thread: u64) -> Option<u64> {
     // SAFETY: a field of the thread state, and of what it refers to, says our caller.
     let read = |base: u64, offset: u64| unsafe { word(base.wrapping_add(offset)) };
     match current {
         Current::InCFrame { cframe, current } => read(read(thread, cframe)?, current),
         Current::InThreadState { current } => read(thread, current),
     }
-}
-
-/// The innermost frame as it is now, if it is the call that is kept, at another instruction: in the same place,
-/// of the same code and linked to the same caller. Not until 3.10, where instructions say nothing without the
-/// code object.
-///
-/// # Safety
-/// As for [`compare`], which has found that all kept frames but the last still stand, and one more.
-#[inline(always)]
-pub(super) unsafe fn moved_leaf(
-    layout: &Layout,
-    thread: u64,
-    kept: &KeptFrames,
-) -> Option<RawFrame> {
-    let leaf = kept.len().checked_sub(1).and_then(|leaf| kept.get(leaf))?.raw;
-    let (Chain::CFrames { current, .. } | Chain::EntryFrames { current, .. }) = layout.chain;
-    // SAFETY: our caller promises it.
-    let is_it = unsafe { innermost(current, thread) } == Some(leaf.frame);
-    if !is_it || layout.instruction_step != 0 {
-        return None;
-    }
-    // SAFETY: the frame is linked, as just seen.
-    let field = |offset: u64| unsafe { linked(leaf.frame, offset) };
-    let is_same = code_of(field(layout.frame_code)) == leaf.code
-        && field(layout.frame_previous) == leaf.previous;
-    is_same.then(|| RawFrame { instruction: field(layout.frame_instruction), ..leaf })
 }
 
 /// The kept frame of this address, among those at the leaf.
@@ -220,7 +193,8 @@ unsafe fn same_loops(
 
 #[cfg(test)]
 mod tests {
-    use super::super::frames::{self, Found};
+    use super::super::frames::{self, Found, RawFrame};
+    use super::super::moved_leaf::moved_leaf;
     use super::*;
 
     /// A Python frame: where it stands, its code, the instruction, and the loop that runs it.
@@ -329,11 +303,12 @@ mod tests {
     fn update(kept: &mut KeptFrames, interpreter: &Interpreter, loops: Loops) -> usize {
         // SAFETY: all links lead to places of the interpreter's.
         let same = unsafe { compare(&interpreter.layout, interpreter.thread(), kept, loops) };
+        let only_the_leaf = same == Some((kept.len().wrapping_sub(1), kept.len()));
+        // SAFETY: as above; it is called where that was found.
+        let moved = || unsafe { moved_leaf(&interpreter.layout, interpreter.thread(), kept) };
         if loops == Loops::LeftOut
-            && same == Some((kept.len().wrapping_sub(1), kept.len()))
-            // SAFETY: as above; that is what was found.
-            && let Some(raw) =
-                unsafe { moved_leaf(&interpreter.layout, interpreter.thread(), kept) }
+            && only_the_leaf
+            && let Some(raw) = moved()
         {
             kept.move_leaf(raw.instruction, raw.instruction);
             return kept.len() - 1;

@@ -16,6 +16,7 @@ mod layout;
 mod links;
 mod loops;
 mod memory;
+mod moved_leaf;
 mod run_alone;
 
 use core::ops::Range;
@@ -29,6 +30,7 @@ use code_table::CodeTable;
 use comparison::Loops;
 use last_collection::{Collected, LastCollection};
 use layout::Layout;
+use moved_leaf::moved_leaf;
 
 pub(crate) use detect::consider;
 
@@ -186,21 +188,20 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
         true => unsafe { comparison::compare(&interpreter.layout, thread, &lane.python, loops) },
         false => None,
     };
-    // In most of Python's blocks that differ from the last one. Which loop runs it is not looked at here.
+    // Which loop runs it is not looked at for Python's blocks.
     if loops == Loops::LeftOut
         && let Some((common, total)) = same
         && total == lane.python.len()
         && total.checked_sub(common) == Some(1)
-        // SAFETY: as above; that is what was found.
-        && let Some(raw) =
-            unsafe { comparison::moved_leaf(&interpreter.layout, thread, &lane.python) }
-        && let Some(wire) = lane
-            .python
-            .get(common)
-            .and_then(|kept| code::moved(&interpreter.layout, kept.wire, &raw))
     {
-        lane.python.move_leaf(raw.instruction, wire);
-        return;
+        // SAFETY: as above; that all but one still stand was just found.
+        let moved = unsafe { moved_leaf(&interpreter.layout, thread, &lane.python) };
+        let leaf = moved.zip(lane.python.get(common));
+        let wire = leaf.and_then(|(raw, kept)| code::moved(&interpreter.layout, kept.wire, &raw));
+        if let Some((raw, wire)) = moved.zip(wire) {
+            lane.python.move_leaf(raw.instruction, wire);
+            return;
+        }
     }
     // Only what is new is written down: all of it, if that is not known.
     let wanted = same.map_or(usize::MAX, |(common, total)| total.saturating_sub(common));

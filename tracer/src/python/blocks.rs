@@ -11,7 +11,7 @@ use core::mem::transmute;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::arenas;
-use crate::arch::{EntryRegisters, entry_shim, sampled_method};
+use crate::arch::{EntryRegisters, entry_shim, sampled_method, sampled_replacement};
 use crate::capture::elf_symbols::ElfSymbols;
 use crate::record::python_blocks as record;
 use crate::thread::guard::HookEntry;
@@ -116,18 +116,30 @@ fn install_now(entry: &HookEntry, api: &Api) {
         // known which blocks it asks `malloc` for, and that its arenas come from where ours are marked.
         let serves_small = found.context.is_null()
             && raw.is_some_and(|raw| !core::ptr::fn_addr_eq(raw.malloc, found.malloc));
-        let marks = serves_small && arenas::are_marked(entry.process, api.arenas);
+        let marks = serves_small
+            && arenas::are_marked(entry.process, api.arenas)
+            && has_large_from_malloc(&found);
         let ours: Functions = [
             core::ptr::from_ref(original).cast(),
             if marks { sampled_malloc as *const () } else { malloc as *const () }.cast(),
             if marks { sampled_calloc as *const () } else { calloc as *const () }.cast(),
-            // It may make a block small that malloc gave: that is counted there.
-            (realloc as *const ()).cast(),
+            if marks { sampled_realloc as *const () } else { realloc as *const () }.cast(),
             if marks { sampled_free as *const () } else { free as *const () }.cast(),
         ];
         // SAFETY: with the GIL, as the interpreter's manual asks; it copies the structure.
         unsafe { (api.set)(domain, &raw const ours) };
     }
+}
+
+/// Whether an allocator takes blocks that are not small from `malloc`, as the interpreter's own does if nobody
+/// replaced what it takes them from. To be asked where a sample is recorded, with the GIL.
+fn has_large_from_malloc(allocator: &Allocator) -> bool {
+    record::is_served_by_malloc(|| {
+        // SAFETY: a call as the interpreter makes it.
+        let block = unsafe { (allocator.malloc)(allocator.context, SMALL + 1) };
+        // SAFETY: its block, which nobody else knows; of none nothing is freed.
+        unsafe { (allocator.free)(allocator.context, block) };
+    })
 }
 
 entry_shim!(/** `PyMemAllocatorEx.malloc`. */ private malloc => malloc_hook, args = 2);
@@ -142,6 +154,10 @@ sampled_method!(
 sampled_method!(
     /** `calloc` of such an allocator. */
     sampled_calloc => calloc_hook, small_product = SMALL, original = CALLOC_OFFSET
+);
+sampled_replacement!(
+    /** `realloc` of such an allocator. */
+    sampled_realloc => realloc_hook, unsampled = unsampled_realloc
 );
 sampled_method!(
     /** `free` of such an allocator. */
@@ -205,12 +221,6 @@ unsafe extern "C" fn realloc_hook(
 ) -> Block {
     // SAFETY: see above.
     let Some(original) = (unsafe { original(context) }) else { return core::ptr::null_mut() };
-    if let Some(call) = record::begin_unsampled(old as u64, size as u64) {
-        // SAFETY: see above.
-        let block = unsafe { (original.realloc)(original.context, old, size) };
-        call.end(block as u64, size as u64);
-        return block;
-    }
     let call = record::begin_replacing(sp);
     // SAFETY: see above.
     let block = unsafe { (original.realloc)(original.context, old, size) };
@@ -221,6 +231,18 @@ unsafe extern "C" fn realloc_hook(
     } else {
         record::reallocated(registers, call, old as u64, block as u64, size as u64);
     }
+    block
+}
+
+/// What `realloc` does where neither block is in the sample. It may make a block small that malloc gave: that is
+/// counted there.
+unsafe extern "C" fn unsampled_realloc(context: *mut c_void, old: Block, size: usize) -> Block {
+    // SAFETY: see above.
+    let Some(original) = (unsafe { original(context) }) else { return core::ptr::null_mut() };
+    let call = record::begin_unsampled();
+    // SAFETY: see above.
+    let block = unsafe { (original.realloc)(original.context, old, size) };
+    call.end(block as u64, size as u64);
     block
 }
 

@@ -76,26 +76,15 @@ pub(crate) fn begin_stack(sp: u64) -> Call {
     call
 }
 
-/// Begins a call of a host of which only a sample is recorded, that gives the host a block of so many bytes
-/// in the place of another: neither is certainly in the sample. `None`: it may be.
+/// Begins a call that gives the host a block in the place of another, neither of which is in the sample.
 #[inline(always)]
-pub(crate) fn begin_unsampled(old: u64, size: u64) -> Option<Unsampled> {
-    let left = sampling::bytes_left();
-    // Nothing is left of the gap of a thread without a slot in this process, so none is looked for.
-    if left <= size || sampling::may_end(old) {
-        return None;
-    }
-    let slot = guard::own_slot()?;
-    let outer = slot.inside.load(Ordering::Relaxed); // This thread's own, as below.
-    slot.inside.store(INSIDE, Ordering::Relaxed);
-    Some(Unsampled { slot, outer, left })
+pub(crate) fn begin_unsampled() -> Unsampled {
+    Unsampled { left: sampling::bytes_left() }
 }
 
-/// A call that is not in the sample; what malloc is asked for inside is Python's.
-#[derive(Debug)]
+/// A call that is not in the sample.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Unsampled {
-    slot: &'static ThreadSlot,
-    outer: u8,
     left: u64,
 }
 
@@ -103,12 +92,27 @@ impl Unsampled {
     /// Ends the call, which gave such a block, or none.
     #[inline(always)]
     pub(crate) fn end(self, block: u64, size: u64) {
-        self.slot.inside.store(self.outer, Ordering::Relaxed);
         // As in `Call::was_served_by_malloc`.
-        if block != 0 && sampling::bytes_left() == self.left {
+        if block != 0 && !self.was_counted() {
             sampling::pass(size);
         }
     }
+
+    /// Whether a block was taken off the gap since.
+    #[inline(always)]
+    fn was_counted(self) -> bool {
+        sampling::bytes_left() != self.left
+    }
+}
+
+/// Whether `work`, which takes one block from an allocator of Python's and gives it back, has it from `malloc`.
+pub(crate) fn is_served_by_malloc(work: impl FnOnce()) -> bool {
+    // Far from the next sample, the block passes by in `malloc`, and nothing is recorded.
+    sampling::far_from_sample(|| {
+        let call = begin_unsampled();
+        work();
+        call.was_counted()
+    })
 }
 
 /// Begins a call that may take a block from the host before it gives it another one.

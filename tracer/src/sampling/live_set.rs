@@ -65,23 +65,14 @@ impl Key {
     }
 }
 
-/// Which count an address falls on, whatever its domain: neighbours share one, or one line of them, as they
-/// share the time at which they are freed. `arch::pass_filter` does the same.
-#[inline(always)]
-fn count_of(word: u64) -> usize {
-    ((word >> GRANULE_BITS) ^ (word >> 25)) as usize % COUNTS
-}
+/// The bits of [`offset_of_count`].
+pub(super) const OFFSETS: u32 = (COUNTS as u32 - 1) * size_of::<AtomicU16>() as u32;
 
-/// Whether an address falls on a count that is not 0.
-///
-/// # Safety
-/// `counts` are those of a set.
+/// How many bytes before it the count of an address has, whatever its domain: neighbours share a count, or a
+/// line of them, as they share the time at which they are freed. `arch::pass_filter` does the same.
 #[inline(always)]
-pub(super) unsafe fn is_counted(counts: *mut AtomicU16, address: u64) -> bool {
-    // SAFETY: below the array's length.
-    let count = unsafe { &*counts.wrapping_add(count_of(address)) };
-    // Acquire: as in `may_hold`.
-    count.load(Ordering::Acquire) != 0
+fn offset_of_count(word: u64) -> usize {
+    (((word ^ (word >> 16)) as u32 >> (GRANULE_BITS - 1)) & OFFSETS) as usize
 }
 
 impl LiveSet {
@@ -132,7 +123,7 @@ impl LiveSet {
     #[inline(always)]
     fn count(&self, key: Key) -> &AtomicU16 {
         // SAFETY: below the array's length.
-        unsafe { &*self.counts.wrapping_add(count_of(key.word)) }
+        unsafe { &*self.counts.wrapping_byte_add(offset_of_count(key.word)) }
     }
 
     fn bucket(&self, index: usize) -> impl Iterator<Item = &AtomicU64> {

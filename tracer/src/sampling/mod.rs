@@ -9,7 +9,7 @@ mod gap;
 mod live_set;
 
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, Ordering};
 
 use tftrace_format::Domain;
 use tftrace_format::counters::Counter;
@@ -34,9 +34,13 @@ pub(crate) struct Sampling {
     live: LiveSet,
 }
 
-/// A count for each place that addresses fall on: 0 says that no end of a block there matters. Null
+/// A count for each place that addresses fall on: 0 says that no end of a block there matters. One for all
 /// where every block is recorded, and before the first process is set up.
-pub(crate) static FILTER: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static FILTER: AtomicPtr<AtomicU16> = AtomicPtr::new((&raw const ONE).cast_mut());
+/// The count of all addresses, which is never changed.
+static ONE: AtomicU16 = AtomicU16::new(1);
+/// The offsets that there are in the filter. To be read before it.
+pub(crate) static FILTER_MASK: AtomicU32 = AtomicU32::new(0);
 
 impl Sampling {
     /// Nothing sampled yet; `None` if there is no memory for what will be.
@@ -46,8 +50,9 @@ impl Sampling {
         sampling.live.watch_range(stand_in::range());
         // A child of `fork` remembers the objects that its parent saw.
         loader_list::link_maps().for_each(|link_map| sampling.live.watch(link_map));
-        // Release: who sees the filter sees what was added to it.
+        // Release: who sees the filter sees what was added to it, and who sees the offsets sees it.
         FILTER.store(sampling.live.counts(), Ordering::Release);
+        FILTER_MASK.store(live_set::OFFSETS, Ordering::Release);
         Some(sampling)
     }
 }
@@ -99,12 +104,16 @@ pub(crate) fn pass(size: u64) {
     unsafe { arch::bytes_to_sample().write(bytes_left().saturating_sub(size)) };
 }
 
-/// Whether a block may be one of which the tracer must see the end.
-#[inline(always)]
-pub(crate) fn may_end(address: u64) -> bool {
-    let counts = FILTER.load(Ordering::Acquire);
-    // SAFETY: null, or the counts of a set, which live for ever.
-    counts.is_null() || unsafe { live_set::is_counted(counts, address) }
+/// Runs `work`, none of whose blocks is in the sample.
+#[cold]
+pub(crate) fn far_from_sample<R>(work: impl FnOnce() -> R) -> R {
+    let left = arch::bytes_to_sample();
+    // SAFETY: the word is this thread's own.
+    let before = unsafe { left.replace(LARGEST_PERIOD) };
+    let result = work();
+    // SAFETY: as above.
+    unsafe { left.write(before) };
+    result
 }
 
 /// In a child of `fork`: its first allocation comes to the hook, which begins its trace.

@@ -45,15 +45,6 @@ pub(crate) fn enter(sp: u64) -> Option<HookEntry> {
     enter_slot(process, slot, sp)
 }
 
-/// The slot of the calling thread, whichever process it is of.
-#[inline(always)]
-pub(crate) fn own_slot() -> Option<&'static ThreadSlot> {
-    // SAFETY: the word is this thread's own.
-    let value = unsafe { arch::thread_word().read() };
-    // SAFETY: values above DRAIN_THREAD are addresses of slots, which live for ever.
-    (value > DRAIN_THREAD).then(|| unsafe { &*(value as *const ThreadSlot) })
-}
-
 #[inline(always)]
 fn enter_slot(process: &'static Process, slot: &'static ThreadSlot, sp: u64) -> Option<HookEntry> {
     // Only this thread and its signal handlers use depth: program order is enough, which the

@@ -19,6 +19,19 @@ pub(crate) struct Clock {
     pub(crate) monotonic_origin: u64,
 }
 
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    ns: u64,
+    ticks: u64,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self { ns: clock_ns(libc::CLOCK_MONOTONIC), ticks: arch::ticks() }
+    }
+}
+
 /// Estimated once per program, not per fork. 0 = not yet.
 static TICKS_PER_SECOND: AtomicU64 = AtomicU64::new(0);
 
@@ -66,8 +79,9 @@ impl Clock {
         clock_ns(libc::CLOCK_MONOTONIC).saturating_sub(self.monotonic_origin)
     }
 
-    /// Ticks in a second, measured over 200 microseconds the first time. The reader refines it.
-    pub(crate) fn ticks_per_second(&self) -> u64 {
+    /// Ticks in a second, measured the first time: since `start`, over 200 microseconds at least. The reader
+    /// refines it.
+    pub(crate) fn ticks_per_second(&self, start: Moment) -> u64 {
         if self.kind == ClockKind::Monotonic {
             return 1_000_000_000;
         }
@@ -75,11 +89,11 @@ impl Clock {
         if known != 0 {
             return known;
         }
-        let (start_ns, start) = (clock_ns(libc::CLOCK_MONOTONIC), arch::ticks());
         loop {
-            let elapsed = clock_ns(libc::CLOCK_MONOTONIC).saturating_sub(start_ns);
+            let now = Moment::now();
+            let elapsed = now.ns.saturating_sub(start.ns);
             if elapsed >= 200_000 {
-                let ticks = arch::ticks().saturating_sub(start);
+                let ticks = now.ticks.saturating_sub(start.ticks);
                 let rate = u128::from(ticks) * 1_000_000_000 / u128::from(elapsed);
                 let rate = u64::try_from(rate).unwrap_or(1_000_000_000).max(1);
                 TICKS_PER_SECOND.store(rate, Ordering::Relaxed);

@@ -113,6 +113,10 @@ fn glibc_mallinfo2() -> usize {
     // SAFETY: a constant name.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"mallinfo2".as_ptr()) };
     let base = |address: usize| {
+        // Asked first: `dladdr` looks at all symbols of the object.
+        if let Some(found) = find_object(address as u64) {
+            return found.link_map as *mut c_void;
+        }
         // SAFETY: a `Dl_info` of zeros is valid.
         let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
         // SAFETY: `info` is writable; an unknown address gives 0.

@@ -368,7 +368,7 @@ mod tests {
         let name =
             std::format!("{}/stack-table-{}", std::env::temp_dir().display(), std::process::id());
         path.push(name.as_bytes()).unwrap();
-        let spool = Spool::new(SpoolFile::create(&path).unwrap(), 2, None).unwrap();
+        let spool = Spool::new(SpoolFile::create(&path).unwrap(), None).unwrap();
         std::fs::remove_file(&name).unwrap();
         // A tree with wide nodes and long chains: each path is what a thread looks up.
         let path = |seed: u64| -> Vec<u64> {

@@ -5,12 +5,16 @@ use core::ffi::CStr;
 use super::path::PathBuffer;
 use crate::system_call;
 
-/// More than any environment or memory map; untouched pages cost nothing.
-const ROOM: usize = 16 << 20;
+/// Enough for nearly all of them. Less than what a kernel may back with one huge page, which it would have
+/// to clear.
+const FIRST_ROOM: usize = 64 << 10;
+/// More than any environment or memory map.
+const MOST_ROOM: usize = 16 << 20;
 
 /// A file that was read.
 pub(crate) struct ProcFile {
     start: *mut u8,
+    room: usize,
     len: usize,
 }
 
@@ -18,12 +22,29 @@ impl ProcFile {
     /// Reads a file whole; `None` if it cannot be read.
     pub(crate) fn read(path: &CStr) -> Option<Self> {
         let file = system_call::open(path, libc::O_RDONLY, 0).ok()?;
-        let start = system_call::map_private(ROOM).ok()?;
-        let mut read = Self { start, len: 0 };
+        let mut read = Self::with_room(FIRST_ROOM)?;
+        loop {
+            read.len += file.read_all(read.rest()).ok()?.len();
+            if read.len < read.room || read.room == MOST_ROOM {
+                return Some(read);
+            }
+            let mut larger = Self::with_room(read.room * 4)?;
+            tftrace_format::page::put(larger.rest(), 0, read.bytes())?;
+            larger.len = read.len;
+            read = larger;
+        }
+    }
+
+    fn with_room(room: usize) -> Option<Self> {
+        let start = system_call::map_private(room).ok()?;
+        Some(Self { start, room, len: 0 })
+    }
+
+    /// What was not read into yet.
+    fn rest(&mut self) -> &mut [u8] {
         // SAFETY: a private mapping of that size, of this value alone.
-        let room = unsafe { core::slice::from_raw_parts_mut(start, ROOM) };
-        read.len = file.read_all(room).ok()?.len();
-        Some(read)
+        let room = unsafe { core::slice::from_raw_parts_mut(self.start, self.room) };
+        room.get_mut(self.len..).unwrap_or_default()
     }
 
     /// Reads `/proc/PID/NAME`.
@@ -46,7 +67,7 @@ impl ProcFile {
 impl Drop for ProcFile {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's, and nothing borrows from it any more.
-        unsafe { system_call::unmap(self.start, ROOM) };
+        unsafe { system_call::unmap(self.start, self.room) };
     }
 }
 

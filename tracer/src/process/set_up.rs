@@ -10,14 +10,14 @@ use tftrace_format::header::{HEADER_LIMIT, Header, TRACE_MAGIC};
 use tftrace_format::page::PAGE_BYTES;
 
 use super::path::{PathBuffer, output_path};
-use super::proc_file::{ProcFile, lines, map_range};
+use super::proc_file::ProcFile;
 use super::settings::{self, Parsed, Settings};
 use super::switch::{self, Switch};
 use super::{Process, descent, notice};
 use crate::arch;
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::drain::own_threads::OwnThreads;
 use crate::python;
 use crate::real;
@@ -59,6 +59,7 @@ unsafe extern "C" fn on_own_stack(argument: *mut c_void) {
 }
 
 fn begin() -> Option<&'static Process> {
+    let start = Moment::now();
     // SAFETY: only one thread sets up at a time, and children find it as their parent left it.
     let kept = unsafe { &mut *KEPT.0.get() };
     let (settings, own_name, forked) = match kept {
@@ -89,7 +90,7 @@ fn begin() -> Option<&'static Process> {
         }
     };
     let path = output_path(&settings.output, system_call::process_id(), !forked && !own_name)?;
-    match create(settings, &path) {
+    match create(settings, &path, start) {
         Ok(process) => {
             process.note(&[b"tracing into ", path.as_bytes()]);
             Some(process)
@@ -124,10 +125,14 @@ fn no_memory(step: &'static str) -> FileError {
     FileError { step, errno: libc::ENOMEM }
 }
 
-fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, FileError> {
+fn create(
+    settings: Settings,
+    path: &PathBuffer,
+    start: Moment,
+) -> Result<&'static Process, FileError> {
     let clock = Clock::start();
-    let ticks_per_second = clock.ticks_per_second();
     let file = SpoolFile::create(path)?;
+    let ticks_per_second = clock.ticks_per_second(start);
     let pid = system_call::process_id();
     write_header(&file, &settings, &clock, ticks_per_second, pid)
         .ok_or_else(|| no_memory("write the header of"))?;
@@ -137,7 +142,7 @@ fn create(settings: Settings, path: &PathBuffer) -> Result<&'static Process, Fil
             settings,
             clock,
             switch: Switch::new(&file),
-            spool: Spool::new(file, 2, settings.bound)?,
+            spool: Spool::new(file, settings.bound)?,
             log: ChunkLog::default(),
             stacks: StackTable::new(settings.sample_period.is_some())?,
             rules: RuleTable::new()?,
@@ -214,10 +219,11 @@ fn write_header(
     Some(())
 }
 
+/// The end of the page of the main stack that the program's path is in: no frame lies above it.
 fn main_stack_end() -> u64 {
-    let Some(maps) = ProcFile::read(c"/proc/self/maps") else { return 0 };
-    let stack = lines(maps.bytes()).find(|line| line.ends_with(b"[stack]"));
-    stack.and_then(map_range).map_or(0, |(_, end)| end)
+    // SAFETY: reads a number from the auxiliary vector.
+    let path = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    if path == 0 { 0 } else { (path | 4095).saturating_add(1) }
 }
 
 fn stack_reach() -> u64 {

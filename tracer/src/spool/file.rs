@@ -17,6 +17,10 @@ const INITIAL_BYTES: u64 = 256 << 20;
 const MOST_BYTES: u64 = MOST_PAGES * PAGE_BYTES as u64;
 /// The least that is of any use.
 const SMALLEST_BYTES: u64 = 4 * PAGE_BYTES as u64;
+/// Pages that are ready from the beginning: header, counters, and what a small program takes.
+const FIRST_READY: u64 = 16;
+/// Header and counters.
+const LEAST_READY: u64 = 2;
 /// Blocks reserved in advance where the kernel cannot populate pages on demand (before 5.14).
 const FIXED_BYTES: u64 = 64 << 20;
 
@@ -26,6 +30,7 @@ pub(crate) struct SpoolFile {
     segments: Segments,
     most_pages: u64,
     initial_pages: u64,
+    ready_pages: u64,
     path: PathBuffer,
     identity: FileIdentity,
     /// Whether blocks can be added page by page.
@@ -60,11 +65,19 @@ impl SpoolFile {
             segments,
             most_pages,
             initial_pages: most_pages.min(bytes / PAGE_BYTES as u64),
+            ready_pages: 0,
             path: *path,
             identity,
             populates: true,
         };
-        if !spool.populate(0, 2) {
+        // What is written need not be read: a hole is, with megabytes behind it. What fails here fails below.
+        let half = [0; PAGE_BYTES / 2];
+        let wanted = FIRST_READY.min(spool.initial_pages);
+        let _ = (0..2 * wanted).try_for_each(|_| file.write_all(&half));
+        // A disk that is nearly full has room for header and counters, perhaps.
+        let ready = [wanted, LEAST_READY].into_iter().find(|&pages| spool.populate(0, pages));
+        spool.ready_pages = ready.unwrap_or(LEAST_READY);
+        if ready.is_none() {
             spool.populates = false;
             let fixed = spool.initial_pages.min(FIXED_BYTES / PAGE_BYTES as u64);
             file.allocate(fixed * PAGE_BYTES as u64).map_err(failed("get disk space for"))?;
@@ -91,6 +104,11 @@ impl SpoolFile {
 
     pub(crate) fn initial_pages(&self) -> u64 {
         self.initial_pages
+    }
+
+    /// Pages that have blocks from the beginning.
+    pub(crate) fn ready_pages(&self) -> u64 {
+        self.ready_pages
     }
 
     /// Maps pages and gives them blocks on the disk. False: there are none left.

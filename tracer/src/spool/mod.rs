@@ -24,7 +24,7 @@ use file::SpoolFile;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageIndex(pub(crate) u32);
 
-/// Pages are made ready for writing this many at a time.
+/// At most so many pages are made ready for writing at a time.
 const READY_STEP: u64 = 32;
 
 /// What the drain needs to know of a page.
@@ -78,12 +78,8 @@ unsafe impl Sync for Spool {}
 unsafe impl Send for Spool {}
 
 impl Spool {
-    /// Takes over a mapped file whose first two pages are ready and written.
-    pub(crate) fn new(
-        file: SpoolFile,
-        ready_pages: u64,
-        bound: Option<NonZeroU64>,
-    ) -> Option<Self> {
+    /// Takes over a mapped file whose first two pages are written.
+    pub(crate) fn new(file: SpoolFile, bound: Option<NonZeroU64>) -> Option<Self> {
         let pages = file.most_pages() as usize;
         let next_free =
             system_call::map_private(pages.checked_mul(size_of::<AtomicU32>())?).ok()?;
@@ -91,7 +87,7 @@ impl Spool {
         Some(Self {
             limit: AtomicU64::new(file.initial_pages()),
             taken: AtomicU64::new(2),
-            ready: AtomicU64::new(ready_pages),
+            ready: AtomicU64::new(file.ready_pages()),
             free: AtomicU64::new(0),
             next_free: next_free.cast(),
             states: states.cast(),
@@ -234,7 +230,8 @@ impl Spool {
             }
             let cap = self.cap.load(Ordering::Relaxed); // As in `extend`.
             let limit = self.limit.load(Ordering::Acquire).min(cap);
-            let step = end.max(ready.saturating_add(READY_STEP)).min(limit);
+            // Where little is written, little is made ready.
+            let step = end.max(ready.saturating_add(ready.min(READY_STEP))).min(limit);
             let step = if self.file.populate(ready, step) {
                 step
             } else if self.file.populate(ready, end) {
@@ -248,7 +245,8 @@ impl Spool {
 
     /// Makes pages ready before a hook needs them. For the drain.
     pub(crate) fn make_ready_ahead(&self) {
-        let wanted = self.taken.load(Ordering::Relaxed).saturating_add(2 * READY_STEP);
+        let taken = self.taken.load(Ordering::Relaxed);
+        let wanted = taken.saturating_add(taken.min(2 * READY_STEP));
         if wanted <= self.limit.load(Ordering::Acquire) {
             let _ = self.make_ready(wanted);
         }

@@ -20,6 +20,9 @@ const LONG_PAUSE_MS: u32 = 100;
 /// part in so many.
 const SAMPLE_SHARE: u32 = 400;
 const LAYOUT_PAUSE: Duration = Duration::from_secs(1);
+/// The share of the first look at whose it is. What that takes is guessed: a nanosecond for so many resident bytes.
+const FIRST_LAYOUT_SHARE: u32 = 100;
+const BYTES_SEEN_IN_A_NANOSECOND: u64 = 10;
 
 /// Runs until the process ends, the host wants no such thread, or it has none left itself.
 pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
@@ -30,6 +33,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     let mut next_search = Instant::now();
     let begun = Instant::now();
     let mut next_layout = begun + LAYOUT_PAUSE;
+    let mut has_looked = false;
     let mut pause_ms = SHORT_PAUSE_MS;
     while !(sandbox::threads_must_end() || with_files && host_threads.are_gone(process)) {
         process.spool.make_ready_ahead();
@@ -45,12 +49,18 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
         let wanted = process.layouts_wanted.load(Ordering::Acquire);
         if now >= next_layout || wanted != process.layouts_served.load(Ordering::Relaxed) {
             take_sample(process, Wanted { files: with_files, malloc: true, layout: with_files });
+            has_looked = true;
             process.last_layout.store(process.clock.now().0, Ordering::Relaxed); // A figure.
             process.layouts_served.store(wanted, Ordering::Release);
             let pause = LAYOUT_PAUSE.max(now.elapsed() * SAMPLE_SHARE);
             next_layout = now + pause.max(begun.elapsed() / layouts_share(process));
         } else if now >= next_sample {
-            take_sample(process, Wanted { files: with_files, malloc: true, layout: false });
+            let wanted = Wanted { files: with_files, malloc: true, layout: false };
+            let resident = take_sample(process, wanted);
+            if !has_looked {
+                let look = Duration::from_nanos(resident / BYTES_SEEN_IN_A_NANOSECOND);
+                next_layout = begun + LAYOUT_PAUSE.max(look * FIRST_LAYOUT_SHARE);
+            }
             // glibc walks its free lists under its locks: where that takes long, it is done seldom.
             let pause = Duration::from_millis(SAMPLE_MS).max(now.elapsed() * SAMPLE_SHARE);
             let pause = pause.max(least_pause(process, begun.elapsed()));

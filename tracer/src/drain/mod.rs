@@ -221,7 +221,7 @@ pub(crate) fn sample_now(entry: &mut HookEntry, layout: bool) {
     }
     let slot = entry.slot;
     let wanted = Wanted { files, malloc: !delicate, layout: layout && files };
-    guard::as_own_thread(|| slot.on_own_stack(|| take_sample(process, wanted)));
+    guard::as_own_thread(|| slot.on_own_stack(|| _ = take_sample(process, wanted)));
 }
 
 /// Lets the drain look whose the memory is, where a hook cannot, and waits for it. Not inside a hook:
@@ -258,8 +258,8 @@ pub(crate) fn has_late_layout(process: &Process) -> bool {
     last != 0 && now.saturating_sub(last) < now / 8
 }
 
-/// Reads the process's memory and writes it into the trace.
-fn take_sample(process: &Process, wanted: Wanted) {
+/// Reads the process's memory and writes it into the trace. Gives how much of it is resident.
+fn take_sample(process: &Process, wanted: Wanted) -> u64 {
     let own_threads = u64::from(process.own_threads.count());
     let look = if wanted.layout { Look::take(process) } else { None };
     let reading = memory_reading::take(process, wanted, own_threads);
@@ -269,4 +269,5 @@ fn take_sample(process: &Process, wanted: Wanted) {
         Ticks(reading.time.max(1)),
         &Record::Memory(reading, layout),
     );
+    reading.rss_anonymous.saturating_add(reading.rss_file).saturating_add(reading.rss_shared)
 }

@@ -122,6 +122,15 @@ impl OpenFile {
             .map(|at| at as *mut u8)
     }
 
+    /// Asks the file's driver for something (`ioctl`).
+    ///
+    /// # Safety
+    /// `argument` is what the request asks for.
+    pub(crate) unsafe fn control(&self, request: usize, argument: *mut u8) -> Result<usize, Errno> {
+        // SAFETY: our caller promises it.
+        unsafe { call(libc::SYS_ioctl, [self.0, request, argument as usize, 0, 0, 0]) }
+    }
+
     /// What is known of the file.
     pub(crate) fn status(&self) -> Result<libc::stat, Errno> {
         // SAFETY: a `stat` of zeros is valid.

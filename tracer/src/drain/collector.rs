@@ -22,7 +22,7 @@ const SAMPLE_SHARE: u32 = 400;
 const LAYOUT_PAUSE: Duration = Duration::from_secs(1);
 /// The share of the first look at whose it is. What that takes is guessed: a nanosecond for so many resident bytes.
 const FIRST_LAYOUT_SHARE: u32 = 100;
-const BYTES_SEEN_IN_A_NANOSECOND: u64 = 10;
+const BYTES_SEEN_IN_A_NANOSECOND: u64 = 20;
 
 /// Runs until the process ends, the host wants no such thread, or it has none left itself.
 pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {

@@ -1,10 +1,11 @@
 //! One look at whose the process's anonymous memory is: the kernel's list of mappings, owner by owner.
 //!
-//! The kernel counts pages for every line of it, which takes tens of milliseconds in a large process:
-//! our callers look seldom.
+//! The kernel counts pages for the lines of it, which takes milliseconds in a large process, tens of them before
+//! Linux 6.7: our callers look seldom.
 
 use tftrace_format::layout::{Area, AreaKind, AreaWriter, MemoryLayout};
 
+use super::anonymous_pages::AnonymousPages;
 use super::resident_runs::{self, PAGE};
 use crate::process::Process;
 use crate::process::proc_file::map_range;
@@ -31,6 +32,9 @@ struct Mapping {
     end: u64,
     kind: Kind,
     is_writable: bool,
+    /// Whether it may have pages of its own: not where it is shared, code, or the read-only beginning of a
+    /// file, which nobody ever wrote to.
+    is_changed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,9 @@ enum Kind {
 impl Look {
     /// Looks at all mappings. `None`: the list cannot be read.
     pub(super) fn take(process: &Process) -> Option<Self> {
-        let list = system_call::open(c"/proc/self/smaps", libc::O_RDONLY, 0).ok()?;
+        let pages = AnonymousPages::open();
+        let list = if pages.is_some() { c"/proc/self/maps" } else { c"/proc/self/smaps" };
+        let list = system_call::open(list, libc::O_RDONLY, 0).ok()?;
         let mut look = Self::default();
         let mut room = [0; ROOM];
         let (mut current, mut before): (Option<Mapping>, Option<Mapping>) = (None, None);
@@ -57,6 +63,11 @@ impl Look {
             for line in bytes.get(..whole)?.split(|&byte| byte == b'\n') {
                 if let Some(mapping) = Mapping::parse(line) {
                     before = current.replace(mapping);
+                    if let Some(pages) = pages.as_ref().filter(|_| mapping.is_changed)
+                        && let Some(bytes @ 1..) = pages.bytes_in(mapping.start, mapping.end)
+                    {
+                        look.add(process, mapping, before, bytes);
+                    }
                 } else if let Some(size) = line.strip_prefix(b"Anonymous:")
                     && let (Some(bytes), Some(mapping)) =
                         (super::memory_reading::number(size), current)
@@ -152,8 +163,10 @@ impl Mapping {
     fn parse(line: &[u8]) -> Option<Self> {
         let (start, end) = map_range(line)?;
         let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
-        let is_writable = words.nth(1)?.get(1) == Some(&b'w');
-        let kind = match words.nth(3) {
+        let [_, write, execute, share] = *words.nth(1)?.first_chunk()?;
+        let (is_writable, offset) = (write == b'w', words.next()?);
+        let name = words.nth(2);
+        let kind = match name {
             None => Kind::Anonymous,
             Some(b"[heap]") => Kind::Heap,
             Some(b"[stack]") => Kind::MainStack,
@@ -161,7 +174,12 @@ impl Mapping {
             Some(name) if name.starts_with(b"[") => Kind::Anonymous,
             Some(_) => Kind::File,
         };
-        Some(Self { start, end, kind, is_writable })
+        let is_first = offset.iter().all(|&digit| digit == b'0');
+        let is_as_in_file = kind == Kind::File && !is_writable && (execute == b'x' || is_first);
+        // The kernel's own pages are of no file, but not the process's.
+        let is_kernels = name.is_some_and(|name| name.starts_with(b"[v"));
+        let is_changed = share == b'p' && !is_as_in_file && !is_kernels;
+        Some(Self { start, end, kind, is_writable, is_changed })
     }
 
     fn part(self, start: u64, end: u64) -> Self {
@@ -184,17 +202,21 @@ mod tests {
     #[test]
     fn a_mapping_is_known_by_its_line() {
         let kind =
-            |line: &[u8]| Mapping::parse(line).map(|mapping| (mapping.kind, mapping.is_writable));
+            |line: &[u8]| Mapping::parse(line).map(|it| (it.kind, it.is_writable, it.is_changed));
         for (line, expected) in [
-            (&b"7f00-7f10 rw-p 00000000 00:00 0 "[..], Some((Kind::Anonymous, true))),
-            (b"7f00-7f10 rw-p 00000000 00:00 0", Some((Kind::Anonymous, true))),
+            (&b"7f00-7f10 rw-p 00000000 00:00 0 "[..], Some((Kind::Anonymous, true, true))),
+            (b"7f00-7f10 rw-p 00000000 00:00 0", Some((Kind::Anonymous, true, true))),
             (
                 b"7f00-7f10 rw-p 00000000 00:00 0                          [heap]",
-                Some((Kind::Heap, true)),
+                Some((Kind::Heap, true, true)),
             ),
-            (b"7f00-7f10 rw-p 00000000 00:00 0   [stack]", Some((Kind::MainStack, true))),
-            (b"7f00-7f10 rw-p 00000000 00:00 0   [anon:a b]", Some((Kind::Anonymous, true))),
-            (b"7f00-7f10 r--p 00001000 08:01 77   /lib/x y.so", Some((Kind::File, false))),
+            (b"7f00-7f10 rw-p 00000000 00:00 0   [stack]", Some((Kind::MainStack, true, true))),
+            (b"7f00-7f10 rw-p 00000000 00:00 0   [anon:a b]", Some((Kind::Anonymous, true, true))),
+            (b"7f00-7f10 r--p 00001000 08:01 77   /lib/x y.so", Some((Kind::File, false, true))),
+            (b"7f00-7f10 r-xp 00001000 08:01 77   /lib/x y.so", Some((Kind::File, false, false))),
+            (b"7f00-7f10 r--p 00000000 08:01 77   /lib/x y.so", Some((Kind::File, false, false))),
+            (b"7f00-7f10 rw-s 00000000 08:01 77   /dev/shm/x", Some((Kind::File, true, false))),
+            (b"7f00-7f10 r--p 00000000 00:00 0   [vvar]", Some((Kind::Anonymous, false, false))),
             (b"Anonymous:             12 kB", None),
             (b"VmFlags: rd wr mr mw me ac", None),
             (b"", None),

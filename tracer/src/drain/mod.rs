@@ -3,6 +3,7 @@
 //! Nothing depends on it: without it the trace is only larger. It starts when the host itself has
 //! started a thread.
 
+mod anonymous_pages;
 mod collector;
 mod compressor;
 mod host_threads;

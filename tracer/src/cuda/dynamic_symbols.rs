@@ -191,6 +191,8 @@ unsafe extern "C" fn find_nothing(_: Handle, _: *const c_char, _: *const c_char)
 #[cold]
 fn resolve() {
     let nothing = find_nothing as *const () as u64;
+    let start = start_of_glibc();
+    let glibc = |name: &CStr| function_at(start, name);
     let known = glibc(c"dlsym");
     let behind = |name: &CStr| {
         if known == 0 {
@@ -208,17 +210,22 @@ fn resolve() {
     }
 }
 
-/// The address of a function in the object that holds glibc's `dladdr`; 0 if it is not there.
-fn glibc(name: &CStr) -> u64 {
+/// Where the object begins that holds glibc's `dladdr`; 0 if that does not say. It looks at all its symbols.
+fn start_of_glibc() -> u64 {
     type AddressInfo = unsafe extern "C" fn(*const c_void, *mut libc::Dl_info) -> c_int;
     let dladdr: AddressInfo = libc::dladdr;
     // SAFETY: a `Dl_info` of zeros is valid.
     let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
     // SAFETY: `info` is writable; an unknown address gives 0.
-    if unsafe { dladdr(dladdr as *const c_void, &raw mut info) } == 0 {
+    let found = unsafe { dladdr(dladdr as *const c_void, &raw mut info) } != 0;
+    if found { info.dli_fbase as u64 } else { 0 }
+}
+
+/// The address of a function of glibc's object, which begins there; 0 if it is not there.
+fn function_at(start: u64, name: &CStr) -> u64 {
+    if start == 0 {
         return 0;
     }
-    let start = info.dli_fbase as u64;
     // Its end is not known; it is less than this away, and nothing beyond its segments is read.
     let found = FoundObject::new(start, start.saturating_add(1 << 30), 0, 0);
     // SAFETY: glibc stays loaded.

@@ -15,6 +15,7 @@ use crate::capture;
 use crate::drain;
 use crate::process::labels::Found;
 use crate::process::switch::Switch;
+use crate::python;
 use crate::sampling;
 use crate::tensorflow::{Annotation, op_table};
 use crate::thread::guard::{self, HookEntry};
@@ -172,6 +173,11 @@ pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
         // So are sampled blocks forgotten: another one may get the address.
         if !sampling::forgets(&entry, domain, address) || !Switch::is_on(&mut entry) {
             return;
+        }
+        // Of a sample these may be the first to die while Python shuts down, and Python's own the last.
+        let process = entry.process;
+        if process.sampling.is_some() {
+            python::watch(&mut entry, || process.clock.now());
         }
         append_freed(&mut entry, domain, address, || None);
     }

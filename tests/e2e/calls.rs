@@ -35,6 +35,19 @@ fn a_failed_call_leaves_the_block_alive_and_errno_as_it_was() {
     trace.assert_counts(&[(30_001, 400, 300), (30_003, 0, 0), (30_005, 400, 400)]);
 }
 
+/// More kinds of temporaries than a page of counts holds are counted in several that stay open: a page
+/// that is filled in each round would make the trace longer with each round.
+#[test]
+fn temporaries_of_many_kinds_are_counted_without_end_in_a_short_trace() {
+    let trace = Host::c("many_kinds.c").arg("8000").arg("300").trace();
+    trace.assert_host_unharmed();
+    let kinds: Vec<_> = (10_001..18_001).map(|size| (size, 300, 300)).collect();
+    trace.assert_counts(&kinds);
+    let pages = std::fs::metadata(trace.path()).unwrap().len() / (32 << 10);
+    // 64 of them are room for late events; five in each round were 1,500.
+    assert!(pages < 150, "{pages} pages");
+}
+
 #[test]
 fn marks_and_flushes_are_accepted_while_tracing() {
     let trace = Host::c("marks.c").trace();

@@ -67,7 +67,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
             next_sample = now + pause;
         }
         if now >= next_search {
-            process.log.leave_runs(&process.spool);
+            process.log.leave_written(&process.spool);
             process.threads.reclaim(process);
             next_search = now + Duration::from_secs(1);
         }

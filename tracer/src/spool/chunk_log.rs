@@ -41,10 +41,10 @@ impl ChunkLog {
         unsafe { write_chunk(place, kind, packed, plain_len, serial) }
     }
 
-    /// Takes finished runs out of the process's resident memory. For the drain.
-    pub(crate) fn leave_runs(&self, spool: &Spool) {
+    /// Takes nodes and finished runs out of the process's resident memory. For the drain.
+    pub(crate) fn leave_written(&self, spool: &Spool) {
         let last = self.place.load(Ordering::Relaxed) >> 32; // A run that is begun just now may go: it comes back.
-        spool.leave_runs(PageIndex(last as u32), RUN_PAGES);
+        spool.leave_written(PageIndex(last as u32), RUN_PAGES);
     }
 
     /// Appends a record; a failure is counted.

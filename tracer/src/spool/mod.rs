@@ -6,6 +6,7 @@
 pub(crate) mod chunk_log;
 pub(crate) mod file;
 mod file_growth;
+mod free_pages;
 mod runs;
 mod segments;
 
@@ -19,6 +20,7 @@ use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageHeader, PageKind};
 
 use crate::system_call;
 use file::SpoolFile;
+use free_pages::FreePages;
 
 /// Number of a page in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub(crate) enum PageState {
     Full = 2,
     /// The first page of a run of chunks.
     Run = 3,
-    /// Nodes of the stack tree, which may leave the resident memory once.
+    /// Nodes of the stack tree, which may leave the resident memory.
     Nodes = 4,
 }
 
@@ -53,10 +55,8 @@ pub(crate) struct Spool {
     taken: AtomicU64,
     /// Pages that have blocks on the disk: touching them cannot fail.
     ready: AtomicU64,
-    /// Pages that were given back: index of the first in 32 bits, a reuse counter above it.
-    free: AtomicU64,
-    /// For a page that was given back, the next one; private memory, one word per page.
-    next_free: *mut AtomicU32,
+    /// Pages that were given back.
+    free: FreePages,
     /// [`PageState`] of every page; private memory, one byte per page.
     states: *mut AtomicU8,
     next_serial: AtomicU64,
@@ -81,15 +81,12 @@ impl Spool {
     /// Takes over a mapped file whose first two pages are written.
     pub(crate) fn new(file: SpoolFile, bound: Option<NonZeroU64>) -> Option<Self> {
         let pages = file.most_pages() as usize;
-        let next_free =
-            system_call::map_private(pages.checked_mul(size_of::<AtomicU32>())?).ok()?;
         let states = system_call::map_private(pages).ok()?;
         Some(Self {
             limit: AtomicU64::new(file.initial_pages()),
             taken: AtomicU64::new(2),
             ready: AtomicU64::new(file.ready_pages()),
-            free: AtomicU64::new(0),
-            next_free: next_free.cast(),
+            free: FreePages::new(file.most_pages())?,
             states: states.cast(),
             next_serial: AtomicU64::new(1),
             full_until: AtomicU64::new(0),
@@ -113,14 +110,6 @@ impl Spool {
         Some(unsafe { &*self.states.wrapping_add(index as usize) })
     }
 
-    fn next_free(&self, index: u64) -> Option<&AtomicU32> {
-        if index >= self.file.most_pages() {
-            return None;
-        }
-        // SAFETY: one word for every page.
-        Some(unsafe { &*self.next_free.wrapping_add(index as usize) })
-    }
-
     /// Takes a page, all zeros behind its header. `None`: the file cannot grow.
     pub(crate) fn take(
         &self,
@@ -129,7 +118,7 @@ impl Spool {
         tid: u32,
         opened: Ticks,
     ) -> Option<PageIndex> {
-        let index = match self.pop_free() {
+        let index = match self.free.pop() {
             Some(index) => index,
             None => self.take_fresh(1, opened)?,
         };
@@ -262,23 +251,6 @@ impl Spool {
         }
     }
 
-    fn pop_free(&self) -> Option<PageIndex> {
-        // Acquire: pairs with the release in `give_back`; the page was zeroed before.
-        let mut head = self.free.load(Ordering::Acquire);
-        loop {
-            let index = head & 0xFFFF_FFFF;
-            if index == 0 {
-                return None;
-            }
-            let next = self.next_free(index)?.load(Ordering::Relaxed); // A stale value fails the exchange.
-            let new = u64::from(next) | ((head >> 32).wrapping_add(1) << 32);
-            match self.free.compare_exchange_weak(head, new, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Some(PageIndex(index as u32)),
-                Err(now) => head = now,
-            }
-        }
-    }
-
     /// Hands a full page to the drain. The caller does not touch it again.
     #[inline]
     pub(crate) fn hand_over(&self, index: PageIndex) {
@@ -318,23 +290,9 @@ impl Spool {
         unsafe { AtomicU32::from_ptr(page.cast()) }.store(0, Ordering::Release);
         // SAFETY: the page is the caller's alone.
         unsafe { page.wrapping_add(4).write_bytes(0, PAGE_BYTES - 4) };
-        self.file.leave(u64::from(index.0), 1);
-        let (Some(state), Some(next)) =
-            (self.state(u64::from(index.0)), self.next_free(u64::from(index.0)))
-        else {
-            return;
-        };
-        state.store(PageState::Free as u8, Ordering::Relaxed); // Published by the exchange below.
-        let mut head = self.free.load(Ordering::Relaxed);
-        loop {
-            next.store((head & 0xFFFF_FFFF) as u32, Ordering::Relaxed);
-            let new = u64::from(index.0) | ((head >> 32).wrapping_add(1) << 32);
-            // Release: who pops the page sees it zeroed, and sees the link.
-            match self.free.compare_exchange_weak(head, new, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+        let Some(state) = self.state(u64::from(index.0)) else { return };
+        state.store(PageState::Free as u8, Ordering::Relaxed); // Published with the page.
+        self.free.push(index, || self.leave(index));
     }
 
     fn counter(&self, counter: Counter) -> &AtomicU64 {

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use tftrace_format::Ticks;
 use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageHeader, PageKind};
 
-use super::{PageIndex, PageState, Spool};
+use super::{PageIndex, PageState, Spool, segments};
 
 impl Spool {
     /// Takes consecutive pages for chunks. `None`: the file cannot grow.
@@ -82,20 +82,37 @@ impl Spool {
         }
     }
 
-    /// Takes runs that are written out of the process's resident memory: `last` is the newest one. So with
-    /// nodes: those that are looked at again come back, and most never are. All stay in the kernel's cache
-    /// of the file. For the drain.
-    pub(crate) fn leave_runs(&self, last: PageIndex, pages: u32) {
-        for index in (2..self.taken.load(Ordering::Relaxed)).filter(|&it| it != u64::from(last.0)) {
+    /// Takes nodes, and runs that are written, out of the process's resident memory: `last` is the newest run.
+    /// Those that are looked at come back, with what stands beside them, and most never are. All stay in the
+    /// kernel's cache of the file. For the drain.
+    pub(crate) fn leave_written(&self, last: PageIndex, run_pages: u32) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let (mut leaving, mut index) = (0..0, 2);
+        while index < taken {
             let Some(state) = self.state(index) else { return };
             // Relaxed: nothing is read that the state would order.
             let pages = match state.load(Ordering::Relaxed) {
-                kind if kind == PageState::Run as u8 => u64::from(pages),
                 kind if kind == PageState::Nodes as u8 => 1,
-                _ => continue,
+                kind if kind == PageState::Run as u8 => u64::from(run_pages),
+                _ => 0,
             };
-            state.store(PageState::Open as u8, Ordering::Relaxed);
-            self.file.leave(index, pages);
+            let end = index.saturating_add(pages);
+            if pages != 0 && index != u64::from(last.0) {
+                // Neighbours go together, but for those of two segments.
+                if leaving.end != index || segments::end_of_segment(leaving.start) == index {
+                    self.leave_all(leaving);
+                    leaving = index..index;
+                }
+                leaving.end = end;
+            }
+            index = end.max(index.saturating_add(1));
+        }
+        self.leave_all(leaving);
+    }
+
+    fn leave_all(&self, pages: core::ops::Range<u64>) {
+        if !pages.is_empty() {
+            self.file.leave(pages.start, pages.end.saturating_sub(pages.start));
         }
     }
 }

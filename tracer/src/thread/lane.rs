@@ -37,20 +37,39 @@ pub(crate) enum End {
 
 /// A totals page is handed over when it is this full: probes stay short.
 const MOST_TOTALS: u32 = (TOTALS_PER_PAGE / 4 * 3) as u32;
+/// Totals pages that a lane has open at most. A loop with more kinds of temporaries than have room fills
+/// pages for ever.
+const MOST_TOTALS_PAGES: usize = 8;
+
+/// An open page of totals.
+#[derive(Debug)]
+struct TotalsPage {
+    /// Its number; 0 = none.
+    index: u32,
+    used: u32,
+    /// Its first byte.
+    place: *mut u8,
+}
+
+impl TotalsPage {
+    const NONE: Self = Self { index: 0, used: 0, place: core::ptr::null_mut() };
+}
 
 /// One of a thread's two sets of open pages. All zeros is a valid, empty lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    /// Page numbers; 0 = none (page 0 is the header).
+    /// Page number; 0 = none (page 0 is the header).
     events: u32,
-    totals: u32,
-    /// Their first bytes; null = none.
+    /// Its first byte; null = none.
     events_place: *mut u8,
-    totals_place: *mut u8,
+    /// A kind of temporaries is counted in the page that these bits of its hash say.
+    totals: [TotalsPage; MOST_TOTALS_PAGES],
+    totals_mask: usize,
+    /// Whether a page of totals was filled before.
+    has_filled: bool,
     /// Event slots used so far, and the first of those that are free again (index + 1).
     used: u16,
     free: u16,
-    totals_used: u32,
     /// For a free slot, the next one (index + 1).
     next_free: [u16; EVENTS_PER_PAGE],
     /// Where the allocation of an address stands, if it is in the open page (index + 1).
@@ -239,15 +258,17 @@ impl Lane {
         key: u64,
         now: Ticks,
     ) -> Option<&'static AtomicU64> {
-        if self.totals == 0 || self.totals_used >= MOST_TOTALS {
-            self.renew_totals(process, thread, now)?;
-        }
         let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        while self.totals_page(hash).is_none_or(|page| page.index == 0 || page.used >= MOST_TOTALS)
+        {
+            self.renew_totals(process, thread, hash, now)?;
+        }
+        let page = self.totals_page(hash)?;
         let mut index = (((hash >> 32) * TOTALS_PER_PAGE as u64) >> 32) as usize;
         loop {
             let at = PAGE_HEADER_BYTES + index * TOTALS_BYTES;
             // SAFETY: `index` is below the entries of the open page, which stays mapped.
-            let place = unsafe { self.totals_place.add(at) }.cast::<u64>();
+            let place = unsafe { page.place.add(at) }.cast::<u64>();
             // SAFETY: as above; aligned to eight bytes.
             let known = unsafe { AtomicU64::from_ptr(place) };
             // SAFETY: as above.
@@ -255,7 +276,7 @@ impl Lane {
             // Relaxed: only this thread writes the page while it is open.
             if count.load(Ordering::Relaxed) == 0 {
                 known.store(key, Ordering::Relaxed);
-                self.totals_used = self.totals_used.saturating_add(1);
+                page.used = page.used.saturating_add(1);
                 return Some(count);
             }
             if known.load(Ordering::Relaxed) == key {
@@ -265,32 +286,50 @@ impl Lane {
         }
     }
 
+    /// Where a kind of temporaries is counted.
+    #[inline(always)]
+    fn totals_page(&mut self, hash: u64) -> Option<&mut TotalsPage> {
+        // Bits below those that say where in the page, and above those that the stack alone decides.
+        self.totals.get_mut((hash >> 48) as usize & self.totals_mask)
+    }
+
+    /// Hands over the page in which `hash` would be counted, if there is one, else takes one. Most threads
+    /// fill one at most; after the second there may be twice as many each time. What was counted in
+    /// another page before is counted anew: a reader adds it up.
     #[cold]
     fn renew_totals(
         &mut self,
         process: &Process,
         (number, tid): (u32, u32),
+        hash: u64,
         now: Ticks,
     ) -> Option<()> {
-        let page = process.spool.take(PageKind::Totals, number, tid, now)?;
-        if self.totals != 0 {
-            process.spool.hand_over(PageIndex(self.totals));
+        let page = self.totals_page(hash)?;
+        if page.index == 0 {
+            let new = process.spool.take(PageKind::Totals, number, tid, now)?;
+            *page = TotalsPage { index: new.0, used: 0, place: process.spool.page(new) };
+            return Some(());
         }
-        (self.totals, self.totals_place) = (page.0, process.spool.page(page));
-        self.totals_used = 0;
+        process.spool.hand_over(PageIndex(page.index));
+        *page = TotalsPage::NONE;
+        if self.has_filled {
+            self.totals_mask = self.totals_mask.wrapping_mul(2).wrapping_add(1) % MOST_TOTALS_PAGES;
+        }
+        self.has_filled = true;
         Some(())
     }
 
     /// Hands the open pages to the drain: the thread is gone.
     pub(crate) fn retire(&mut self, spool: &Spool) {
-        for page in [self.events, self.totals] {
-            if page != 0 {
-                spool.leave(PageIndex(page));
-                spool.hand_over(PageIndex(page));
-            }
+        let totals = core::mem::replace(&mut self.totals, [TotalsPage::NONE; MOST_TOTALS_PAGES]);
+        let pages = totals.iter().map(|page| page.index).chain([self.events]);
+        for page in pages.filter(|&page| page != 0) {
+            spool.leave(PageIndex(page));
+            spool.hand_over(PageIndex(page));
         }
-        (self.events, self.totals, self.used, self.free) = (0, 0, 0, 0);
-        (self.events_place, self.totals_place) = (core::ptr::null_mut(), core::ptr::null_mut());
+        (self.totals_mask, self.has_filled) = (0, false);
+        (self.events, self.used, self.free) = (0, 0, 0);
+        self.events_place = core::ptr::null_mut();
         self.finder.fill(0);
         self.kept.forget_stacks();
         self.python.clear();

@@ -3,9 +3,13 @@
 //! Insert-only and lock-free. The nodes stand in pages of the trace; this table only finds them.
 //! Never waits, never allocates from the heap: a full table is a counted loss.
 //!
-//! A stack that is new makes a chain of new nodes, whose ids follow one another. So the children of
-//! neighbours are looked for in one line of memory, the near part of the table, and only those of
-//! stacks with many children in the far part, by their hash: a chain stays in the cache.
+//! A stack that is new makes a chain of new nodes, whose ids follow one another: what is looked for is
+//! most often the next node, and has no slot ([`successors`]). The other children of neighbours are looked
+//! for in one line of memory, the near part of the table, and only those of stacks with many children in
+//! the far part, by their hash: a chain stays in the cache.
+
+mod lines;
+mod successors;
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -16,49 +20,37 @@ use tftrace_format::{StackId, Ticks, check};
 
 use crate::spool::Spool;
 use crate::system_call;
+use lines::{LINE, Lines};
+use successors::{Mark, Successor, Successors};
 
 /// A slot holds an id in these bits, and above it a tag, so that few nodes are looked at in vain.
 const ID_BITS: u32 = 24;
 const MOST_NODES: u32 = 1 << ID_BITS;
 const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;
 
-/// Slots of one line of the near part, and how many parents share it: half of it is used where
-/// each parent has one child.
-const LINE: usize = 64 / size_of::<AtomicU32>();
-const PARENTS_PER_LINE: usize = LINE / 2;
-const LINES: usize = MOST_NODES as usize / PARENTS_PER_LINE;
-/// The near part is mapped piece by piece, as ids are used: a host may limit its address space.
-const PIECES: usize = 16;
-const LINES_PER_PIECE: usize = LINES / PIECES;
-const PIECE_BYTES: usize = LINES_PER_PIECE * LINE * size_of::<AtomicU32>();
+/// Nodes that find their line full are looked for first in so many slots of the far part, a line for each, and
+/// among all others only where that is full too: else a few thousand would take a page each. Where only a
+/// sample is recorded there are few nodes.
+const FIRST: usize = 1 << 20;
+const FIRST_SAMPLED: usize = 1 << 16;
 
-/// Where only a sample is recorded there are few nodes: those that find their line full are looked for first
-/// in so many slots, a line for each, and among all others only where that is full too. Else a few thousand
-/// would take a page each.
-const FIRST: usize = 1 << 16;
-
-/// Slots of the far part; one part in so many where the host's address space is limited already.
+/// Slots of the far part; one part in so many, and of stacks whose successors are known, where the host's
+/// address space is limited already.
 const FAR: usize = 1 << 22;
 const SMALLER: usize = 8;
-
-const _: () = assert!(
-    LINES * LINE == 1 << 25 && PIECE_BYTES == 8 << 20,
-    "128 MiB of address space in the end; touched are eight bytes for each node, more only where many have many children"
-);
 
 /// The table.
 #[derive(Debug)]
 pub(crate) struct StackTable {
-    /// For each group of parents a line of slots, filled from its first: 0, or tag and id of a node.
-    /// Null: not mapped yet.
-    near: [AtomicPtr<AtomicU32>; PIECES],
+    near: Lines,
     /// Open addressing, for what finds its line full: the same by hash.
     far: *mut AtomicU32,
     /// How many slots it has; a power of two.
     far_slots: usize,
     far_used: AtomicU32,
-    /// How many of its slots are looked at first; 0: all are alike.
+    /// How many of its slots are looked at first.
     first_slots: usize,
+    successors: Successors,
     /// The first byte of each page of nodes, null until it is taken.
     pages: *mut AtomicPtr<u8>,
     next_id: AtomicU32,
@@ -98,50 +90,35 @@ fn tag(hash: u64) -> u32 {
     (hash >> 24) as u32 & 0xFF
 }
 
+/// The slot of a line that is looked at first.
+#[inline(always)]
+fn start(hash: u64) -> usize {
+    hash as usize >> 20 & (LINE - 1)
+}
+
 impl StackTable {
     /// An empty table, for few nodes or for many; `None` if there is no memory for it.
     pub(crate) fn new(is_sampled: bool) -> Option<Self> {
         let is_limited = system_call::limit(libc::RLIMIT_AS) != libc::RLIM_INFINITY;
-        let far_slots = if is_limited { FAR / SMALLER } else { FAR };
+        let smaller = if is_limited { SMALLER } else { 1 };
+        let (far_slots, marked) = (FAR / smaller, MOST_NODES / smaller as u32);
         let far = system_call::map_private(far_slots * size_of::<AtomicU32>()).ok()?;
         let pages = system_call::map_private(PAGES * size_of::<AtomicPtr<u8>>()).ok()?;
         Some(Self {
-            near: [const { AtomicPtr::new(core::ptr::null_mut()) }; PIECES],
+            near: Lines::new(),
             far: far.cast(),
             far_slots,
             far_used: AtomicU32::new(0),
-            first_slots: if is_sampled { FIRST } else { 0 },
+            first_slots: far_slots.min(if is_sampled { FIRST_SAMPLED } else { FIRST }),
+            successors: Successors::new(marked)?,
             pages: pages.cast(),
             next_id: AtomicU32::new(1),
         })
     }
 
-    /// The slots in which children of `parent` are looked for first; none if they cannot be mapped.
-    #[inline(always)]
-    fn line(&self, parent: u32) -> &[AtomicU32] {
-        let line = parent as usize / PARENTS_PER_LINE % LINES;
-        let Some(piece) = self.near.get(line / LINES_PER_PIECE) else { return &[] };
-        // Acquire: pairs with the release in `map_piece`.
-        let mut base = piece.load(Ordering::Acquire);
-        if base.is_null() {
-            base = map_piece(piece);
-            if base.is_null() {
-                return &[];
-            }
-        }
-        let line = base.cast::<[AtomicU32; LINE]>().wrapping_add(line % LINES_PER_PIECE);
-        // SAFETY: below the piece's number of lines, each of which is an aligned array; zeros are empty
-        // slots; pieces stay mapped for ever.
-        unsafe { &*line }
-    }
-
     /// Maps all of the near part now; for a host that forbids it later.
     pub(crate) fn prepare(&self) {
-        for piece in &self.near {
-            if piece.load(Ordering::Acquire).is_null() {
-                map_piece(piece);
-            }
-        }
+        self.near.prepare();
     }
 
     #[inline(always)]
@@ -186,7 +163,25 @@ impl StackTable {
     ) -> Option<u32> {
         let node = Wanted { sealed: check::seal(u64::from(parent), frame), frame, tag: tag(hash) };
         let mut own = None;
-        for slot in self.line(parent) {
+        match self.successors.of(parent) {
+            Successor::Marked(mark) if mark == Mark::of(hash) => {
+                let next = parent.wrapping_add(1);
+                if self.is(next, &node) {
+                    return Some(next);
+                }
+            }
+            Successor::Marked(_) | Successor::None => {}
+            Successor::Undecided => {
+                let id = self.own(&mut own, spool, now, &node)?;
+                if let Some(id) = self.first_child(parent, id, &node, Mark::of(hash)) {
+                    return Some(id);
+                }
+            }
+        }
+        // Each node has a place of its own where the search begins, so that it ends soon.
+        let (after, before) =
+            self.near.of(parent).split_at_checked(start(hash)).unwrap_or_default();
+        for slot in before.iter().chain(after) {
             match self.look(slot, &node) {
                 Look::Found(id) => return Some(id),
                 Look::Other => {}
@@ -201,6 +196,16 @@ impl StackTable {
         self.intern_far(spool, now, &node, hash, own)
     }
 
+    /// Makes a new node the first child of its parent: its id if it stands behind that, or if another
+    /// thread put the same there. `None`: it needs a slot.
+    fn first_child(&self, parent: u32, id: u32, node: &Wanted, mark: Mark) -> Option<u32> {
+        let next = parent.wrapping_add(1);
+        match self.successors.decide(parent, (id == next).then_some(mark)) {
+            Successor::Marked(_) if self.is(next, node) => Some(next),
+            _ => None,
+        }
+    }
+
     /// As `intern`, for a node whose line is full.
     fn intern_far(
         &self,
@@ -211,7 +216,7 @@ impl StackTable {
         mut own: Option<u32>,
     ) -> Option<u32> {
         let line = (hash as usize & self.first_slots.wrapping_sub(1)) & !(LINE - 1);
-        let first = (0..LINE.min(self.first_slots)).map(|probe| line.wrapping_add(probe));
+        let first = (0..LINE).map(|probe| line | (start(hash).wrapping_add(probe) & (LINE - 1)));
         let all = (0..self.far_slots).map(|probe| (hash as usize).wrapping_add(probe));
         for place in first.chain(all) {
             let slot = self.far_slot(place);
@@ -254,16 +259,17 @@ impl StackTable {
         if value >> ID_BITS != node.tag {
             return Look::Other;
         }
-        // Relaxed: the acquire of the slot ordered these.
-        match self.words(id) {
-            Some([first, second])
-                if second.load(Ordering::Relaxed) == node.frame
-                    && first.load(Ordering::Relaxed) == node.sealed =>
-            {
-                Look::Found(id)
-            }
-            _ => Look::Other,
-        }
+        if self.is(id, node) { Look::Found(id) } else { Look::Other }
+    }
+
+    /// Whether a node is the wanted one.
+    #[inline(always)]
+    fn is(&self, id: u32, node: &Wanted) -> bool {
+        // Relaxed: the acquire of the slot, or of the mark, ordered these.
+        self.words(id).is_some_and(|[first, second]| {
+            second.load(Ordering::Relaxed) == node.frame
+                && first.load(Ordering::Relaxed) == node.sealed
+        })
     }
 
     /// The node that this call made, or makes now.
@@ -327,22 +333,6 @@ impl StackTable {
     }
 }
 
-/// Maps a piece of the near part, unless another thread was faster; null if there is no room for it.
-#[cold]
-fn map_piece(piece: &AtomicPtr<AtomicU32>) -> *mut AtomicU32 {
-    let null = core::ptr::null_mut();
-    let Ok(new) = system_call::map_private(PIECE_BYTES) else { return null };
-    // Release: who finds the piece finds it mapped. Acquire: that of another thread.
-    match piece.compare_exchange(null, new.cast(), Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => new.cast(),
-        Err(other) => {
-            // SAFETY: nobody knows this mapping.
-            unsafe { system_call::unmap(new, PIECE_BYTES) };
-            other
-        }
-    }
-}
-
 /// The id as the format's type.
 #[inline(always)]
 pub(crate) fn stack_id(id: Option<u32>) -> Option<StackId> {
@@ -391,5 +381,9 @@ mod tests {
         let distinct: HashSet<u32> = ids[0].iter().copied().collect();
         assert_eq!(distinct.len(), paths.len(), "one id for each stack");
         assert!(table.far_used.load(Ordering::Relaxed) > 0, "some lines are full");
+        let next = ids[0]
+            .iter()
+            .filter(|&&id| matches!(table.successors.of(id - 1), Successor::Marked(_)));
+        assert!(next.count() > 0, "some have no slot");
     }
 }

@@ -1,0 +1,77 @@
+//! The near part of the table: for neighbouring stacks one line of slots, for their children.
+//!
+//! Mapped piece by piece, as ids are used: a host may limit its address space. Never unmaps a piece.
+
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use super::MOST_NODES;
+use crate::system_call;
+
+/// Slots of one line, which is one of the processor's cache, and how many parents share it: two of five
+/// children need a slot.
+pub(super) const LINE: usize = 64 / size_of::<AtomicU32>();
+const PARENTS_PER_LINE: usize = LINE;
+const LINES: usize = MOST_NODES as usize / PARENTS_PER_LINE;
+const PIECES: usize = 16;
+const LINES_PER_PIECE: usize = LINES / PIECES;
+const PIECE_BYTES: usize = LINES_PER_PIECE * LINE * size_of::<AtomicU32>();
+
+const _: () = assert!(
+    LINES * LINE == 1 << 24 && PIECE_BYTES == 4 << 20,
+    "64 MiB of address space in the end; touched are four bytes for each node"
+);
+
+/// The lines; a piece is null until it is mapped.
+#[derive(Debug)]
+pub(super) struct Lines([AtomicPtr<AtomicU32>; PIECES]);
+
+impl Lines {
+    /// Nothing is mapped yet.
+    pub(super) const fn new() -> Self {
+        Self([const { AtomicPtr::new(core::ptr::null_mut()) }; PIECES])
+    }
+
+    /// The slots in which children of `parent` are looked for first; none if they cannot be mapped.
+    #[inline(always)]
+    pub(super) fn of(&self, parent: u32) -> &[AtomicU32] {
+        let line = parent as usize / PARENTS_PER_LINE % LINES;
+        let Some(piece) = self.0.get(line / LINES_PER_PIECE) else { return &[] };
+        // Acquire: pairs with the release in `map_piece`.
+        let mut base = piece.load(Ordering::Acquire);
+        if base.is_null() {
+            base = map_piece(piece);
+            if base.is_null() {
+                return &[];
+            }
+        }
+        let line = base.cast::<[AtomicU32; LINE]>().wrapping_add(line % LINES_PER_PIECE);
+        // SAFETY: below the piece's number of lines, each of which is an aligned array; zeros are empty
+        // slots; pieces stay mapped for ever.
+        unsafe { &*line }
+    }
+
+    /// Maps all of them now.
+    pub(super) fn prepare(&self) {
+        for piece in &self.0 {
+            if piece.load(Ordering::Acquire).is_null() {
+                map_piece(piece);
+            }
+        }
+    }
+}
+
+/// Maps a piece, unless another thread was faster; null if there is no room for it.
+#[cold]
+fn map_piece(piece: &AtomicPtr<AtomicU32>) -> *mut AtomicU32 {
+    let null = core::ptr::null_mut();
+    let Ok(new) = system_call::map_private(PIECE_BYTES) else { return null };
+    // Release: who finds the piece finds it mapped. Acquire: that of another thread.
+    match piece.compare_exchange(null, new.cast(), Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => new.cast(),
+        Err(other) => {
+            // SAFETY: nobody knows this mapping.
+            unsafe { system_call::unmap(new, PIECE_BYTES) };
+            other
+        }
+    }
+}

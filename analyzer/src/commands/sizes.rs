@@ -19,7 +19,7 @@ pub fn write(trace: &Trace<'_>, domains: &[Domain], out: &mut dyn Write) -> Resu
         (Event::Allocated { domain, size, .. }, _) if is_asked_for(domain) => {
             sizes.entry(size).or_default().0 += 1;
         }
-        (Event::Freed { domain, .. }, Change::Freed(block, _)) if is_asked_for(domain) => {
+        (Event::Freed { domain, .. }, Change::Freed(_, block, _)) if is_asked_for(domain) => {
             sizes.entry(block.size).or_default().1 += 1;
         }
         (Event::RangeFreed { domain, size, .. }, _) if is_asked_for(domain) => {

@@ -12,7 +12,7 @@ use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use crate::gpu;
-use crate::heap::{Level, StackTotals, Weights};
+use crate::heap::{Level, LiveBlocks, StackTotals, Weights};
 use crate::input::family_of;
 use crate::model::{
     Lost, Process, Report, Requests, SCHEMA, Series as ModelSeries, Suspect, TimeLine as ModelLine,
@@ -51,7 +51,7 @@ pub fn examine(
     requests: Option<&str>,
 ) -> Findings {
     let (mut line, mut replayed) = TimeLine::read(trace);
-    replayed.heap.forget_blocks();
+    replayed.blocks = LiveBlocks::default();
     let mut weights = Weights::of(trace, &replayed, &Domain::ALL);
     // The live heap is large, and what follows needs none of it.
     drop(replayed);

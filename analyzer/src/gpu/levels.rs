@@ -6,7 +6,7 @@ use tftrace_format::reader::Trace;
 use tftrace_format::{CudaKind, Domain, Event, StackId, Ticks};
 
 use super::{is_pool, memory_of};
-use crate::heap::{Change, LiveHeap};
+use crate::heap::Change;
 use crate::model::{Device, HostMemory};
 
 /// Bytes of a device.
@@ -37,14 +37,13 @@ impl<'t, 'a> Levels<'t, 'a> {
         self.now.get(&device).copied().unwrap_or_default()
     }
 
-    pub(super) fn apply(&mut self, heap: &LiveHeap, event: &Event, change: Change) {
+    pub(super) fn apply(&mut self, event: &Event, change: Change) {
         match (*event, change) {
             (Event::Allocated { time, domain, stack, .. }, Change::Allocated(_, level)) => {
                 self.change(time, domain, stack, level.bytes as i64);
             }
-            (Event::Freed { time, domain, .. }, Change::Freed(block, level)) => {
-                let stack = heap.sites().stack(block.site);
-                self.change(time, domain, stack, -(level.bytes as i64));
+            (Event::Freed { time, domain, .. }, Change::Freed(_, block, level)) => {
+                self.change(time, domain, block.stack, -(level.bytes as i64));
             }
             _ => {}
         }

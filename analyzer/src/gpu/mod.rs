@@ -40,8 +40,8 @@ struct Watching<'t, 'a> {
 }
 
 impl Watcher for &mut Watching<'_, '_> {
-    fn after(&mut self, heap: &LiveHeap, _thread: u32, event: &Event, change: Change) {
-        self.levels.apply(heap, event, change);
+    fn after(&mut self, _heap: &LiveHeap, _thread: u32, event: &Event, change: Change) {
+        self.levels.apply(event, change);
         self.failures.apply(self.trace, event, &self.levels);
     }
 }

@@ -3,6 +3,7 @@
 use tftrace_format::{Domain, Ticks};
 
 use super::live::{Anomalies, LiveHeap};
+use super::live_blocks::LiveBlocks;
 use super::purpose::Purpose;
 use super::ranges::{Range, RangeKind};
 use super::site_table::{SiteChange, SiteId, SiteTable};
@@ -26,14 +27,15 @@ impl LiveHeap {
         pools
     }
 
-    /// The part of a domain's pools in which no block is live.
-    pub fn slack(&self, domain: Domain) -> u64 {
+    /// The part of a domain's pools in which none of these blocks, which are live, is.
+    pub fn slack(&self, blocks: &LiveBlocks, domain: Domain) -> u64 {
         // Blocks of Python's are Python's; those of TensorFlow's allocator are of the memory that its
         // pools are made of.
         let cut = [Domain::Python, Domain::TensorFlow]
             .into_iter()
-            .flat_map(|cut| self.blocks[cut as usize].iter().map(move |(_, block)| (cut, block)));
-        let own = cut.filter(|(_, block)| self.sites.purpose(block.site) == Purpose::Use(domain));
+            .flat_map(|cut| blocks.of(cut).map(move |(_, block)| (cut, block)));
+        let own =
+            cut.filter(|&(cut, block)| self.purposes.get(cut, block.stack) == Purpose::Use(domain));
         let in_use = own.fold(0u64, |sum, (cut, block)| {
             sum.saturating_add(self.sampling.block(cut, block.size, block.born).bytes)
         });
@@ -71,14 +73,17 @@ impl LiveHeap {
         &self.sites
     }
 
-    /// Shows every live block, and every range of memory, pools and files left out: who asked for it,
-    /// what it stands for, and when it was allocated.
-    pub fn each_live(&self, mut show: impl FnMut(SiteId, Level, Ticks)) {
+    /// Shows every block, which are those that are live, and every range of memory, pools and files
+    /// left out: who asked for it, what it stands for, and when it was allocated.
+    pub fn each_live(&self, blocks: &LiveBlocks, mut show: impl FnMut(SiteId, Level, Ticks)) {
         for domain in Domain::ALL {
-            for (_, block) in self.blocks[domain as usize].iter() {
-                if matches!(self.sites.purpose(block.site), Purpose::Use(_)) {
+            for (_, block) in blocks.of(domain) {
+                let purpose = self.purposes.get(domain, block.stack);
+                if let (Purpose::Use(_), Some(site)) =
+                    (purpose, self.sites.find(purpose, block.stack))
+                {
                     let level = self.sampling.block(domain, block.size, block.born);
-                    show(block.site, level, block.born);
+                    show(site, level, block.born);
                 }
             }
         }
@@ -92,11 +97,6 @@ impl LiveHeap {
     /// Shows what happened to every site since the last time that this was asked, pools left out.
     pub fn take_changes(&mut self, show: impl FnMut(SiteChange)) {
         self.sites.take_changes(show);
-    }
-
-    /// Gives back what is kept of each block. What call stacks have is still known, and levels are.
-    pub fn forget_blocks(&mut self) {
-        self.blocks = Default::default();
     }
 
     fn memory_ranges(&self) -> impl Iterator<Item = (u64, &Range)> {

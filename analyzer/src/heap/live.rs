@@ -1,8 +1,13 @@
-//! What is live: applies events, one after the other, to the blocks and ranges of every domain.
+//! What is live, in sums: applies events, one after the other, to the totals and ranges of every domain.
+//!
+//! Never knows which blocks are live: it is told which one an event ended.
 
-use tftrace_format::{Domain, Event, StackId, Ticks, range_end};
+use std::sync::Arc;
 
-use super::block_map::{Block, BlockMap};
+use tftrace_format::{Domain, Event, range_end};
+
+use super::block_map::Block;
+use super::pairing::{AHEAD, Step};
 use super::purpose::{Purpose, Purposes};
 use super::ranges::{Range, RangeKind, RangeMap};
 use super::sampling::Sampling;
@@ -17,8 +22,8 @@ pub enum Change {
     Mapped(SiteId),
     /// A block came to life: who asked for it, and what it stands for.
     Allocated(SiteId, Level),
-    /// A live block died, and what it stood for.
-    Freed(Block, Level),
+    /// A live block died: who had asked for it, and what it stood for.
+    Freed(SiteId, Block, Level),
     /// Nothing that is live was concerned.
     Nothing,
 }
@@ -32,13 +37,11 @@ pub struct Anomalies {
     pub replaced: u64,
 }
 
-/// The live blocks and ranges of all domains.
+/// What is live in all domains.
 #[derive(Clone, Debug, Default)]
 pub struct LiveHeap {
-    pub(super) purposes: Purposes,
+    pub(super) purposes: Arc<Purposes>,
     pub(super) sampling: Sampling,
-    /// By the domain whose functions allocated them.
-    pub(super) blocks: [BlockMap; Domain::ALL.len()],
     pub(super) sites: SiteTable,
     /// By the domain that they are for; pools left out.
     pub(super) levels: [Level; Domain::ALL.len()],
@@ -58,7 +61,7 @@ pub struct LiveHeap {
 
 impl LiveHeap {
     /// An empty heap, of a trace with these purposes that was sampled so.
-    pub fn new(purposes: Purposes, sampling: Sampling) -> Self {
+    pub fn new(purposes: Arc<Purposes>, sampling: Sampling) -> Self {
         let sites = SiteTable::new(purposes.stacks());
         Self { purposes, sampling, sites, ..Self::default() }
     }
@@ -78,8 +81,10 @@ impl LiveHeap {
         };
     }
 
-    /// Applies the next event.
-    pub fn apply(&mut self, event: &Event) -> Change {
+    /// Applies the next event, which ended the life of this block: what [`LiveBlocks::apply`] gave.
+    ///
+    /// [`LiveBlocks::apply`]: super::LiveBlocks::apply
+    pub fn apply(&mut self, event: &Event, ended: Option<Block>) -> Change {
         match *event {
             Event::Allocated { domain: Domain::Mmap, address, size, stack, file_backed, time } => {
                 let end = range_end(address, size);
@@ -103,8 +108,9 @@ impl LiveHeap {
                 self.set_level(Domain::Mmap, self.ranges.anonymous());
                 Change::Mapped(site)
             }
-            Event::Allocated { domain, address, size, stack, time, .. } => {
-                self.allocated(domain, address, size, stack, time)
+            Event::Allocated { domain, size, stack, time, .. } => {
+                let block = Block { size, stack, born: time };
+                self.allocated(domain, block, ended)
             }
             Event::Freed { domain: Domain::Mmap, address, .. } => {
                 let end = self.ranges.get(address).map_or(address, |range| range.end);
@@ -113,8 +119,8 @@ impl LiveHeap {
             Event::RangeFreed { domain: Domain::Mmap, address, size, .. } => {
                 self.range_freed(address, range_end(address, size))
             }
-            Event::Freed { domain, address, .. } | Event::RangeFreed { domain, address, .. } => {
-                self.freed(domain, address)
+            Event::Freed { domain, .. } | Event::RangeFreed { domain, .. } => {
+                self.freed(domain, ended)
             }
             Event::Marked { .. } | Event::Failed { .. } | Event::ContextEnded { .. } => {
                 Change::Nothing
@@ -122,60 +128,29 @@ impl LiveHeap {
         }
     }
 
-    /// The site that an event will concern, as far as that is known before it is applied.
+    /// Looks at what the next events will concern.
     ///
-    /// Asked for many events together it is found for all of them in the time of a few: what is not
-    /// in the processor's cache is fetched at once, and there when they are applied.
-    pub fn site_of(&self, event: &Event) -> Option<SiteId> {
-        match *event {
-            Event::Allocated { domain, address, stack, .. } => {
-                // Looked at for what stands there now, if anything: the block will.
-                let replaced = self.blocks[domain as usize].site(address);
-                self.sites.find(self.purposes.get(domain, stack), stack).or(replaced)
-            }
-            Event::Freed { domain, address, .. } => self.blocks[domain as usize].site(address),
-            _ => None,
-        }
-    }
-
-    /// The frees that an event means beside itself: those of all memory in a CUDA context that ends.
-    #[inline]
-    pub fn frees_meant_by(&self, event: &Event) -> Vec<Event> {
-        let Event::ContextEnded { time, context } = *event else { return Vec::new() };
-        let mut frees = Vec::new();
-        for domain in Domain::ALL {
-            let is_of_context = |block: &Block| {
-                self.purposes.context(self.sites.stack(block.site)) == Some(context)
+    /// For many events together this takes the time of a few: what is not in the processor's cache is
+    /// fetched at once, and there when they are applied.
+    pub(super) fn look_at(&self, steps: &[Step; AHEAD]) {
+        let sites = steps.each_ref().map(|step| {
+            let stack = match (step.event, step.ended()) {
+                (Event::Allocated { stack, .. }, _) => stack,
+                (_, ended) => ended.and_then(|block| block.stack),
             };
-            let of_context = self.blocks[domain as usize]
-                .iter()
-                .filter(|(_, block)| is_of_context(block))
-                .map(|(address, _)| address);
-            let mut addresses: Vec<u64> = of_context.collect();
-            addresses.sort_unstable();
-            frees.extend(addresses.into_iter().map(|address| Event::Freed {
-                time,
-                domain,
-                address,
-            }));
-        }
-        frees
+            self.sites.guess(stack)
+        });
+        let seen = sites.into_iter().fold(0, |seen, site| seen ^ self.sites.look_at(site));
+        // The looking is what is wanted, and nothing of what was seen.
+        std::hint::black_box(seen);
     }
 
-    fn allocated(
-        &mut self,
-        domain: Domain,
-        address: u64,
-        size: u64,
-        stack: Option<StackId>,
-        born: Ticks,
-    ) -> Change {
+    fn allocated(&mut self, domain: Domain, block: Block, replaced: Option<Block>) -> Change {
+        let Block { size, stack, born } = block;
         let purpose = self.purposes.get(domain, stack);
         let site = self.sites.id(purpose, stack);
         let new = self.sampling.block(domain, size, born);
-        if let Some(earlier) =
-            self.blocks[domain as usize].insert(address, Block { size, site, born })
-        {
+        if let Some(earlier) = replaced {
             self.anomalies.replaced += 1;
             self.forget(domain, earlier);
         }
@@ -200,29 +175,32 @@ impl LiveHeap {
         Change::Allocated(site, new)
     }
 
-    fn freed(&mut self, domain: Domain, address: u64) -> Change {
-        let Some(block) = self.blocks[domain as usize].remove(address) else {
+    fn freed(&mut self, domain: Domain, block: Option<Block>) -> Change {
+        let Some(block) = block else {
             // Python's blocks are seen from the moment on that the interpreter is.
             let is_known = domain != Domain::Python && !self.is_partial;
             self.anomalies.unmatched_frees += u64::from(is_known);
             return Change::Nothing;
         };
-        Change::Freed(block, self.forget(domain, block))
+        let (site, level) = self.forget(domain, block);
+        Change::Freed(site, block, level)
     }
 
-    fn forget(&mut self, domain: Domain, block: Block) -> Level {
+    fn forget(&mut self, domain: Domain, block: Block) -> (SiteId, Level) {
         let old = self.sampling.block(domain, block.size, block.born);
         if domain == Domain::Malloc {
             self.malloc.remove_all(old);
             let chunk = self.sampling.scaled(domain, block.size, chunk_bytes(block.size));
             self.malloc_chunk_bytes = self.malloc_chunk_bytes.saturating_sub(chunk);
         }
-        self.sites.went(block.site, old);
-        match self.sites.purpose(block.site) {
+        let purpose = self.purposes.get(domain, block.stack);
+        let site = self.sites.id(purpose, block.stack);
+        self.sites.went(site, old);
+        match purpose {
             Purpose::Pool(of) => self.pools[of as usize].remove_all(old),
             Purpose::Use(of) => self.levels[of as usize].remove_all(old),
         }
-        old
+        (site, old)
     }
 
     fn range_freed(&mut self, start: u64, end: u64) -> Change {
@@ -268,11 +246,33 @@ fn tell(sites: &mut SiteTable, range: &Range, bytes: u64, came: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::LiveBlocks;
     use tftrace_format::builder::{Packing, TraceBuilder};
     use tftrace_format::reader::Trace;
-    use tftrace_format::{CudaKind, CudaMemory, Frame, OpId};
+    use tftrace_format::{CudaKind, CudaMemory, Frame, OpId, StackId, Ticks};
 
     const TIME: Ticks = Ticks(1);
+
+    /// The heap, never behind.
+    #[derive(Default)]
+    struct Live {
+        heap: LiveHeap,
+        blocks: LiveBlocks,
+    }
+
+    impl std::ops::Deref for Live {
+        type Target = LiveHeap;
+
+        fn deref(&self) -> &LiveHeap {
+            &self.heap
+        }
+    }
+
+    impl Live {
+        fn apply(&mut self, event: &Event) -> Change {
+            self.heap.apply(event, self.blocks.apply(event))
+        }
+    }
 
     fn allocated(domain: Domain, address: u64, size: u64) -> Event {
         let stack = StackId::new(1);
@@ -285,14 +285,14 @@ mod tests {
 
     #[test]
     fn domains_are_separate_spaces() {
-        let mut heap = LiveHeap::default();
+        let mut heap = Live::default();
         heap.apply(&allocated(Domain::Malloc, 16, 10_001));
         heap.apply(&allocated(Domain::Python, 16, 20_001));
-        let Change::Freed(block, level) = heap.apply(&freed(Domain::Malloc, 16)) else {
+        let Change::Freed(site, block, level) = heap.apply(&freed(Domain::Malloc, 16)) else {
             panic!("it was live");
         };
         assert_eq!((block.size, block.born, level), (10_001, TIME, Level::exact(10_001, 1)));
-        assert_eq!(heap.sites().key(block.site), Some((Domain::Malloc, StackId::new(1))));
+        assert_eq!(heap.sites().key(site), Some((Domain::Malloc, StackId::new(1))));
         assert_eq!(heap.apply(&freed(Domain::Malloc, 16)), Change::Nothing);
         assert_eq!(heap.level(Domain::Python), Level::exact(20_001, 1));
         assert_eq!(heap.peak(Domain::Malloc), Level::exact(10_001, 1));
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn an_allocation_at_a_live_address_replaces_the_block() {
-        let mut heap = LiveHeap::default();
+        let mut heap = Live::default();
         heap.apply(&allocated(Domain::Malloc, 16, 10_001));
         heap.apply(&allocated(Domain::Malloc, 16, 24));
         assert_eq!(heap.level(Domain::Malloc), Level::exact(24, 1));
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn blocks_of_no_bytes_have_a_peak_and_domains_without_events_have_none() {
-        let mut heap = LiveHeap::default();
+        let mut heap = Live::default();
         heap.apply(&allocated(Domain::Malloc, 16, 0));
         heap.apply(&freed(Domain::Malloc, 16));
         heap.apply(&freed(Domain::Cuda, 16));
@@ -333,8 +333,9 @@ mod tests {
         let tensor = of(&mut builder, 1, &[Frame::Op(OpId(1))]);
         let other = of(&mut builder, 2, &[]);
         let bytes = builder.build(Packing::Raw);
-        let mut heap =
-            LiveHeap::new(Purposes::of(&Trace::open(&bytes).unwrap()), Sampling::default());
+        let purposes = Arc::new(Purposes::of(&Trace::open(&bytes).unwrap()));
+        let new = LiveHeap::new(Arc::clone(&purposes), Sampling::default());
+        let mut heap = Live { heap: new, ..Live::default() };
         let mut add = |domain, address, size, stack| {
             let time = TIME;
             heap.apply(&Event::Allocated { time, domain, address, size, stack, file_backed: false })
@@ -343,8 +344,9 @@ mod tests {
         add(Domain::TensorFlow, 1 << 20, 10_001, tensor);
         add(Domain::Cuda, 1 << 30, 20_001, other);
         assert_eq!(heap.level(Domain::Cuda), Level::exact(30_002, 2));
-        assert_eq!(heap.slack(Domain::Cuda), (1 << 20) - 10_001);
-        let frees = heap.frees_meant_by(&Event::ContextEnded { time: TIME, context: 1 });
+        assert_eq!(heap.slack(&heap.blocks, Domain::Cuda), (1 << 20) - 10_001);
+        let ended = Event::ContextEnded { time: TIME, context: 1 };
+        let frees = heap.blocks.frees_meant_by(&ended, &purposes);
         assert_eq!(frees, [freed(Domain::TensorFlow, 1 << 20), freed(Domain::Cuda, 1 << 20)]);
         for free in frees {
             heap.apply(&free);
@@ -356,7 +358,7 @@ mod tests {
 
     #[test]
     fn mappings_of_files_are_counted_apart() {
-        let mut heap = LiveHeap::default();
+        let mut heap = Live::default();
         heap.apply(&allocated(Domain::Mmap, 4096, 8192));
         heap.apply(&Event::Allocated {
             time: TIME,

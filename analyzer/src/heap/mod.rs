@@ -3,7 +3,10 @@
 mod block_map;
 mod figures;
 mod live;
+mod live_blocks;
 mod measure;
+mod pairing;
+mod place_table;
 mod purpose;
 mod ranges;
 mod replay;
@@ -16,6 +19,7 @@ mod weights;
 
 pub use block_map::Block;
 pub use live::{Anomalies, Change, LiveHeap};
+pub use live_blocks::LiveBlocks;
 pub use measure::{HOST, Measured, measure};
 pub use purpose::{Purpose, Purposes};
 pub use ranges::{Range, RangeKind, RangeMap};

@@ -1,22 +1,29 @@
 //! Runs a trace's events through the live heap, in order, to their end or to a given one.
+//!
+//! Two threads do it where there are two processors: one pairs events with blocks, one adds up.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::{Builder, available_parallelism, scope};
 
-use tftrace_format::page_codec::PageThread;
 use tftrace_format::reader::{Events, Trace};
 use tftrace_format::{Domain, Event, LabelId, Ticks};
 
 use super::live::{Change, LiveHeap};
+use super::live_blocks::LiveBlocks;
+use super::pairing::{AHEAD, Batch, Paired, Pairing, Step, beginnings};
 use super::purpose::Purposes;
 use super::sampling::Sampling;
 use super::totals::StackTotals;
 use super::unfreed::Unfreed;
 use crate::progress::Progress;
 
-/// So many events are looked at together before they are applied, one after the other.
-const AHEAD: usize = 64;
-/// Progress is shown after so many times of that.
-const SHOWN_EVERY: u32 = 1 << 10;
+/// So many batches may be paired and not added up.
+const BATCHES_AHEAD: usize = 4;
+/// So many pages are worth a second thread.
+const WORTH_A_THREAD: usize = 64;
 
 /// How many events of which kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +74,8 @@ pub struct AtReading {
 pub struct Replay {
     /// The heap after the last event.
     pub heap: LiveHeap,
+    /// The blocks that are live then.
+    pub blocks: LiveBlocks,
     /// What the events were.
     pub counts: EventCounts,
     /// When the last one happened.
@@ -103,22 +112,11 @@ impl Replay {
         })
     }
 
-    fn step(&mut self, thread: u32, event: &Event, watcher: &mut impl Watcher) {
-        let change = self.heap.apply(event);
+    fn step(&mut self, step: &Step, watcher: &mut impl Watcher) {
+        let Step { thread, event, .. } = step;
+        let change = self.heap.apply(event, step.ended());
         self.count(event);
-        watcher.after(&self.heap, thread, event, change);
-    }
-
-    /// Looks at what the next events will concern, so that it is in the processor's cache then.
-    fn look_ahead(&self, events: &[(PageThread, Event)]) {
-        let mut found = [None; AHEAD];
-        for (site, (_, event)) in found.iter_mut().zip(events) {
-            *site = self.heap.site_of(event);
-        }
-        let sites = found.into_iter().flatten();
-        let seen = sites.fold(0, |seen, site| seen ^ self.heap.sites().look_at(site));
-        // The looking is what is wanted, and nothing of what was seen.
-        std::hint::black_box(seen);
+        watcher.after(&self.heap, *thread, event, change);
     }
 
     fn count(&mut self, event: &Event) {
@@ -159,8 +157,8 @@ impl Replay {
 
 /// Who is shown the events, and what they do to the heap.
 pub trait Watcher {
-    /// Python began to shut down after the event of this time.
-    fn shuts_down(&mut self, _heap: &mut LiveHeap, _last: Ticks) {}
+    /// Python began to shut down after the event of this time, when these blocks were live.
+    fn shuts_down(&mut self, _heap: &mut LiveHeap, _blocks: &LiveBlocks, _last: Ticks) {}
 
     /// An event of this thread comes next.
     fn before(&mut self, _heap: &mut LiveHeap, _thread: u32, _event: &Event) {}
@@ -177,7 +175,7 @@ impl<F: FnMut(&Event, Change)> Watcher for F {
 }
 
 /// Applies the first `limit` events (`None` = all), and shows each to `watcher` with what it did.
-pub fn replay(trace: &Trace<'_>, limit: Option<u64>, watcher: impl Watcher) -> Replay {
+pub fn replay(trace: &Trace<'_>, limit: Option<u64>, watcher: impl Watcher + Send) -> Replay {
     trace.read_events(|events| replay_events(trace, events, limit, watcher))
 }
 
@@ -185,58 +183,143 @@ fn replay_events(
     trace: &Trace<'_>,
     events: &mut Events<'_>,
     limit: Option<u64>,
-    mut watcher: impl Watcher,
+    watcher: impl Watcher + Send,
 ) -> Replay {
-    let reading = trace.readings().iter().rfind(|reading| reading.malloc_known);
-    let mut pending = reading.map(|reading| (Ticks(reading.time), reading.malloc_in_use));
-    // Blocks that were not recorded are in the allocator's figure.
-    pending.take_if(|_| !trace.recordings().is_empty());
-    let mut shut_down = trace.shut_down();
-    let mut beginnings = trace.recordings().iter().filter(|(_, on)| *on).peekable();
-    let pages = events.pages_left() as u64;
-    let progress = Progress::begin("reading events", pages);
-    let heap = LiveHeap::new(Purposes::of(trace), Sampling::of(trace));
-    let mut replay = Replay { heap, ..Replay::default() };
-    let mut until_shown = SHOWN_EVERY;
-    let mut ahead = Vec::with_capacity(AHEAD);
-    while limit.is_none_or(|limit| replay.counts.sum() < limit) {
-        ahead.clear();
-        ahead.extend(events.by_ref().take(AHEAD));
-        if ahead.is_empty() {
-            break;
+    let pages = events.pages_left();
+    let progress = Progress::begin("reading events", pages as u64);
+    let shown = |left: usize| progress.at(pages.saturating_sub(left) as u64);
+    let purposes = Arc::new(Purposes::of(trace));
+    let mut pairing = Pairing::new(trace, Arc::clone(&purposes), events, limit);
+    let mut adding = Adding::new(trace, purposes, watcher);
+    let has_two = available_parallelism().is_ok_and(|processors| processors.get() > 1);
+    if pages < WORTH_A_THREAD || !has_two || !in_two_threads(&mut pairing, &mut adding, shown) {
+        let mut batch = Batch::default();
+        while let Some(paired) = pairing.next(std::mem::take(&mut batch)) {
+            shown(pairing.pages_left());
+            match paired {
+                Paired::Batch(full) => {
+                    adding.add(&full);
+                    batch = full;
+                }
+                Paired::ShutsDown(blocks) => {
+                    adding.shuts_down(&blocks);
+                    pairing.give_back(blocks);
+                }
+            }
         }
-        replay.look_ahead(&ahead);
-        for (thread, event) in &ahead {
-            if limit.is_some_and(|limit| replay.counts.sum() >= limit) {
+    }
+    adding.end(pairing.end())
+}
+
+/// Adds up in a thread of its own what this one pairs. Whether there is one to be had: if not, nothing
+/// was done.
+fn in_two_threads(
+    pairing: &mut Pairing<'_, '_>,
+    adding: &mut Adding<'_, impl Watcher + Send>,
+    shown: impl Fn(usize),
+) -> bool {
+    scope(|scope| {
+        let (paired, to_add) = sync_channel(BATCHES_AHEAD);
+        let (added, empty) = sync_channel(BATCHES_AHEAD + 2);
+        let (lent, returned) = sync_channel(1);
+        let add = move || {
+            for paired in to_add {
+                // Nobody listens to what comes back from the last ones.
+                match paired {
+                    Paired::Batch(batch) => {
+                        adding.add(&batch);
+                        added.send(batch).unwrap_or_default();
+                    }
+                    Paired::ShutsDown(blocks) => {
+                        adding.shuts_down(&blocks);
+                        lent.send(blocks).unwrap_or_default();
+                    }
+                }
+            }
+        };
+        if Builder::new().name("tftrace-add".into()).spawn_scoped(scope, add).is_err() {
+            return false;
+        }
+        while let Some(next) = pairing.next(empty.try_recv().unwrap_or_default()) {
+            shown(pairing.pages_left());
+            let lends = matches!(next, Paired::ShutsDown(_));
+            // Whoever ends before all is added up has panicked, and so will the scope.
+            if paired.send(next).is_err() {
                 break;
             }
-            let time = event.time();
-            if let Some((_, in_use)) = pending.take_if(|(at, _)| time > *at) {
-                replay.look_at(in_use);
+            if lends {
+                let Ok(blocks) = returned.recv() else { break };
+                pairing.give_back(blocks);
             }
-            if shut_down.take_if(|at| time > *at).is_some() {
-                replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
-                watcher.shuts_down(&mut replay.heap, replay.last.unwrap_or(Ticks(0)));
-            }
-            while beginnings.next_if(|(at, _)| time > *at).is_some() {
-                replay.heap.begin_anew();
-            }
-            watcher.before(&mut replay.heap, thread.number, event);
-            for free in replay.heap.frees_meant_by(event) {
-                replay.step(thread.number, &free, &mut watcher);
-            }
-            replay.step(thread.number, event, &mut watcher);
         }
-        until_shown -= 1;
-        if until_shown == 0 {
-            progress.at(pages.saturating_sub(events.pages_left() as u64));
-            until_shown = SHOWN_EVERY;
+        true
+    })
+}
+
+/// Adds up what was paired, in order.
+struct Adding<'t, W> {
+    trace: &'t Trace<'t>,
+    replay: Replay,
+    watcher: W,
+    /// The allocator's last figure, if it was not reached.
+    reading: Option<(Ticks, u64)>,
+    /// When recording begins, from now on.
+    beginnings: Peekable<std::vec::IntoIter<Ticks>>,
+}
+
+impl<'t, W: Watcher> Adding<'t, W> {
+    fn new(trace: &'t Trace<'_>, purposes: Arc<Purposes>, watcher: W) -> Self {
+        let reading = trace.readings().iter().rfind(|reading| reading.malloc_known);
+        let mut reading = reading.map(|reading| (Ticks(reading.time), reading.malloc_in_use));
+        // Blocks that were not recorded are in the allocator's figure.
+        reading.take_if(|_| !trace.recordings().is_empty());
+        let heap = LiveHeap::new(purposes, Sampling::of(trace));
+        let replay = Replay { heap, ..Replay::default() };
+        Self { trace, replay, watcher, reading, beginnings: beginnings(trace) }
+    }
+
+    fn add(&mut self, batch: &Batch) {
+        for steps in batch.steps.chunks(AHEAD) {
+            // The last few of all are not worth it.
+            if let Some(steps) = steps.first_chunk() {
+                self.replay.heap.look_at(steps);
+            }
+            for step in steps {
+                self.step(step, &batch.meant);
+            }
         }
     }
-    if let Some((_, in_use)) = pending {
-        replay.look_at(in_use);
+
+    fn step(&mut self, step: &Step, meant: &[Step]) {
+        let time = step.event.time();
+        if let Some((_, in_use)) = self.reading.take_if(|(at, _)| time > *at) {
+            self.replay.look_at(in_use);
+        }
+        while self.beginnings.next_if(|at| time > *at).is_some() {
+            self.replay.heap.begin_anew();
+        }
+        self.watcher.before(&mut self.replay.heap, step.thread, &step.event);
+        if let Event::ContextEnded { .. } = step.event {
+            for free in meant {
+                self.replay.step(free, &mut self.watcher);
+            }
+        }
+        self.replay.step(step, &mut self.watcher);
     }
-    replay
+
+    fn shuts_down(&mut self, blocks: &LiveBlocks) {
+        let Self { trace, replay, watcher, .. } = self;
+        replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
+        watcher.shuts_down(&mut replay.heap, blocks, replay.last.unwrap_or(Ticks(0)));
+    }
+
+    /// What is left behind, with the blocks that are live after the last event.
+    fn end(mut self, blocks: LiveBlocks) -> Replay {
+        if let Some((_, in_use)) = self.reading {
+            self.replay.look_at(in_use);
+        }
+        Replay { blocks, ..self.replay }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use tftrace_format::layout::AreaKind;
 use tftrace_format::reader::Layout;
 
 use super::live::LiveHeap;
+use super::live_blocks::LiveBlocks;
 use super::ranges::RangeKind;
 
 /// Resident anonymous memory, by owner, in bytes.
@@ -41,8 +42,8 @@ struct Found {
 }
 
 impl Resident {
-    /// Compares what is live with a look at the process, which should be of about the same time.
-    pub fn of(heap: &LiveHeap, layout: &Layout) -> Self {
+    /// Compares what is live, these blocks included, with a look at the process, which should be of about the same time.
+    pub fn of(heap: &LiveHeap, blocks: &LiveBlocks, layout: &Layout) -> Self {
         let mut resident = Self {
             time: layout.time.0,
             stacks: layout.main_stack,
@@ -80,7 +81,7 @@ impl Resident {
                 *into = into.saturating_add(bytes as u64);
             }
         }
-        for (address, _) in heap.blocks[Domain::Malloc as usize].iter() {
+        for (address, _) in blocks.of(Domain::Malloc) {
             let at = areas.partition_point(|area| area.end <= address);
             if let Some(area) = areas.get(at).filter(|area| area.start <= address) {
                 has_blocks[area.mapping] = true;
@@ -102,18 +103,17 @@ impl Resident {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heap::{Purposes, Sampling};
     use tftrace_format::layout::Area;
     use tftrace_format::{Event, Ticks};
 
     #[test]
     fn what_is_live_has_its_share_of_the_area_it_stands_in() {
-        let mut heap = LiveHeap::new(Purposes::default(), Sampling::default());
+        let (mut heap, mut blocks) = (LiveHeap::default(), LiveBlocks::default());
         let mut allocated = |domain, address, size| {
             let time = Ticks(1);
             let stack = None;
             let event = Event::Allocated { time, domain, address, size, stack, file_backed: false };
-            heap.apply(&event);
+            heap.apply(&event, blocks.apply(&event));
         };
         allocated(Domain::Mmap, 0x10_0000, 0x4000);
         allocated(Domain::Malloc, 0x20_0010, 24);
@@ -147,6 +147,6 @@ mod tests {
             tracer: 0x1000,
             ..Resident::default()
         };
-        assert_eq!(Resident::of(&heap, &layout), expected);
+        assert_eq!(Resident::of(&heap, &blocks, &layout), expected);
     }
 }

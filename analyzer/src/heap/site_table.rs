@@ -169,9 +169,17 @@ impl SiteTable {
         self.sites.iter().map(Site::key).collect()
     }
 
+    /// The number of a site that a stack may have, without asking what its memory is for.
+    #[inline]
+    pub(super) fn guess(&self, stack: Option<StackId>) -> usize {
+        let first = self.of_stack.get(StackId::to_wire(stack) as usize).copied();
+        (first.unwrap_or(0) as usize).saturating_sub(1)
+    }
+
     /// Looks at what a change of a site will look at.
-    pub(super) fn look_at(&self, id: SiteId) -> u64 {
-        self.sites.get(id.index()).map_or(0, |site| site.live_bytes)
+    #[inline]
+    pub(super) fn look_at(&self, guessed: usize) -> u64 {
+        self.sites.get(guessed).map_or(0, |site| site.live_bytes)
     }
 
     /// Memory was asked for, by a call that counts as one.

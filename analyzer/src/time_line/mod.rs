@@ -92,7 +92,8 @@ impl TimeLine {
     fn until(trace: &Trace<'_>, ends_at_shut_down: bool) -> (Option<Self>, Replay) {
         let mut pass = Pass::new(trace, ends_at_shut_down);
         let mut replayed = replay(trace, None, &mut pass);
-        (pass.end(&mut replayed.heap, replayed.last.unwrap_or(Ticks(0))), replayed)
+        let last = replayed.last.unwrap_or(Ticks(0));
+        (pass.end(&mut replayed.heap, &replayed.blocks, last), replayed)
     }
 
     /// Adds a block that Python's last collection freed after that.

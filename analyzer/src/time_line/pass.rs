@@ -7,7 +7,7 @@ use super::history::Log;
 use super::kept::KeptBySite;
 use super::windows::Windows;
 use super::{LONGEST_SHUT_DOWN, TimeLine, requests, starters};
-use crate::heap::{Change, LiveHeap, Resident, Watcher};
+use crate::heap::{Change, LiveBlocks, LiveHeap, Resident, Watcher};
 
 /// Memory follows what this counts: where many stacks do something all the time, windows are longer.
 const MOST_ENTRIES: usize = 6 << 20;
@@ -57,13 +57,18 @@ impl<'t, 'a> Pass<'t, 'a> {
 
     /// The time line after the last event, and how many there were. `None`: the program went on for
     /// long after Python's shutdown.
-    pub(super) fn end(mut self, heap: &mut LiveHeap, last: Ticks) -> Option<TimeLine> {
+    pub(super) fn end(
+        mut self,
+        heap: &mut LiveHeap,
+        blocks: &LiveBlocks,
+        last: Ticks,
+    ) -> Option<TimeLine> {
         let mut line = match self.ended.take() {
             Some(line) => {
                 let went_on = self.trace.seconds(last) - self.trace.seconds(line.end);
                 Some(line).filter(|_| went_on < LONGEST_SHUT_DOWN)?
             }
-            None => self.line(heap, last, false),
+            None => self.line(heap, blocks, last, false),
         };
         line.garbage.sum_up();
         line.events = self.events;
@@ -100,13 +105,19 @@ impl<'t, 'a> Pass<'t, 'a> {
     }
 
     /// The time line up to now. What comes after is not in it, and in no other.
-    fn line(&mut self, heap: &mut LiveHeap, end: Ticks, ends_at_shut_down: bool) -> TimeLine {
+    fn line(
+        &mut self,
+        heap: &mut LiveHeap,
+        blocks: &LiveBlocks,
+        end: Ticks,
+        ends_at_shut_down: bool,
+    ) -> TimeLine {
         self.write_down(heap);
         let windows = self.windows;
         let keys = heap.sites().keys();
         let history = std::mem::take(&mut self.log).by_site(keys.len());
         let mut kept = KeptBySite::default();
-        heap.each_live(|site, level, born| {
+        heap.each_live(blocks, |site, level, born| {
             if let Some(window) = windows.of(born) {
                 kept.add(site.index(), window, level.bytes, level.blocks);
             }
@@ -129,8 +140,8 @@ impl<'t, 'a> Pass<'t, 'a> {
             garbage: KeptBySite::default(),
             levels: Domain::ALL.map(|domain| heap.level(domain)),
             pools: Domain::ALL.map(|domain| heap.pools(domain)),
-            slack: Domain::ALL.map(|domain| heap.slack(domain)),
-            resident: nearest.map(|layout| Resident::of(heap, layout)),
+            slack: Domain::ALL.map(|domain| heap.slack(blocks, domain)),
+            resident: nearest.map(|layout| Resident::of(heap, blocks, layout)),
             malloc_chunk_bytes: heap.malloc_chunk_bytes(),
             end,
             ends_at_shut_down,
@@ -145,9 +156,9 @@ impl<'t, 'a> Pass<'t, 'a> {
 }
 
 impl Watcher for &mut Pass<'_, '_> {
-    fn shuts_down(&mut self, heap: &mut LiveHeap, last: Ticks) {
+    fn shuts_down(&mut self, heap: &mut LiveHeap, blocks: &LiveBlocks, last: Ticks) {
         if self.ends_at_shut_down {
-            self.ended = Some(self.line(heap, last, true));
+            self.ended = Some(self.line(heap, blocks, last, true));
         }
     }
 
@@ -164,10 +175,10 @@ impl Watcher for &mut Pass<'_, '_> {
 
     fn after(&mut self, heap: &LiveHeap, thread: u32, event: &Event, change: Change) {
         if let Some(line) = &mut self.ended {
-            if let Change::Freed(block, level) = change
+            if let Change::Freed(site, block, level) = change
                 && self.collected.is_some_and(|ended| event.time() <= ended)
             {
-                line.was_garbage(block.site, block.born, level);
+                line.was_garbage(site, block.born, level);
             }
             return;
         }

@@ -1,5 +1,6 @@
 //! The live heap, rebuilt from events.
 
+mod adding;
 mod block_map;
 mod figures;
 mod live;

@@ -3,7 +3,6 @@
 //! Two threads do it where there are two processors: one pairs events with blocks, one adds up.
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, available_parallelism, scope};
@@ -11,11 +10,11 @@ use std::thread::{Builder, available_parallelism, scope};
 use tftrace_format::reader::{Events, Trace};
 use tftrace_format::{Domain, Event, LabelId, Ticks};
 
+use super::adding::Adding;
 use super::live::{Change, LiveHeap};
 use super::live_blocks::LiveBlocks;
-use super::pairing::{AHEAD, Batch, Paired, Pairing, Step, beginnings};
+use super::pairing::{Batch, Paired, Pairing, Step};
 use super::purpose::Purposes;
-use super::sampling::Sampling;
 use super::totals::StackTotals;
 use super::unfreed::Unfreed;
 use crate::progress::Progress;
@@ -87,7 +86,7 @@ pub struct Replay {
     /// The heap beside the allocator's figure, if the trace has one.
     pub at_reading: Option<AtReading>,
     /// What was unfreed when the Python interpreter began to shut down, if events followed.
-    at_shut_down: Option<Unfreed>,
+    pub(super) at_shut_down: Option<Unfreed>,
 }
 
 impl Replay {
@@ -112,7 +111,7 @@ impl Replay {
         })
     }
 
-    fn step(&mut self, step: &Step, watcher: &mut impl Watcher) {
+    pub(super) fn step(&mut self, step: &Step, watcher: &mut impl Watcher) {
         let Step { thread, event, .. } = step;
         let change = self.heap.apply(event, step.ended());
         self.count(event);
@@ -145,7 +144,7 @@ impl Replay {
         }
     }
 
-    fn look_at(&mut self, malloc_in_use: u64) {
+    pub(super) fn look_at(&mut self, malloc_in_use: u64) {
         self.at_reading = Some(AtReading {
             bytes: self.heap.malloc().bytes,
             chunk_bytes: self.heap.malloc_chunk_bytes(),
@@ -254,72 +253,6 @@ fn in_two_threads(
         }
         true
     })
-}
-
-/// Adds up what was paired, in order.
-struct Adding<'t, W> {
-    trace: &'t Trace<'t>,
-    replay: Replay,
-    watcher: W,
-    /// The allocator's last figure, if it was not reached.
-    reading: Option<(Ticks, u64)>,
-    /// When recording begins, from now on.
-    beginnings: Peekable<std::vec::IntoIter<Ticks>>,
-}
-
-impl<'t, W: Watcher> Adding<'t, W> {
-    fn new(trace: &'t Trace<'_>, purposes: Arc<Purposes>, watcher: W) -> Self {
-        let reading = trace.readings().iter().rfind(|reading| reading.malloc_known);
-        let mut reading = reading.map(|reading| (Ticks(reading.time), reading.malloc_in_use));
-        // Blocks that were not recorded are in the allocator's figure.
-        reading.take_if(|_| !trace.recordings().is_empty());
-        let heap = LiveHeap::new(purposes, Sampling::of(trace));
-        let replay = Replay { heap, ..Replay::default() };
-        Self { trace, replay, watcher, reading, beginnings: beginnings(trace) }
-    }
-
-    fn add(&mut self, batch: &Batch) {
-        for steps in batch.steps.chunks(AHEAD) {
-            // The last few of all are not worth it.
-            if let Some(steps) = steps.first_chunk() {
-                self.replay.heap.look_at(steps);
-            }
-            for step in steps {
-                self.step(step, &batch.meant);
-            }
-        }
-    }
-
-    fn step(&mut self, step: &Step, meant: &[Step]) {
-        let time = step.event.time();
-        if let Some((_, in_use)) = self.reading.take_if(|(at, _)| time > *at) {
-            self.replay.look_at(in_use);
-        }
-        while self.beginnings.next_if(|at| time > *at).is_some() {
-            self.replay.heap.begin_anew();
-        }
-        self.watcher.before(&mut self.replay.heap, step.thread, &step.event);
-        if let Event::ContextEnded { .. } = step.event {
-            for free in meant {
-                self.replay.step(free, &mut self.watcher);
-            }
-        }
-        self.replay.step(step, &mut self.watcher);
-    }
-
-    fn shuts_down(&mut self, blocks: &LiveBlocks) {
-        let Self { trace, replay, watcher, .. } = self;
-        replay.at_shut_down = Some(Unfreed::of(&replay.heap, trace.shut_down()));
-        watcher.shuts_down(&mut replay.heap, blocks, replay.last.unwrap_or(Ticks(0)));
-    }
-
-    /// What is left behind, with the blocks that are live after the last event.
-    fn end(mut self, blocks: LiveBlocks) -> Replay {
-        if let Some((_, in_use)) = self.reading {
-            self.replay.look_at(in_use);
-        }
-        Replay { blocks, ..self.replay }
-    }
 }
 
 #[cfg(test)]

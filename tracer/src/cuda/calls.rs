@@ -21,8 +21,6 @@ use crate::tensorflow::Annotation;
 const OUT_OF_MEMORY: u32 = 2;
 /// Handles are numbers of any size; an address in a trace has 48 bits.
 const ADDRESS_MASK: u64 = (1 << 48) - 1;
-/// The least that can be mapped.
-const MAPPING_STEP: u64 = 1 << 16;
 
 /// A call, and where it goes.
 #[derive(Clone, Copy)]
@@ -230,8 +228,11 @@ impl Forward<'_> {
         let handle = self.argument(0);
         let address = handle & ADDRESS_MASK;
         let begun = record::reallocating(self.call.registers, Domain::Cuda, address);
+        let is_last = physical::released(handle);
         let result = self.make();
-        if succeeded(result) && physical::released(handle) {
+        if !succeeded(result) {
+            physical::not_released(handle);
+        } else if is_last {
             record::reallocated(self.call.registers, Domain::Cuda, begun, address, None);
         }
         result
@@ -254,21 +255,19 @@ impl Forward<'_> {
     fn unmap(&self) -> u64 {
         let [start, size, ..] = self.call.arguments;
         let begun = record::range_call(self.call.registers);
+        physical::each_mapping(start, size, physical::unmapping);
         let result = self.make();
-        let mut at = start;
-        while succeeded(result) && at.wrapping_sub(start) < size {
-            let Some((handle, mapped)) = physical::mapping_at(at) else {
-                at = at.wrapping_add(MAPPING_STEP);
-                continue;
-            };
+        if !succeeded(result) {
+            physical::each_mapping(start, size, physical::not_unmapped);
+            return result;
+        }
+        physical::each_mapping(start, size, |at| {
             regions::remove(at);
-            physical::unmapped(at);
-            if physical::released(handle) {
+            if let Some(handle) = physical::unmapped(at) {
                 let address = handle & ADDRESS_MASK;
                 record::reallocated(self.call.registers, Domain::Cuda, begun, address, None);
             }
-            at = at.wrapping_add(mapped.max(MAPPING_STEP));
-        }
+        });
         result
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Lock-free. Where the tables have no room for it, memory counts until its handle is released.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// A row of places in which a key may stand.
 const ROW: usize = 64;
@@ -20,12 +20,19 @@ struct Mapping {
     address: AtomicU64,
     size: AtomicU64,
     handle: AtomicU64,
+    /// Whether its end is the last use of the handle.
+    is_last: AtomicBool,
 }
 
 static HANDLES: [Handle; ROW * ROWS] =
     [const { Handle { handle: AtomicU64::new(0), uses: AtomicU32::new(0) } }; ROW * ROWS];
 static MAPPINGS: [Mapping; ROW * ROWS] = [const {
-    Mapping { address: AtomicU64::new(0), size: AtomicU64::new(0), handle: AtomicU64::new(0) }
+    Mapping {
+        address: AtomicU64::new(0),
+        size: AtomicU64::new(0),
+        handle: AtomicU64::new(0),
+        is_last: AtomicBool::new(false),
+    }
 }; ROW * ROWS];
 
 fn row<T>(table: &'static [T], key: u64) -> &'static [T] {
@@ -60,7 +67,8 @@ pub(super) fn retained(handle: u64) {
     }
 }
 
-/// There is one use less; gives whether that was the last. To be called once it is over.
+/// There is one use less; gives whether that was the last. To be called before the driver is told: it may give
+/// out the same handle at once, to another thread.
 pub(super) fn released(handle: u64) -> bool {
     let Some(place) = find(handle) else { return true };
     // Acquire and release: the last sees what the others did.
@@ -69,6 +77,14 @@ pub(super) fn released(handle: u64) -> bool {
         place.handle.store(0, Ordering::Release);
     }
     is_last
+}
+
+/// The use goes on: the driver refused to end it.
+pub(super) fn not_released(handle: u64) {
+    match find(handle) {
+        Some(place) => _ = place.uses.fetch_add(1, Ordering::Relaxed),
+        None => created(handle),
+    }
 }
 
 /// Memory was mapped.
@@ -87,17 +103,42 @@ pub(super) fn mapped(address: u64, size: u64, handle: u64) {
     }
 }
 
-/// The mapping that begins at an address: its handle and its size.
-pub(super) fn mapping_at(address: u64) -> Option<(u64, u64)> {
-    let place = mapping(address)?;
-    Some((place.handle.load(Ordering::Relaxed), place.size.load(Ordering::Relaxed)))
+/// Calls `each` with the first address of every mapping in a range.
+pub(super) fn each_mapping(start: u64, size: u64, mut each: impl FnMut(u64)) {
+    /// The least that can be mapped.
+    const STEP: u64 = 64 << 10;
+    let mut at = start;
+    while at.wrapping_sub(start) < size {
+        let mapped = mapping(at).map(|place| place.size.load(Ordering::Relaxed));
+        if mapped.is_some() {
+            each(at);
+        }
+        at = at.wrapping_add(mapped.map_or(STEP, |mapped| mapped.max(STEP)));
+    }
 }
 
-/// It was unmapped.
-pub(super) fn unmapped(address: u64) {
+/// The mapping at an address is about to end: as [`released`].
+pub(super) fn unmapping(address: u64) {
     if let Some(place) = mapping(address) {
-        place.address.store(0, Ordering::Release);
+        let is_last = released(place.handle.load(Ordering::Relaxed));
+        place.is_last.store(is_last, Ordering::Relaxed); // Read by the same call.
     }
+}
+
+/// It did not end.
+pub(super) fn not_unmapped(address: u64) {
+    if let Some(place) = mapping(address) {
+        not_released(place.handle.load(Ordering::Relaxed));
+    }
+}
+
+/// It ended; gives the handle of the memory that was in use no more.
+pub(super) fn unmapped(address: u64) -> Option<u64> {
+    let place = mapping(address)?;
+    let handle = place.handle.load(Ordering::Relaxed);
+    let is_last = place.is_last.load(Ordering::Relaxed);
+    place.address.store(0, Ordering::Release);
+    is_last.then_some(handle)
 }
 
 fn mapping(address: u64) -> Option<&'static Mapping> {
@@ -111,15 +152,30 @@ mod tests {
 
     #[test]
     fn memory_lives_as_long_as_a_handle_or_a_mapping() {
+        let mappings = || {
+            let mut found = Vec::new();
+            each_mapping((1 << 32) - (4 << 20), 8 << 20, |at| found.push(at));
+            found
+        };
         created(0x5000);
         mapped(1 << 32, 2 << 20, 0x5000);
         assert!(!released(0x5000), "it is mapped");
-        assert_eq!(mapping_at(1 << 32), Some((0x5000, 2 << 20)));
+        assert_eq!(mappings(), [1 << 32]);
+        unmapping(1 << 32);
+        // The driver refuses, and would give the same handle to somebody else otherwise.
+        not_unmapped(1 << 32);
         retained(0x5000);
-        unmapped(1 << 32);
-        assert_eq!(mapping_at(1 << 32), None);
-        assert!(!released(0x5000), "somebody has a handle again");
+        unmapping(1 << 32);
+        assert_eq!(unmapped(1 << 32), None, "there is a handle");
+        assert_eq!(mappings(), []);
         assert!(released(0x5000));
+        not_released(0x5000);
+        mapped(1 << 32, 2 << 20, 0x5000);
+        assert!(!released(0x5000));
+        unmapping(1 << 32);
+        created(0x5000);
+        assert_eq!(unmapped(1 << 32), Some(0x5000));
+        assert!(released(0x5000), "the handle of another's memory");
         assert!(released(0x5000), "what is not known lives as long as one handle");
     }
 }

@@ -10,8 +10,9 @@ use tftrace_format::{CudaKind, CudaMemory, Domain, Frame};
 
 use super::context::{self, Context, Ending, Which};
 use super::functions::{Function, Meaning, Size};
+use super::physical::{self, Use};
 use super::sizes::value_at;
-use super::{physical, regions, unnamed};
+use super::{regions, unnamed};
 use crate::arch::{AnyCall, StackArguments};
 use crate::process;
 use crate::record::{self, cuda};
@@ -228,11 +229,11 @@ impl Forward<'_> {
         let handle = self.argument(0);
         let address = handle & ADDRESS_MASK;
         let begun = record::reallocating(self.call.registers, Domain::Cuda, address);
-        let is_last = physical::released(handle);
+        let ended = physical::released(handle);
         let result = self.make();
         if !succeeded(result) {
-            physical::not_released(handle);
-        } else if is_last {
+            physical::not_released(handle, ended);
+        } else if ended != Use::OneOfSeveral {
             record::reallocated(self.call.registers, Domain::Cuda, begun, address, None);
         }
         result

@@ -41,6 +41,9 @@ fn row<T>(table: &'static [T], key: u64) -> &'static [T] {
 }
 
 fn find(handle: u64) -> Option<&'static Handle> {
+    if handle == 0 {
+        return None;
+    }
     // Acquire: who sees the handle sees how often it is used.
     row(&HANDLES, handle).iter().find(|place| place.handle.load(Ordering::Acquire) == handle)
 }
@@ -67,23 +70,34 @@ pub(super) fn retained(handle: u64) {
     }
 }
 
-/// There is one use less; gives whether that was the last. To be called before the driver is told: it may give
-/// out the same handle at once, to another thread.
-pub(super) fn released(handle: u64) -> bool {
-    let Some(place) = find(handle) else { return true };
+/// What the end of a use is to the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// There are others.
+    OneOfSeveral,
+    Last,
+    /// Nothing is known of the memory: it lives as long as one handle.
+    Unknown,
+}
+
+/// There is one use less. To be called before the driver is told: it may give out the same handle at once, to
+/// another thread.
+pub(super) fn released(handle: u64) -> Use {
+    let Some(place) = find(handle) else { return Use::Unknown };
     // Acquire and release: the last sees what the others did.
-    let is_last = place.uses.fetch_sub(1, Ordering::AcqRel) == 1;
-    if is_last {
-        place.handle.store(0, Ordering::Release);
+    if place.uses.fetch_sub(1, Ordering::AcqRel) != 1 {
+        return Use::OneOfSeveral;
     }
-    is_last
+    place.handle.store(0, Ordering::Release);
+    Use::Last
 }
 
 /// The use goes on: the driver refused to end it.
-pub(super) fn not_released(handle: u64) {
-    match find(handle) {
-        Some(place) => _ = place.uses.fetch_add(1, Ordering::Relaxed),
-        None => created(handle),
+pub(super) fn not_released(handle: u64, ended: Use) {
+    match ended {
+        Use::OneOfSeveral => retained(handle),
+        Use::Last => created(handle),
+        Use::Unknown => {}
     }
 }
 
@@ -103,10 +117,16 @@ pub(super) fn mapped(address: u64, size: u64, handle: u64) {
     }
 }
 
-/// Calls `each` with the first address of every mapping in a range.
+/// Calls `each` with the first address of every mapping in a range, whatever a host takes for one.
 pub(super) fn each_mapping(start: u64, size: u64, mut each: impl FnMut(u64)) {
     /// The least that can be mapped.
     const STEP: u64 = 64 << 10;
+    if size / STEP > MAPPINGS.len() as u64 {
+        let known = MAPPINGS.iter().map(|place| place.address.load(Ordering::Acquire));
+        // 1: it is being filled.
+        known.filter(|&at| at > 1 && at.wrapping_sub(start) < size).for_each(each);
+        return;
+    }
     let mut at = start;
     while at.wrapping_sub(start) < size {
         let mapped = mapping(at).map(|place| place.size.load(Ordering::Relaxed));
@@ -120,7 +140,7 @@ pub(super) fn each_mapping(start: u64, size: u64, mut each: impl FnMut(u64)) {
 /// The mapping at an address is about to end: as [`released`].
 pub(super) fn unmapping(address: u64) {
     if let Some(place) = mapping(address) {
-        let is_last = released(place.handle.load(Ordering::Relaxed));
+        let is_last = released(place.handle.load(Ordering::Relaxed)) != Use::OneOfSeveral;
         place.is_last.store(is_last, Ordering::Relaxed); // Read by the same call.
     }
 }
@@ -128,7 +148,9 @@ pub(super) fn unmapping(address: u64) {
 /// It did not end.
 pub(super) fn not_unmapped(address: u64) {
     if let Some(place) = mapping(address) {
-        not_released(place.handle.load(Ordering::Relaxed));
+        let is_last = place.is_last.load(Ordering::Relaxed);
+        let ended = if is_last { Use::Last } else { Use::OneOfSeveral };
+        not_released(place.handle.load(Ordering::Relaxed), ended);
     }
 }
 
@@ -159,7 +181,7 @@ mod tests {
         };
         created(0x5000);
         mapped(1 << 32, 2 << 20, 0x5000);
-        assert!(!released(0x5000), "it is mapped");
+        assert_eq!(released(0x5000), Use::OneOfSeveral, "it is mapped");
         assert_eq!(mappings(), [1 << 32]);
         unmapping(1 << 32);
         // The driver refuses, and would give the same handle to somebody else otherwise.
@@ -168,14 +190,30 @@ mod tests {
         unmapping(1 << 32);
         assert_eq!(unmapped(1 << 32), None, "there is a handle");
         assert_eq!(mappings(), []);
-        assert!(released(0x5000));
-        not_released(0x5000);
+        assert_eq!(released(0x5000), Use::Last);
+        not_released(0x5000, Use::Last);
         mapped(1 << 32, 2 << 20, 0x5000);
-        assert!(!released(0x5000));
+        assert_eq!(released(0x5000), Use::OneOfSeveral);
         unmapping(1 << 32);
         created(0x5000);
         assert_eq!(unmapped(1 << 32), Some(0x5000));
-        assert!(released(0x5000), "the handle of another's memory");
-        assert!(released(0x5000), "what is not known lives as long as one handle");
+        assert_eq!(released(0x5000), Use::Last, "the handle of another's memory");
+        for handle in [0, 0x5000] {
+            assert_eq!(released(handle), Use::Unknown);
+            not_released(handle, Use::Unknown);
+            assert_eq!(released(handle), Use::Unknown, "what the driver refuses makes none known");
+        }
+    }
+
+    #[test]
+    fn a_range_that_is_none_is_over_soon() {
+        let address = 7 << 40;
+        created(0x7000);
+        mapped(address, 2 << 20, 0x7000);
+        for (start, size) in [(0, u64::MAX), (address, 1 << 60), (address - (1 << 35), 1 << 36)] {
+            let mut found = false;
+            each_mapping(start, size, |at| found |= at == address);
+            assert!(found, "{start:#x}, {size:#x}");
+        }
     }
 }

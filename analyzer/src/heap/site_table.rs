@@ -149,16 +149,6 @@ impl SiteTable {
         }
     }
 
-    /// The call stack of a site.
-    pub fn stack(&self, id: SiteId) -> Option<StackId> {
-        self.sites[id.index()].stack
-    }
-
-    /// What its memory is for.
-    pub fn purpose(&self, id: SiteId) -> Purpose {
-        self.sites[id.index()].purpose
-    }
-
     /// Whose memory it is and which call stack asked for it; `None` for a pool.
     pub fn key(&self, id: SiteId) -> Option<TotalsKey> {
         self.sites[id.index()].key()

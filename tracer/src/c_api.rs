@@ -43,9 +43,9 @@ entry_shim!(
 
 unsafe extern "C" fn flush_hook(sp: u64, bp: u64) -> c_int {
     let Some(mut entry) = enter_and_look(EntryRegisters { sp, bp }) else { return NOT_TRACING };
-    let process = entry.process;
+    let process = entry.process();
     drain::sample_now(&mut entry, true);
-    let is_free = !entry.nested && !entry.lane().kept.is_in_handler();
+    let is_free = !entry.nested() && !entry.lane().kept.is_in_handler();
     drop(entry);
     if is_free {
         drain::layout_from_drain(process);
@@ -59,7 +59,7 @@ unsafe extern "C" fn flush_hook(sp: u64, bp: u64) -> c_int {
 /// Enters with the caller's stack captured: in a signal handler, libc must not be asked for anything.
 fn enter_and_look(registers: EntryRegisters) -> Option<HookEntry> {
     let mut entry = guard::enter(registers.sp)?;
-    let now = entry.process.clock.now();
+    let now = entry.process().clock.now();
     let _ = capture::call_stack(&mut entry, registers, now);
     Some(entry)
 }
@@ -74,7 +74,7 @@ unsafe extern "C" fn exit_hook(sp: u64, bp: u64) {
         return;
     }
     if let Some(mut entry) = enter_and_look(EntryRegisters { sp, bp }) {
-        let process = entry.process;
+        let process = entry.process();
         drain::sample_now(&mut entry, true);
         drop(entry);
         if !drain::has_late_layout(process) {

@@ -45,7 +45,7 @@ pub(crate) fn call_stack(
     registers: EntryRegisters,
     now: Ticks,
 ) -> Option<StackId> {
-    let process = entry.process;
+    let process = entry.process();
     if process.settings.slow_unwinder {
         return slow_unwinder::call_stack(entry, registers);
     }
@@ -66,7 +66,7 @@ pub(crate) fn python_stack(
     entry: &mut HookEntry,
     registers: EntryRegisters,
 ) -> (Option<StackId>, Ticks) {
-    let process = entry.process;
+    let process = entry.process();
     python::update_without_loops(entry);
     let kept = &entry.lane().python;
     let len = kept.len();
@@ -116,7 +116,7 @@ fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
 /// Finds or makes the node of a frame below a parent.
 #[inline(always)]
 fn node(entry: &mut HookEntry, now: Ticks, parent: Node, frame: u64) -> Option<Node> {
-    let process = entry.process;
+    let process = entry.process();
     let (place, path) = StackCache::place(parent, frame);
     let cache = &mut entry.lane().stacks;
     if let Some(id) = cache.find(place, parent.id, frame) {
@@ -139,7 +139,7 @@ fn intern(entry: &mut HookEntry, now: Ticks, updated: Updated) -> Option<u32> {
         return Some(known);
     }
     if updated == Updated::CutShort {
-        entry.process.spool.count(Counter::StacksCutShort, 1);
+        entry.process().spool.count(Counter::StacksCutShort, 1);
         entry.lane().kept.set_cut(true);
     }
     intern_anew(entry, now)
@@ -149,7 +149,7 @@ fn intern(entry: &mut HookEntry, now: Ticks, updated: Updated) -> Option<u32> {
 /// it was found.
 #[inline(always)]
 fn known_node(entry: &mut HookEntry) -> Option<u32> {
-    let depth = usize::from(entry.process.settings.depth);
+    let depth = usize::from(entry.process().settings.depth);
     let lane = entry.lane();
     let (len, python) = (lane.kept.len(), lane.python.len());
     let leaf = lane.kept.get(len.checked_sub(1)?)?;
@@ -163,7 +163,7 @@ fn known_node(entry: &mut HookEntry) -> Option<u32> {
 
 #[inline(never)]
 fn intern_anew(entry: &mut HookEntry, now: Ticks) -> Option<u32> {
-    let depth = usize::from(entry.process.settings.depth);
+    let depth = usize::from(entry.process().settings.depth);
     let lane = entry.lane();
     let python_stays = lane.python.take_stayed();
     if lane.python.len() > depth {
@@ -228,7 +228,7 @@ fn keep_interned(lane: &mut Lane, python_stays: usize) {
 /// Adds a native frame and the Python frames that it runs.
 #[inline(always)]
 fn step(entry: &mut HookEntry, now: Ticks, at: Place, index: usize) -> Option<Place> {
-    let process = entry.process;
+    let process = entry.process();
     let frame = entry.lane().kept.get(index)?;
     let is_own = process.objects.is_own(frame.address);
     let (slot, scheduled, wire) = (frame.slot, frame.scheduled, tree_frame(process, frame));
@@ -244,7 +244,7 @@ fn step(entry: &mut HookEntry, now: Ticks, at: Place, index: usize) -> Option<Pl
 /// Adds the next Python frames, as long as their loop's native frame is above `slot`.
 #[inline(always)]
 fn add_python(entry: &mut HookEntry, now: Ticks, mut at: Place, slot: u64) -> Option<Place> {
-    let depth = usize::from(entry.process.settings.depth);
+    let depth = usize::from(entry.process().settings.depth);
     while let Some(frame) = entry.lane().python.get(at.python as usize)
         && (frame.native > slot || slot == 0)
     {

@@ -173,7 +173,7 @@ impl ObjectTable {
 /// Looks at a `free`: if the loader frees the link map of an object, the object is unloaded.
 #[inline(always)]
 pub(crate) fn note_free(entry: &HookEntry, registers: EntryRegisters, address: u64) {
-    if is_loaders(entry.process, registers) {
+    if is_loaders(entry.process(), registers) {
         from_loader(entry, address);
     }
 }
@@ -188,11 +188,11 @@ fn is_loaders(process: &Process, registers: EntryRegisters) -> bool {
 
 #[cold]
 fn from_loader(entry: &HookEntry, address: u64) {
-    let process = entry.process;
+    let process = entry.process();
     loader_list::forget(address);
     if process.objects.find(address).is_some() {
         let now = process.clock.now();
         let unload = || process.objects.unloaded(process, now, address);
-        if entry.nested { unload() } else { entry.slot.on_own_stack(unload) }
+        if entry.nested() { unload() } else { entry.slot().on_own_stack(unload) }
     }
 }

@@ -17,9 +17,9 @@ static SEEN: AtomicU32 = AtomicU32::new(0);
 /// Checks the lane's kept stack, if it is this one's turn.
 #[cold]
 pub(super) fn every_so_often(entry: &mut HookEntry, registers: EntryRegisters) {
-    let process = entry.process;
+    let process = entry.process();
     let turn = SEEN.fetch_add(1, Ordering::Relaxed).checked_rem(process.settings.check_unwind);
-    if turn != Some(0) || entry.nested {
+    if turn != Some(0) || entry.nested() {
         return;
     }
     process.spool.count(Counter::UnwindChecked, 1);
@@ -52,7 +52,7 @@ fn report(entry: &HookEntry, with: &[u8], comparison: &Comparison) {
     }
     let len = writer.len;
     let numbers = room.get(..len).unwrap_or_default();
-    entry.process.note(&[
+    entry.process().note(&[
         b"a stack differs from ",
         with,
         b": frames, frames left, expected, found:",

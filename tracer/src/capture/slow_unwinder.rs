@@ -40,7 +40,7 @@ pub(super) fn frames(entry: &mut HookEntry, registers: EntryRegisters, mut each:
 #[cold]
 pub(super) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Option<StackId> {
     const MOST: usize = 1024;
-    let process = entry.process;
+    let process = entry.process();
     let mut addresses = [0u64; MOST];
     let mut count = 0;
     frames(entry, registers, |address| {
@@ -61,10 +61,10 @@ pub(super) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Op
 fn frame_of(entry: &HookEntry, process: &Process, address: u64) -> Frame {
     let rule = process.rules.find(address).unwrap_or_else(|| {
         // Only the object is of interest.
-        if entry.nested {
+        if entry.nested() {
             return super::rule::Rule { step: super::rule::Step::Unknown, mapping: NO_MAPPING };
         }
-        let rule = entry.slot.on_own_stack(|| cfi::evaluate(process, address, false));
+        let rule = entry.slot().on_own_stack(|| cfi::evaluate(process, address, false));
         process.rules.insert(address, rule);
         rule
     });

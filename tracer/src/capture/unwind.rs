@@ -40,7 +40,7 @@ pub(super) enum Updated {
 /// Brings the lane's kept stack up to date.
 #[inline(always)]
 pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> Updated {
-    let generation = entry.process.objects.generation();
+    let generation = entry.process().objects.generation();
     let lane = entry.lane();
     if lane.kept.generation != generation {
         lane.kept.forget();
@@ -98,11 +98,11 @@ fn walk_anew(
         let next = match rule.step {
             Step::FromSp { cfa, saved_bp } => {
                 let cfa = sp.wrapping_add_signed(i64::from(cfa));
-                caller(entry.process, range, &frame, cfa, saved_bp)
+                caller(entry.process(), range, &frame, cfa, saved_bp)
             }
             Step::FromBp { cfa, saved_bp } => {
                 let cfa = frame.bp.wrapping_add_signed(i64::from(cfa));
-                caller(entry.process, range, &frame, cfa, saved_bp)
+                caller(entry.process(), range, &frame, cfa, saved_bp)
             }
             _ => match rare_step(entry, &Place { frame, sp, range }, rule.step) {
                 Next::Frame(place) => {
@@ -141,13 +141,13 @@ fn walk_anew(
 /// The kept frames are of a walk that began at `sp` and met none of the old ones.
 #[cold]
 fn learn_stack(entry: &mut HookEntry, sp: u64) {
-    let nested = entry.nested;
+    let nested = entry.nested();
     let kept = &mut entry.lane().kept;
     let Some(root) = kept.get(0).map(|frame| frame.slot) else { return };
     if !kept.prove(sp, root) || nested {
         return;
     }
-    let mapping = entry.slot.on_own_stack(|| StackRange::ask_kernel(sp));
+    let mapping = entry.slot().on_own_stack(|| StackRange::ask_kernel(sp));
     if let Some((low, end)) = mapping
         && end > root
     {
@@ -184,7 +184,7 @@ fn first_frame(range: StackRange, registers: EntryRegisters) -> Option<Place> {
 /// The stack that `sp` is on.
 #[inline(always)]
 fn range_of(entry: &mut HookEntry, sp: u64) -> Option<StackRange> {
-    match StackRange::of_thread(entry.process, sp) {
+    match StackRange::of_thread(entry.process(), sp) {
         Some(range) => Some(range),
         None => range_elsewhere(entry, sp),
     }
@@ -196,10 +196,10 @@ fn range_elsewhere(entry: &mut HookEntry, sp: u64) -> Option<StackRange> {
     if let Some(end) = entry.lane().kept.known_end(sp) {
         return Some(StackRange { start: sp, end });
     }
-    if entry.nested {
+    if entry.nested() {
         return None;
     }
-    let mapping = entry.slot.on_own_stack(|| StackRange::ask_kernel(sp))?;
+    let mapping = entry.slot().on_own_stack(|| StackRange::ask_kernel(sp))?;
     entry.lane().kept.learn_mapping(mapping);
     Some(StackRange { start: sp, end: mapping.1 })
 }
@@ -218,7 +218,7 @@ fn rule_of(entry: &mut HookEntry, frame: &Walked) -> Rule {
 fn rule_of_table(entry: &mut HookEntry, frame: &Walked) -> Rule {
     // An interrupted address is looked up as itself, a return address as the call before it.
     let key = frame.address | (u64::from(frame.is_interrupted()) << 63);
-    let Some(rule) = entry.process.rules.find(key) else { return learn(entry, frame, key) };
+    let Some(rule) = entry.process().rules.find(key) else { return learn(entry, frame, key) };
     // If its object is unloaded meanwhile, that changes the generation, and the next walk forgets this.
     if !frame.is_interrupted() {
         entry.lane().rules.remember(frame.address, rule);
@@ -229,13 +229,13 @@ fn rule_of_table(entry: &mut HookEntry, frame: &Walked) -> Rule {
 #[cold]
 fn learn(entry: &mut HookEntry, frame: &Walked, key: u64) -> Rule {
     let unknown = Rule { step: Step::Unknown, mapping: NO_MAPPING };
-    if key == 0 || entry.nested {
+    if key == 0 || entry.nested() {
         // The own stack may be in use by what the signal interrupted.
         return unknown;
     }
-    let process: &Process = entry.process;
+    let process: &Process = entry.process();
     let rule =
-        entry.slot.on_own_stack(|| cfi::evaluate(process, frame.address, frame.is_interrupted()));
+        entry.slot().on_own_stack(|| cfi::evaluate(process, frame.address, frame.is_interrupted()));
     process.rules.insert(key, rule);
     if rule.mapping != NO_MAPPING && !process.objects.is_loaded(rule.mapping) {
         // Unloaded by a handler of this thread meanwhile: its rules were forgotten before this one came.
@@ -255,11 +255,11 @@ fn next(entry: &mut HookEntry, place: &Place, step: Step) -> Next {
     let Place { ref frame, sp, range } = *place;
     let found = match step {
         Step::FromSp { cfa, saved_bp } => {
-            caller(entry.process, range, frame, sp.wrapping_add_signed(i64::from(cfa)), saved_bp)
+            caller(entry.process(), range, frame, sp.wrapping_add_signed(i64::from(cfa)), saved_bp)
         }
         Step::FromBp { cfa, saved_bp } => {
             let cfa = frame.bp.wrapping_add_signed(i64::from(cfa));
-            caller(entry.process, range, frame, cfa, saved_bp)
+            caller(entry.process(), range, frame, cfa, saved_bp)
         }
         _ => return rare_step(entry, place, step),
     };
@@ -279,7 +279,7 @@ fn rare_step(entry: &mut HookEntry, place: &Place, step: Step) -> Next {
         Step::Realigned { cfa, saved_bp } => {
             let at = |offset: i32| range.read(frame.bp.wrapping_add_signed(i64::from(offset)));
             let found = at(cfa).zip(at(saved_bp)).and_then(|(cfa, bp)| {
-                let (caller, sp) = caller(entry.process, range, frame, cfa, None)?;
+                let (caller, sp) = caller(entry.process(), range, frame, cfa, None)?;
                 Some((Walked { bp, flags: MUST_BE_REACHED, ..caller }, sp))
             });
             match found {
@@ -348,7 +348,7 @@ fn interrupted(entry: &mut HookEntry, range: StackRange, sp: u64) -> Next {
 #[cold]
 fn by_frame_pointer(entry: &mut HookEntry, place: &Place) -> Next {
     const LARGEST_FRAME: u64 = 1 << 20;
-    let process = entry.process;
+    let process = entry.process();
     let Place { frame, sp, range } = *place;
     let in_reach = frame.bp >= sp && frame.bp.wrapping_sub(sp) < LARGEST_FRAME;
     if !in_reach || !range.holds_word(frame.bp.wrapping_add(8)) {

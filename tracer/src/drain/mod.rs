@@ -43,7 +43,7 @@ const RETRY_MS: u64 = 5;
 /// allocator that maps memory may hold them, so `mmap` never comes here.
 #[inline(always)]
 pub(crate) fn after_allocation(entry: &mut HookEntry, now: Ticks) {
-    let process = entry.process;
+    let process = entry.process();
     // Relaxed: a hint; one reading more or less does no harm.
     if process.drain.load(Ordering::Relaxed) != STARTED
         && now.0 >= process.next_sample.load(Ordering::Relaxed)
@@ -54,8 +54,8 @@ pub(crate) fn after_allocation(entry: &mut HookEntry, now: Ticks) {
 
 #[cold]
 fn without_drain(entry: &mut HookEntry, now: Ticks) {
-    let process = entry.process;
-    let delicate = entry.nested || is_delicate(entry);
+    let process = entry.process();
+    let delicate = entry.nested() || is_delicate(entry);
     let wait_ms = if delicate { RETRY_MS } else { SAMPLE_MS };
     let due = process.next_sample.load(Ordering::Relaxed);
     let next = now.0.saturating_add(process.ticks_per_second / 1000 * wait_ms);
@@ -70,7 +70,7 @@ fn without_drain(entry: &mut HookEntry, now: Ticks) {
 
 /// Whether the host may hold locks that libc needs: inside a signal handler, or inside the loader.
 fn is_delicate(entry: &mut HookEntry) -> bool {
-    let process = entry.process;
+    let process = entry.process();
     let kept = &entry.lane().kept;
     let frames = (0..kept.len()).filter_map(|index| kept.get(index));
     kept.len() == 0
@@ -80,9 +80,9 @@ fn is_delicate(entry: &mut HookEntry) -> bool {
 
 /// Starts the drain, if that has not been tried: where the host may start threads, we may.
 pub(crate) fn host_has_threads(entry: &mut HookEntry) {
-    let process = entry.process;
+    let process = entry.process();
     // Behind a seal its threads would be as locked in as the one that starts them.
-    let may_start = !entry.nested && !system_call::is_sealed();
+    let may_start = !entry.nested() && !system_call::is_sealed();
     if !may_start || process.drain.load(Ordering::Relaxed) != NOT_STARTED {
         return;
     }
@@ -102,7 +102,7 @@ pub(crate) fn host_has_threads(entry: &mut HookEntry) {
     // The new threads inherit the blocked signals: none of the host's is ever delivered to them.
     let argument = core::ptr::from_ref(process).cast_mut().cast();
     let started =
-        guard::as_own_thread(|| entry.slot.on_own_stack(|| own_thread(run_collector, argument)));
+        guard::as_own_thread(|| entry.slot().on_own_stack(|| own_thread(run_collector, argument)));
     // SAFETY: as above.
     unsafe { errno.write(before) };
     if !started {
@@ -213,14 +213,14 @@ fn leave_last(process: &Process, collector: u32) {
 /// Writes a reading of the process's memory, from a hook whose call stack was just captured; with whose
 /// it is, if that is wanted and no other thread of the host's is there.
 pub(crate) fn sample_now(entry: &mut HookEntry, layout: bool) {
-    let process = entry.process;
+    let process = entry.process();
     // With other threads about, a descriptor of ours could be closed and reused by one of them.
     let files = process.drain.load(Ordering::Relaxed) != STARTED;
-    let delicate = entry.nested || entry.lane().kept.is_in_handler();
-    if entry.nested || system_call::is_sealed() {
+    let delicate = entry.nested() || entry.lane().kept.is_in_handler();
+    if entry.nested() || system_call::is_sealed() {
         return;
     }
-    let slot = entry.slot;
+    let slot = entry.slot();
     let wanted = Wanted { files, malloc: !delicate, layout: layout && files };
     guard::as_own_thread(|| slot.on_own_stack(|| _ = take_sample(process, wanted)));
 }

@@ -31,15 +31,15 @@ pub(crate) fn begins(for_all_threads: bool) {
         return;
     }
     if let Some(mut entry) = guard::enter(arch::stack_pointer()) {
-        let process = entry.process;
+        let process = entry.process();
         if process.pid != system_call::process_id() {
             // A child of `vfork`, in its parent's memory: the parent is not locked in.
             return;
         }
-        let nested = entry.nested;
+        let nested = entry.nested();
         entry.lane().kept.make_room();
         if !nested {
-            entry.slot.on_own_stack(|| {
+            entry.slot().on_own_stack(|| {
                 process.spool.prepare(PREPARED_PAGES);
                 process.stacks.prepare();
             });

@@ -37,7 +37,7 @@ impl Switch {
     #[inline(always)]
     pub(crate) fn is_on(entry: &mut HookEntry) -> bool {
         // Relaxed: who asks does not wait for an event of any particular thread.
-        let word = entry.process.switch.0.load(Ordering::Relaxed);
+        let word = entry.process().switch.0.load(Ordering::Relaxed);
         word == Control::RECORDING.to_wire() || turn(entry, word)
     }
 }
@@ -45,7 +45,7 @@ impl Switch {
 /// Not recording, or asked not to.
 #[cold]
 fn turn(entry: &mut HookEntry, word: u64) -> bool {
-    let process = entry.process;
+    let process = entry.process();
     let Control { request, state } = Control::from_wire(word);
     let on = match (request, state) {
         (Request::Record, State::Paused) => true,
@@ -60,7 +60,11 @@ fn turn(entry: &mut HookEntry, word: u64) -> bool {
         return false;
     }
     // Before anybody records: events of the new interval are later.
-    note(process, on, |write| if entry.nested { write() } else { entry.slot.on_own_stack(write) });
+    note(
+        process,
+        on,
+        |write| if entry.nested() { write() } else { entry.slot().on_own_stack(write) },
+    );
     PAUSED.store(!on, Ordering::Relaxed);
     let state = if on { State::Recording } else { State::Paused };
     let difference = Control { request, state }.to_wire() ^ turning;

@@ -95,7 +95,7 @@ fn install_now(entry: &HookEntry, api: &Api) {
     // SAFETY: the interpreter's own functions, which read flags.
     let up = unsafe { (api.is_initialized)() } != 0;
     // SAFETY: as above.
-    if !entry.process.settings.python_blocks || !up || unsafe { (api.holds_gil)() } == 0 {
+    if !entry.process().settings.python_blocks || !up || unsafe { (api.holds_gil)() } == 0 {
         return;
     }
     if INSTALLED.swap(true, Ordering::Relaxed) {
@@ -117,7 +117,7 @@ fn install_now(entry: &HookEntry, api: &Api) {
         let serves_small = found.context.is_null()
             && raw.is_some_and(|raw| !core::ptr::fn_addr_eq(raw.malloc, found.malloc));
         let marks = serves_small
-            && arenas::are_marked(entry.process, api.arenas)
+            && arenas::are_marked(entry.process(), api.arenas)
             && has_large_from_malloc(&found);
         let ours: Functions = [
             core::ptr::from_ref(original).cast(),

@@ -53,9 +53,9 @@ pub(super) fn moved(layout: &Layout, wire: u64, raw: &RawFrame) -> Option<u64> {
 
 #[cold]
 fn learn(entry: &mut HookEntry, interpreter: &'static Interpreter, code: u64) -> u32 {
-    let process = entry.process;
+    let process = entry.process();
     let written = || write(process, interpreter, code).unwrap_or(CodeId::UNKNOWN.0);
-    entry.slot.on_own_stack(written)
+    entry.slot().on_own_stack(written)
 }
 
 /// Numbers a code object; writes it into the trace if none like it was there before.

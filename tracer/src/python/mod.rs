@@ -67,7 +67,7 @@ impl Interpreter {
         }
         // Without hooks in Python's own blocks the collection may be over before anything is seen of it,
         // and the next one would be taken for it.
-        if finalizing && entry.process.settings.python_blocks {
+        if finalizing && entry.process().settings.python_blocks {
             self.watch_collection(entry, now);
         }
         finalizing
@@ -93,12 +93,12 @@ impl Interpreter {
 }
 
 fn write(entry: &mut HookEntry, time: Ticks, record: &Record<'_>) {
-    let process = entry.process;
+    let process = entry.process();
     let write = || process.log.record(&process.spool, time, record);
-    if entry.nested {
+    if entry.nested() {
         write()
     } else {
-        entry.slot.on_own_stack(write)
+        entry.slot().on_own_stack(write)
     };
 }
 
@@ -121,7 +121,7 @@ impl Place {
 /// Brings the lane's kept Python frames up to date, after its native ones.
 #[inline(always)]
 pub(crate) fn update(entry: &mut HookEntry) {
-    if let Some(interpreter) = entry.process.python.get() {
+    if let Some(interpreter) = entry.process().python.get() {
         update_with_loops(entry, interpreter);
     }
 }
@@ -141,7 +141,7 @@ fn update_by_links(entry: &mut HookEntry, interpreter: &'static Interpreter) {
 /// As [`update`], for who does not ask which native frames run them.
 #[inline(always)]
 pub(crate) fn update_without_loops(entry: &mut HookEntry) {
-    if let Some(interpreter) = entry.process.python.get() {
+    if let Some(interpreter) = entry.process().python.get() {
         update_by_links(entry, interpreter);
     }
 }
@@ -149,7 +149,7 @@ pub(crate) fn update_without_loops(entry: &mut HookEntry) {
 /// Notices that the interpreter begins to shut down, before a block of its own dies `now`.
 #[inline(always)]
 pub(crate) fn watch(entry: &mut HookEntry, now: impl Fn() -> Ticks) {
-    if let Some(interpreter) = entry.process.python.get() {
+    if let Some(interpreter) = entry.process().python.get() {
         interpreter.is_finalizing(entry, now);
     }
 }
@@ -157,21 +157,21 @@ pub(crate) fn watch(entry: &mut HookEntry, now: impl Fn() -> Ticks) {
 /// Finds the native frames that run the kept Python frames, where [`update`] does not.
 #[inline(always)]
 pub(crate) fn find_loops(entry: &mut HookEntry) {
-    if let Some(code) = entry.process.python.get().and_then(|python| python.loop_code.as_ref()) {
+    if let Some(code) = entry.process().python.get().and_then(|python| python.loop_code.as_ref()) {
         loops::pair(entry.lane(), code);
     }
 }
 
 #[inline(always)]
 fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: Loops) {
-    let nested = entry.nested;
+    let nested = entry.nested();
     let lane = entry.lane();
     // Where a signal interrupted the interpreter, it may have been linking a frame.
     if nested || lane.kept.is_in_handler() {
         lane.python.clear();
         return;
     }
-    let process = entry.process;
+    let process = entry.process();
     let finalizing = interpreter.is_finalizing(entry, || process.clock.now());
     let lane = entry.lane();
     // The interpreter frees the states of other threads while it is finalizing.

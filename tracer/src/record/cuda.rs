@@ -39,30 +39,30 @@ pub(crate) enum Leaf<'a> {
 /// stands above it is none that it made.
 pub(crate) fn begin(sp: u64) -> bool {
     let Some(entry) = guard::enter(sp) else { return false };
-    let outer = entry.slot.cuda_sp.load(Ordering::Relaxed); // This thread's own.
-    if outer.wrapping_sub(sp).wrapping_sub(1) < entry.process.stack_reach {
+    let outer = entry.slot().cuda_sp.load(Ordering::Relaxed); // This thread's own.
+    if outer.wrapping_sub(sp).wrapping_sub(1) < entry.process().stack_reach {
         return false;
     }
-    entry.slot.cuda_sp.store(sp, Ordering::Relaxed);
+    entry.slot().cuda_sp.store(sp, Ordering::Relaxed);
     true
 }
 
 /// Ends a call that was begun.
 pub(crate) fn end(sp: u64) {
     if let Some(entry) = guard::enter(sp) {
-        entry.slot.cuda_sp.store(0, Ordering::Relaxed); // This thread's own.
+        entry.slot().cuda_sp.store(0, Ordering::Relaxed); // This thread's own.
     }
 }
 
 /// Inside whose allocator this thread is.
 pub(crate) fn inside(sp: u64) -> u8 {
-    guard::enter(sp).map_or(0, |entry| entry.slot.inside.load(Ordering::Relaxed)) // Its own.
+    guard::enter(sp).map_or(0, |entry| entry.slot().inside.load(Ordering::Relaxed)) // Its own.
 }
 
 /// Says that what this thread asks CUDA for is a tensor; gives inside what it was before, for
 /// [`super::leave_allocator`].
 pub(crate) fn enter_tensor_allocator(sp: u64) -> u8 {
-    guard::enter(sp).map_or(0, |entry| entry.slot.inside.swap(TENSOR, Ordering::Relaxed)) // Its own.
+    guard::enter(sp).map_or(0, |entry| entry.slot().inside.swap(TENSOR, Ordering::Relaxed)) // Its own.
 }
 
 fn stack_of(
@@ -71,7 +71,7 @@ fn stack_of(
     memory: CudaMemory,
     leaf: Leaf<'_>,
 ) -> (Option<StackId>, Ticks) {
-    let time = entry.process.clock.now();
+    let time = entry.process().clock.now();
     let stack = capture::call_stack(entry, registers, time);
     let stack = capture::with_leaf(entry, time, stack, Frame::Cuda(memory).to_wire());
     let leaf = match leaf {

@@ -24,8 +24,8 @@ use crate::thread::lane::End;
 /// The thread as pages name it: the tracer's number, and the kernel's.
 #[inline(always)]
 fn thread(entry: &HookEntry) -> (u32, u32) {
-    let number = entry.slot.number.load(Ordering::Relaxed); // This thread's own.
-    (number, entry.slot.tid.load(Ordering::Relaxed))
+    let number = entry.slot().number.load(Ordering::Relaxed); // This thread's own.
+    (number, entry.slot().tid.load(Ordering::Relaxed))
 }
 
 /// Enters the tracer, if events are recorded just now.
@@ -37,7 +37,7 @@ fn enter_recording(sp: u64) -> Option<HookEntry> {
 
 #[inline(always)]
 fn append(entry: &mut HookEntry, event: &Event) {
-    let (process, thread) = (entry.process, thread(entry));
+    let (process, thread) = (entry.process(), thread(entry));
     entry.lane().append(process, thread, event);
 }
 
@@ -61,12 +61,12 @@ fn append_allocated(
     size: u64,
     file_backed: bool,
 ) -> Option<Ticks> {
-    let of_python = python_blocks::note_allocated(entry.slot, address);
+    let of_python = python_blocks::note_allocated(entry.slot(), address);
     if !sampling::takes(entry, domain, address, size) {
         return None;
     }
-    let time = entry.process.clock.now();
-    let of_interpreter = python_blocks::is_stack(entry.slot);
+    let time = entry.process().clock.now();
+    let of_interpreter = python_blocks::is_stack(entry.slot());
     let stack = match of_interpreter {
         true => None,
         false => capture::call_stack(entry, registers, time),
@@ -90,14 +90,14 @@ fn append_allocated(
 #[inline(always)]
 pub(crate) fn enter_allocator(sp: u64, domain: Domain) -> u8 {
     let inside = (domain as u8).wrapping_add(1);
-    guard::enter(sp).map_or(0, |entry| entry.slot.inside.swap(inside, Ordering::Relaxed)) // Its own.
+    guard::enter(sp).map_or(0, |entry| entry.slot().inside.swap(inside, Ordering::Relaxed)) // Its own.
 }
 
 /// The thread is again where it was before `enter_allocator`.
 #[inline(always)]
 pub(crate) fn leave_allocator(sp: u64, before: u8) {
     if let Some(entry) = guard::enter(sp) {
-        entry.slot.inside.store(before, Ordering::Relaxed); // This thread's own.
+        entry.slot().inside.store(before, Ordering::Relaxed); // This thread's own.
     }
 }
 
@@ -114,9 +114,9 @@ pub(crate) fn tensor_allocated(
     if !sampling::takes(&mut entry, domain, address, size) {
         return;
     }
-    let time = entry.process.clock.now();
+    let time = entry.process().clock.now();
     let stack = capture::call_stack(&mut entry, registers, time);
-    let inside = entry.slot.inside.load(Ordering::Relaxed); // This thread's own.
+    let inside = entry.slot().inside.load(Ordering::Relaxed); // This thread's own.
     // Which memory its pool is, if it is CUDA's: the tensor counts as that.
     let stack = match domain {
         Domain::TensorFlow => match crate::cuda::frame_at(address) {
@@ -153,7 +153,7 @@ pub(crate) fn tensor_failed(
     op: Option<&Annotation>,
 ) {
     let Some(mut entry) = enter_recording(registers.sp) else { return };
-    let time = entry.process.clock.now();
+    let time = entry.process().clock.now();
     let mut stack = capture::call_stack(&mut entry, registers, time);
     let op = op.map(|op| op_table::frame_of(&mut entry, time, op));
     for leaf in [frame, op].into_iter().flatten() {
@@ -169,13 +169,13 @@ pub(crate) fn freed(registers: EntryRegisters, domain: Domain, address: u64) {
     if let Some(mut entry) = guard::enter(registers.sp) {
         // Objects are unloaded while nothing is recorded, too.
         capture::objects::note_free(&entry, registers, address);
-        python_blocks::note_freed(entry.slot, address);
+        python_blocks::note_freed(entry.slot(), address);
         // So are sampled blocks forgotten: another one may get the address.
         if !sampling::forgets(&entry, domain, address) || !Switch::is_on(&mut entry) {
             return;
         }
         // Of a sample these may be the first to die while Python shuts down, and Python's own the last.
-        let process = entry.process;
+        let process = entry.process();
         if process.sampling.is_some() {
             python::watch(&mut entry, || process.clock.now());
         }
@@ -191,7 +191,7 @@ fn append_freed(
     address: u64,
     begun: impl FnOnce() -> Option<Ticks>,
 ) {
-    let (process, thread, block) = (entry.process, thread(entry), (domain, address));
+    let (process, thread, block) = (entry.process(), thread(entry), (domain, address));
     // How long the block lived need not be known to the nanosecond, and the exact time costs twice as much.
     if !entry.lane().folds(process, thread, block, process.clock.about_now(), End::Freed) {
         let time = begun().unwrap_or_else(|| process.clock.now());
@@ -210,7 +210,7 @@ pub(crate) fn reallocating(registers: EntryRegisters, domain: Domain, address: u
     if !sampling::forgets(&entry, domain, address) || !Switch::is_on(&mut entry) {
         return Begun(None);
     }
-    let (process, time) = (entry.process, entry.process.clock.now());
+    let (process, time) = (entry.process(), entry.process().clock.now());
     entry.lane().announce_resized(process, domain, address, time);
     Begun(Some(time))
 }
@@ -240,9 +240,9 @@ pub(crate) fn reallocated(
     new: Option<(u64, u64)>,
 ) {
     let Some(mut entry) = enter_recording(registers.sp) else { return };
-    python_blocks::note_freed(entry.slot, old);
+    python_blocks::note_freed(entry.slot(), old);
     if let Begun(Some(time)) = begun {
-        let (process, thread) = (entry.process, thread(&entry));
+        let (process, thread) = (entry.process(), thread(&entry));
         let block = (domain, old);
         if !entry.lane().folds(process, thread, block, time, End::Resized) {
             entry.lane().ended(process, thread, block, time);
@@ -256,7 +256,7 @@ pub(crate) fn reallocated(
 /// A call on a range may be about to succeed (`munmap`, `mremap`). To be called before it.
 #[inline(always)]
 pub(crate) fn range_call(registers: EntryRegisters) -> Begun {
-    Begun(enter_recording(registers.sp).map(|entry| entry.process.clock.now()))
+    Begun(enter_recording(registers.sp).map(|entry| entry.process().clock.now()))
 }
 
 /// A range died when the call was begun.
@@ -279,16 +279,16 @@ pub(crate) fn range_mapped(registers: EntryRegisters, address: u64, size: u64, f
 
 /// A point in time is marked with this name. `None`: there are too many names.
 pub(crate) fn mark(entry: &mut HookEntry, text: &[u8]) -> Option<()> {
-    let process = entry.process;
+    let process = entry.process();
     let label = match process.labels.find(text)? {
         Found::Known(label) => label,
         Found::New(id) => {
             let now = process.clock.now();
             let write = || process.log.record(&process.spool, now, &Record::Label { id, text });
-            if entry.nested {
+            if entry.nested() {
                 write()
             } else {
-                entry.slot.on_own_stack(write)
+                entry.slot().on_own_stack(write)
             }
             id
         }

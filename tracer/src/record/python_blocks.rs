@@ -43,7 +43,7 @@ impl Call {
     #[inline(always)]
     fn begun(self, entry: &HookEntry) -> Ticks {
         match self.time {
-            0 => entry.process.clock.now(),
+            0 => entry.process().clock.now(),
             time => Ticks(time),
         }
     }
@@ -71,7 +71,7 @@ pub(crate) fn begin_stack(sp: u64) -> Call {
     if call.outer != UNSEEN
         && let Some(entry) = guard::enter(sp)
     {
-        entry.slot.inside.store(INSIDE_STACK, Ordering::Relaxed); // This thread's own.
+        entry.slot().inside.store(INSIDE_STACK, Ordering::Relaxed); // This thread's own.
     }
     call
 }
@@ -118,8 +118,8 @@ pub(crate) fn is_served_by_malloc(work: impl FnOnce()) -> bool {
 /// Begins a call that may take a block from the host before it gives it another one.
 #[inline(always)]
 pub(crate) fn begin_replacing(sp: u64) -> Call {
-    begin_at(sp, |entry| match entry.process.sampling {
-        None => entry.process.clock.now().0,
+    begin_at(sp, |entry| match entry.process().sampling {
+        None => entry.process().clock.now().0,
         Some(_) => 0,
     })
 }
@@ -129,7 +129,7 @@ fn begin_at(sp: u64, time: impl FnOnce(&HookEntry) -> u64) -> Call {
     let Some(entry) = guard::enter(sp) else {
         return Call { outer: UNSEEN, time: 0, bytes_left: 0 };
     };
-    let outer = u64::from(go_inside(entry.slot));
+    let outer = u64::from(go_inside(entry.slot()));
     Call { outer, time: time(&entry), bytes_left: sampling::bytes_left() }
 }
 
@@ -151,7 +151,7 @@ fn enter(sp: u64, call: Call) -> Option<HookEntry> {
         return None;
     }
     let entry = guard::enter(sp)?;
-    entry.slot.inside.store(call.outer as u8, Ordering::Relaxed); // It came from there.
+    entry.slot().inside.store(call.outer as u8, Ordering::Relaxed); // It came from there.
     Some(entry)
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn freed(registers: EntryRegisters, call: Call, address: u64) {
     {
         // While Python shuts down the free is not later than what is noted about that.
         let noted = Cell::new(None);
-        let process = entry.process;
+        let process = entry.process();
         python::watch(&mut entry, || {
             noted.get().unwrap_or_else(|| {
                 let now = process.clock.now();
@@ -217,7 +217,7 @@ fn append_allocated(
     address: u64,
     size: u64,
 ) {
-    if call.was_served_by_malloc(entry.slot, address)
+    if call.was_served_by_malloc(entry.slot(), address)
         || !sampling::takes(entry, Domain::Python, address, size)
     {
         return;
@@ -229,7 +229,7 @@ fn append_allocated(
 
 #[inline(always)]
 fn append_freed(entry: &mut HookEntry, begun: impl FnOnce() -> Option<Ticks>, address: u64) {
-    if entry.slot.inner_freed.load(Ordering::Relaxed) != address {
+    if entry.slot().inner_freed.load(Ordering::Relaxed) != address {
         super::append_freed(entry, Domain::Python, address, begun);
     }
 }

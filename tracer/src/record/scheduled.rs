@@ -52,16 +52,16 @@ pub(crate) unsafe fn wrap(function: *mut Function, registers: EntryRegisters) {
         return;
     }
     let Some(mut entry) = guard::enter(registers.sp) else { return };
-    let now = entry.process.clock.now();
+    let now = entry.process().clock.now();
     let own = capture::call_stack(&mut entry, registers, now);
     let stack = match entry.lane().kept.origin() {
         0 => own.map_or(0, |stack| stack.get()),
         origin => origin,
     };
-    if stack == 0 || entry.nested {
+    if stack == 0 || entry.nested() {
         return;
     }
-    let stack = (u64::from(entry.process.pid) << 32) | u64::from(stack);
+    let stack = (u64::from(entry.process().pid) << 32) | u64::from(stack);
     // Without memory it is scheduled as it is.
     let wrapped = Wrapped { original, stack, owners: AtomicUsize::new(1) };
     let Some(wrapped) = own_memory::place(wrapped) else { return };

@@ -78,7 +78,7 @@ pub(crate) fn stop_watching(address: u64) {
 /// Whether a new block is recorded. To be asked once for each, before the host gets it.
 #[inline(always)]
 pub(crate) fn takes(entry: &mut HookEntry, domain: Domain, address: u64, size: u64) -> bool {
-    let process = entry.process;
+    let process = entry.process();
     match &process.sampling {
         Some(sampling) if domain.is_sampled() => {
             // SAFETY: the word is this thread's own, and the reference ends before anything else that
@@ -125,10 +125,10 @@ pub(crate) extern "C" fn begin_in_child() {
 /// A sample fell into the block. False: its free could not be told from others, so it is left out.
 #[cold]
 fn remember(entry: &HookEntry, domain: Domain, address: u64) -> bool {
-    let Some(sampling) = &entry.process.sampling else { return true };
+    let Some(sampling) = &entry.process().sampling else { return true };
     let remembered = sampling.live.insert(domain, address);
     if !remembered {
-        entry.process.spool.count(Counter::LostSamples, 1);
+        entry.process().spool.count(Counter::LostSamples, 1);
     }
     remembered
 }
@@ -137,7 +137,7 @@ fn remember(entry: &HookEntry, domain: Domain, address: u64) -> bool {
 /// another thread can get the address.
 #[inline(always)]
 pub(crate) fn forgets(entry: &HookEntry, domain: Domain, address: u64) -> bool {
-    match &entry.process.sampling {
+    match &entry.process().sampling {
         Some(sampling) if domain.is_sampled() => sampling.live.remove(domain, address),
         _ => true,
     }
@@ -146,7 +146,7 @@ pub(crate) fn forgets(entry: &HookEntry, domain: Domain, address: u64) -> bool {
 /// A block that was forgotten lives on: its `realloc` failed.
 #[cold]
 pub(crate) fn remember_again(entry: &HookEntry, domain: Domain, address: u64) {
-    if let Some(sampling) = &entry.process.sampling {
+    if let Some(sampling) = &entry.process().sampling {
         // It stood there a moment ago. Where somebody took its place, its free will be missing.
         let _ = sampling.live.insert(domain, address);
     }

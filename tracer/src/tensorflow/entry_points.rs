@@ -45,8 +45,8 @@ unsafe extern "C" fn passing(sp: u64, which: usize) -> u64 {
         if which == 0 {
             let _ = record::mark(&mut entry, RUN_MARK);
         } else {
-            let executions = entry.slot.executions.load(Ordering::Relaxed).wrapping_add(1);
-            entry.slot.executions.store(executions, Ordering::Relaxed); // Only this thread's.
+            let executions = entry.slot().executions.load(Ordering::Relaxed).wrapping_add(1);
+            entry.slot().executions.store(executions, Ordering::Relaxed); // Only this thread's.
             if executions.is_multiple_of(EXECUTIONS) {
                 let _ = record::mark(&mut entry, EXECUTIONS_MARK);
             }

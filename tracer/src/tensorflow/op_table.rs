@@ -13,7 +13,7 @@ pub(crate) type OpTable = IdTable<{ 1 << 16 }>;
 /// The frame of the stack tree for what an annotation says.
 #[inline(always)]
 pub(crate) fn frame_of(entry: &mut HookEntry, now: Ticks, annotation: &Annotation) -> u64 {
-    let process = entry.process;
+    let process = entry.process();
     let seed = u64::from(annotation.data_type);
     let id = match process.ops.find(hash_of(seed, [annotation.name(), annotation.region()])) {
         Found::Known(id) => id,
@@ -22,10 +22,10 @@ pub(crate) fn frame_of(entry: &mut HookEntry, now: Ticks, annotation: &Annotatio
             let data_type = annotation.data_type;
             let record = Record::Op { id: OpId(id), name, region, data_type };
             let write = || process.log.record(&process.spool, now, &record);
-            if entry.nested {
+            if entry.nested() {
                 write()
             } else {
-                entry.slot.on_own_stack(write)
+                entry.slot().on_own_stack(write)
             };
             id
         }

@@ -1,5 +1,6 @@
 //! What every hook passes first: is this process traced, and is this thread inside the tracer?
 
+use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use tftrace_format::counters::Counter;
@@ -18,14 +19,15 @@ const DRAIN_THREAD: usize = 2;
 pub(crate) const MUTED: u8 = u8::MAX;
 
 /// Proof that this thread is inside one hook, and the right to use one of its lanes.
+///
+/// One word: of several, copies of an entry are read in other pieces than they were written in, for which each
+/// hook would wait. It is the thread's slot, and [`NESTED`] in its lowest bit.
 #[derive(Debug)]
-pub(crate) struct HookEntry {
-    pub(crate) process: &'static Process,
-    pub(crate) slot: &'static ThreadSlot,
-    lane: *mut Lane,
-    /// Whether a signal handler interrupted the tracer: no system calls, no own stack.
-    pub(crate) nested: bool,
-}
+pub(crate) struct HookEntry(NonNull<ThreadSlot>);
+
+/// A signal handler interrupted the tracer.
+const NESTED: usize = 1;
+const _: () = assert!(align_of::<ThreadSlot>() > NESTED);
 
 /// Enters the tracer. `None`: this event is not recorded (which is counted, where it is a loss).
 #[inline(always)]
@@ -59,7 +61,7 @@ fn enter_slot(process: &'static Process, slot: &'static ThreadSlot, sp: u64) -> 
         slot.entry_sp.store(sp, Ordering::Relaxed);
     }
     compiler_fence(Ordering::SeqCst);
-    Some(HookEntry { process, slot, lane: slot.lane(nested), nested })
+    Some(HookEntry(NonNull::from(slot).map_addr(|address| address | usize::from(nested))))
 }
 
 /// The depth is not 0: a signal handler is running, or a jump left the tracer without a return.
@@ -166,21 +168,40 @@ pub(crate) fn as_own_thread<R>(work: impl FnOnce() -> R) -> R {
 }
 
 impl HookEntry {
+    /// What this thread has in the tracer.
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> &'static ThreadSlot {
+        let slot = self.0.as_ptr().map_addr(|address| address & !NESTED);
+        // SAFETY: made from a reference to a slot, which lives for ever.
+        unsafe { &*slot }
+    }
+
+    #[inline(always)]
+    pub(crate) fn process(&self) -> &'static Process {
+        self.slot().process
+    }
+
+    /// Whether a signal handler interrupted the tracer: no system calls, no own stack.
+    #[inline(always)]
+    pub(crate) fn nested(&self) -> bool {
+        self.0.addr().get() & NESTED != 0
+    }
+
     /// The lane that this entry owns.
     #[inline(always)]
     pub(crate) fn lane(&mut self) -> &mut Lane {
         // SAFETY: the depth gives this entry the lane until it is dropped, and `&mut self` makes
         // this the only reference.
-        unsafe { &mut *self.lane }
+        unsafe { &mut *self.slot().lane(self.nested()) }
     }
 
     /// Runs `work`, which calls into libc, with all hooks of this thread muted.
     pub(crate) fn muted<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let depth = self.slot.depth.swap(MUTED, Ordering::Relaxed);
+        let depth = self.slot().depth.swap(MUTED, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         let result = work();
         compiler_fence(Ordering::SeqCst);
-        self.slot.depth.store(depth, Ordering::Relaxed);
+        self.slot().depth.store(depth, Ordering::Relaxed);
         result
     }
 }
@@ -189,6 +210,6 @@ impl Drop for HookEntry {
     #[inline(always)]
     fn drop(&mut self) {
         compiler_fence(Ordering::SeqCst);
-        self.slot.depth.store(u8::from(self.nested), Ordering::Relaxed);
+        self.slot().depth.store(u8::from(self.nested()), Ordering::Relaxed);
     }
 }

@@ -74,6 +74,19 @@ pub(crate) struct KeptFrame {
     pub(super) path: u32,
     /// How many Python frames stand above `stack`, those of the frames towards the root included.
     pub(crate) python: u32,
+    /// How many words are compared of it and of the frames towards the root.
+    pub(super) words: u32,
+}
+
+/// What must be what it was for a frame to stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// The return address.
+    Address,
+    /// The return address, and what was saved of `bp` not far below it.
+    AddressAndBp,
+    /// More, or elsewhere: [`KeptFrame::still_stands`] knows.
+    More,
 }
 
 impl KeptFrame {
@@ -88,8 +101,21 @@ impl KeptFrame {
         let flags =
             flags | if matters { BP_MATTERS } else { 0 } | if in_handler { IN_HANDLER } else { 0 };
         let origin = if scheduled == 0 { origin } else { scheduled };
-        let (stack, path, python) = (0, 0, 0);
-        Self { slot, address, bp, bp_from, scheduled, mapping, flags, origin, stack, path, python }
+        let (stack, path, python, words) = (0, 0, 0, 0);
+        Self {
+            slot,
+            address,
+            bp,
+            bp_from,
+            scheduled,
+            mapping,
+            flags,
+            origin,
+            stack,
+            path,
+            python,
+            words,
+        }
     }
 
     /// Whether a signal interrupted it.
@@ -139,15 +165,35 @@ impl KeptFrame {
                 || range.read(self.bp_place()) == Some(self.bp))
     }
 
-    /// Whether [`KeptFrame::still_stands`] has only the return address to look at.
+    /// What [`KeptFrame::still_stands`] would look at.
     #[inline(always)]
-    pub(super) fn needs_no_more(&self) -> bool {
-        self.flags & MUST_BE_REACHED == 0
-            && self.scheduled == 0
-            && (!self.needs_bp() || self.bp_from == 0)
+    pub(super) fn compared(&self) -> Compared {
+        /// What a call saves of registers, and keeps for itself above that.
+        const NEAR: u64 = 4096;
+        if self.flags & MUST_BE_REACHED != 0 || self.scheduled != 0 {
+            return Compared::More;
+        }
+        if !self.needs_bp() || self.bp_from == 0 {
+            return Compared::Address;
+        }
+        let below = self.slot.wrapping_sub(self.bp_place());
+        if below == 0 || below > NEAR || !below.is_multiple_of(8) {
+            return Compared::More;
+        }
+        Compared::AddressAndBp
     }
 
-    fn bp_place(&self) -> u64 {
+    /// The lowest place that is compared without a closer look.
+    #[inline(always)]
+    pub(super) fn lowest(&self) -> u64 {
+        match self.compared() {
+            Compared::AddressAndBp => self.bp_place(),
+            Compared::Address | Compared::More => self.slot,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn bp_place(&self) -> u64 {
         self.slot.wrapping_add(8).wrapping_add_signed(i64::from(self.bp_from))
     }
 }

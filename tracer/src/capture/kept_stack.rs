@@ -1,8 +1,8 @@
 //! The last stack of a thread, root first, and room for the frames that a new one adds.
 
-use super::kept_frame::{KeptFrame, Walked};
-use super::return_address::{ReturnAddress, leading_that_stand};
+use super::kept_frame::{Compared, KeptFrame, Walked};
 use super::stack_range::StackRange;
+use super::stack_words::{StackWord, StackWords, WORDS_PER_FRAME};
 use crate::arch::EntryRegisters;
 use crate::system_call;
 
@@ -12,8 +12,8 @@ const MOST_FRAMES: usize = 1 << 17;
 
 /// The frames of a thread's last stack. All zeros is valid and empty.
 ///
-/// One mapping holds three arrays of the same length: the stack, root first, the new frames, leaf
-/// first, and of the frames of the stack what is compared each time.
+/// One mapping holds two arrays of the same length: the stack, root first, and the new frames, leaf
+/// first.
 #[derive(Debug)]
 pub(crate) struct KeptStack {
     frames: *mut KeptFrame,
@@ -22,7 +22,9 @@ pub(crate) struct KeptStack {
     new_len: usize,
     /// How many frames from the root on have nodes.
     interned: usize,
-    /// How many frames from the root on stand each below the one before.
+    /// What is compared of the stack each time.
+    words: StackWords,
+    /// How many frames from the root on stand each below all that is compared of the one before.
     descending: usize,
     /// Whether the root is missing.
     cut: bool,
@@ -111,6 +113,7 @@ impl KeptStack {
     pub(crate) fn forget(&mut self) {
         (self.len, self.new_len, self.interned, self.cut) = (0, 0, 0, false);
         self.descending = 0;
+        self.words.truncate(0);
     }
 
     /// Whether the leaf runs in a signal handler.
@@ -155,25 +158,22 @@ impl KeptStack {
         // Those that stand above the stack pointer: known from the leaf on, as it is mostly few that do not.
         let mut in_reach = self.descending.min(self.len);
         while let Some(last) = in_reach.checked_sub(1)
-            && self.get(last).is_some_and(|frame| frame.slot < range.start)
+            && self.get(last).is_some_and(|frame| frame.lowest() < range.start)
         {
             in_reach = last;
         }
+        let end = self.words_before(in_reach);
         let reach = root.wrapping_sub(range.start);
         let mut count: usize = 0;
         loop {
-            let left = self.return_addresses().get(count..in_reach).unwrap_or_default();
-            // SAFETY: each place is below that of the root and above the start, so it is in the range, and
-            // a walk read this word before.
-            count = count.wrapping_add(unsafe { leading_that_stand(left) });
+            // SAFETY: each place is at most that of the root and not below the start, so it is in the range,
+            // and a walk read this word before.
+            let changed = unsafe { self.words.first_changed(self.words_before(count), end) };
+            count = changed.map_or(in_reach.max(count), |changed| changed.frame);
             let Some(frame) = self.get(count) else { break };
-            let changed = count < in_reach
-                && !self
-                    .return_addresses()
-                    .get(count)
-                    .is_some_and(ReturnAddress::asks_for_a_closer_look);
+            let stays_open = changed.is_none_or(|changed| changed.asks_for_a_closer_look);
             let near = frame.slot.wrapping_sub(range.start) <= reach;
-            if changed || !near || !frame.still_stands(range) {
+            if !stays_open || !near || !frame.still_stands(range) {
                 break;
             }
             count = count.wrapping_add(1);
@@ -195,40 +195,38 @@ impl KeptStack {
             })
     }
 
-    /// What is compared of the kept frames, root first.
+    /// How many words are compared of the first `count` frames.
     #[inline(always)]
-    fn return_addresses(&self) -> &[ReturnAddress] {
-        if self.len == 0 {
-            return &[];
+    fn words_before(&self, count: usize) -> usize {
+        let last = count.checked_sub(1).and_then(|last| self.get(last));
+        last.map_or(0, |last| last.words as usize)
+    }
+
+    /// Notes what is to be compared of the frame that is kept as the `index`th, which is the last.
+    #[inline(always)]
+    fn note_words(&mut self, index: usize) {
+        self.words.truncate(self.words_before(index));
+        let Some(frame) = self.get(index).copied() else { return };
+        let address = StackWord::new(frame.slot, frame.address);
+        match frame.compared() {
+            Compared::Address => self.words.push(index, address),
+            Compared::AddressAndBp => {
+                self.words.push(index, address);
+                self.words.push(index, StackWord::new(frame.bp_place(), frame.bp));
+            }
+            Compared::More => self.words.push(index, StackWord::CLOSER_LOOK),
         }
-        // SAFETY: whoever writes a kept frame writes what is compared of it.
-        unsafe { core::slice::from_raw_parts(self.return_address_place(0), self.len) }
-    }
-
-    #[inline(always)]
-    fn return_address_place(&self, index: usize) -> *mut ReturnAddress {
-        self.frames
-            .wrapping_add(self.capacity.wrapping_mul(2))
-            .cast::<ReturnAddress>()
-            .wrapping_add(index)
-    }
-
-    /// Notes what is to be compared of the frame that is kept as the `index`th.
-    #[inline(always)]
-    fn note_return_address(&self, index: usize) {
-        let Some(frame) = self.get(index) else { return };
-        let noted = match frame.needs_no_more() {
-            true => ReturnAddress::new(frame.slot, frame.address),
-            false => ReturnAddress::CLOSER_LOOK,
-        };
-        // SAFETY: the frame at this index is below the capacity, which is that of the third array, too.
-        unsafe { self.return_address_place(index).write(noted) };
+        let words = self.words.len() as u32;
+        if let Some(frame) = self.get_mut(index) {
+            frame.words = words;
+        }
     }
 
     /// Keeps only the first `len` frames.
     #[inline(always)]
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        self.words.truncate(self.words_before(self.len));
         self.interned = self.interned.min(len);
         self.descending = self.descending.min(len);
         if len == 0 {
@@ -269,7 +267,7 @@ impl KeptStack {
             && let Some(kept) = self.get_mut(index)
         {
             (kept.bp, kept.bp_from) = (met.bp, met.bp_from);
-            self.note_return_address(index);
+            self.note_words(index);
         }
         while let Some(last) = self.new_len.checked_sub(1) {
             let from = self.new_place(last).cast::<u64>();
@@ -278,7 +276,7 @@ impl KeptStack {
             let word = |index: usize| unsafe { from.wrapping_add(index).read_volatile() };
             let walked = Walked::from_words([word(0), word(1), word(2), word(3), word(4)]);
             let caller = self.len.checked_sub(1).and_then(|caller| self.get(caller));
-            let descends = caller.is_none_or(|caller| walked.slot < caller.slot);
+            let descends = caller.is_none_or(|caller| walked.slot < caller.lowest());
             let frame = KeptFrame::below(caller, &walked);
             if self.descending == self.len && descends {
                 self.descending = self.len.wrapping_add(1);
@@ -287,7 +285,7 @@ impl KeptStack {
             // SAFETY: `push_new` made sure that both together fit into the first array.
             unsafe { to.write(frame) };
             self.len = self.len.wrapping_add(1);
-            self.note_return_address(self.len.wrapping_sub(1));
+            self.note_words(self.len.wrapping_sub(1));
             self.new_len = last;
         }
     }
@@ -306,8 +304,10 @@ impl KeptStack {
         if capacity > MOST_FRAMES {
             return false;
         }
-        let each = 2 * size_of::<KeptFrame>() + size_of::<ReturnAddress>();
-        let bytes = |capacity: usize| capacity * each;
+        let bytes = |capacity: usize| capacity * 2 * size_of::<KeptFrame>();
+        if !self.words.make_room(capacity.saturating_mul(WORDS_PER_FRAME)) {
+            return false;
+        }
         let Ok(new) = system_call::map_private(bytes(capacity)) else { return false };
         let new = new.cast::<KeptFrame>();
         if self.capacity != 0 {
@@ -316,9 +316,6 @@ impl KeptStack {
             let (from, to) = (self.new_place(0), new.wrapping_add(capacity).cast::<[u64; 5]>());
             // SAFETY: the second array of each begins after `capacity` frames.
             unsafe { core::ptr::copy_nonoverlapping(from, to, self.new_len) };
-            let to = new.wrapping_add(capacity.wrapping_mul(2)).cast::<ReturnAddress>();
-            // SAFETY: as above; the third array of each begins after both others.
-            unsafe { core::ptr::copy_nonoverlapping(self.return_address_place(0), to, self.len) };
             // SAFETY: the old mapping is this value's own.
             unsafe { system_call::unmap(self.frames.cast(), bytes(self.capacity)) };
         }
@@ -329,6 +326,7 @@ impl KeptStack {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kept_frame::STEP_USES_BP;
     use super::*;
 
     #[test]
@@ -345,5 +343,51 @@ mod tests {
             assert_eq!(kept.get(0).unwrap().address, 4999, "the last pushed is the root");
             assert_eq!(kept.get(kept.len() - 1).unwrap().address, 0);
         }
+    }
+
+    #[test]
+    fn a_frame_stands_while_its_return_address_and_what_it_saved_of_bp_do() {
+        const FRAMES: usize = 6;
+        // Each frame has four words: a return address, `bp` saved below it, and two of its own.
+        let mut stack: Vec<u64> = (0..4 * FRAMES as u64).map(|word| 1000 + word).collect();
+        let base = stack.as_ptr() as u64;
+        let place = |word: usize| base + 8 * word as u64;
+        let of = |frame: usize| 4 * (FRAMES - 1 - frame) + 3;
+        // SAFETY: zeros are a valid, empty stack.
+        let mut kept: KeptStack = unsafe { core::mem::zeroed() };
+        kept.begin_new();
+        for frame in (0..FRAMES).rev() {
+            let (at, bp_from) = (of(frame), -16);
+            let (slot, address, bp) = (place(at), stack[at], stack[at - 1]);
+            let flags = STEP_USES_BP;
+            let frame = Walked { slot, address, bp, bp_from, flags, ..Walked::default() };
+            assert!(kept.push_new(frame));
+        }
+        kept.join_new(None);
+        let range = |from: usize| StackRange { start: place(from), end: place(4 * FRAMES) };
+        assert_eq!(kept.still_standing(range(0)), FRAMES);
+        for frame in 0..FRAMES {
+            for word in [of(frame), of(frame) - 1] {
+                let before = core::mem::replace(&mut stack[word], 7);
+                assert_eq!(kept.still_standing(range(0)), frame, "word {word} changed");
+                stack[word] = before;
+            }
+            let own = of(frame) - 2;
+            let before = core::mem::replace(&mut stack[own], 7);
+            assert_eq!(kept.still_standing(range(0)), FRAMES, "word {own} is nobody's");
+            stack[own] = before;
+            assert_eq!(kept.still_standing(range(of(frame) - 1)), frame + 1);
+            assert_eq!(kept.still_standing(range(of(frame))), frame, "its `bp` is below the stack");
+            assert_eq!(kept.still_standing(range(of(frame) + 1)), frame);
+        }
+        kept.truncate(3);
+        assert_eq!(kept.still_standing(range(0)), 3);
+        // The last one, reached otherwise: `bp` is what it was in the callee, and the word is nobody's.
+        kept.begin_new();
+        let last = *kept.get(2).unwrap();
+        let met = Walked { slot: last.slot, address: last.address, ..Walked::default() };
+        kept.join_new(Some(&met));
+        stack[of(2) - 1] = 7;
+        assert_eq!(kept.still_standing(range(0)), 3);
     }
 }

@@ -13,7 +13,6 @@ mod kept_frame;
 pub(crate) mod kept_stack;
 pub(crate) mod loader_list;
 pub(crate) mod objects;
-mod return_address;
 pub(crate) mod rule;
 pub(crate) mod rule_cache;
 pub(crate) mod rule_table;
@@ -21,6 +20,7 @@ mod self_check;
 mod slow_unwinder;
 pub(crate) mod stack_cache;
 mod stack_range;
+mod stack_words;
 mod unwind;
 
 use tftrace_format::counters::Counter;

@@ -1,5 +1,5 @@
-//! Stamps. A free is stamped before the real free, an allocation after the real allocation, so an
-//! address that another thread gets next is always seen freed first.
+//! Stamps. A free is stamped before the real free, an allocation after the real allocation and later than
+//! the free that left its address last, so an address that another thread gets next is always seen freed first.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -57,7 +57,7 @@ pub(crate) fn call_stack(
     stack_id(stack)
 }
 
-/// The Python functions of the stack alone, and the time; where there are none, the whole stack.
+/// The Python functions of the stack alone; where there are none, the whole stack. `now` as in [`call_stack`].
 ///
 /// Python's blocks come millions of times: what called the interpreter, and what in it allocated,
 /// would cost more than it says.
@@ -65,27 +65,25 @@ pub(crate) fn call_stack(
 pub(crate) fn python_stack(
     entry: &mut HookEntry,
     registers: EntryRegisters,
-) -> (Option<StackId>, Ticks) {
+    now: Ticks,
+) -> Option<StackId> {
     let process = entry.process();
     python::update_without_loops(entry);
     let kept = &entry.lane().python;
     let len = kept.len();
     if len == 0 || len > usize::from(process.settings.depth) {
-        let now = process.clock.now();
-        return (call_stack(entry, registers, now), now);
+        return call_stack(entry, registers, now);
     }
-    let now = process.clock.now();
     let mut index = kept.alone();
     let before = index.checked_sub(1).and_then(|last| kept.get(last));
     let mut stack =
         before.map_or(Node::of(0), |frame| Node { id: frame.alone, path: frame.alone_path });
     while let Some(wire) = entry.lane().python.get(index).map(|frame| frame.wire) {
-        let Some(found) = node(entry, now, stack, wire) else { return (None, now) };
-        stack = found;
+        stack = node(entry, now, stack, wire)?;
         entry.lane().python.set_alone(index, stack.id, stack.path);
         index += 1;
     }
-    (stack_id(Some(stack.id)), now)
+    stack_id(Some(stack.id))
 }
 
 /// The stack with one more frame at its leaf, which says what the block is for.

@@ -1,16 +1,16 @@
 //! The rules that a thread used last, so that most steps never reach the table of all threads.
 //!
-//! That one spreads over four megabytes: a look-up there waits for memory. This is 32 KiB, eight bytes
+//! That one spreads over four megabytes: a look-up there waits for memory. This is 64 KiB, eight bytes
 //! for a rule and its address. Rules that do not fit into so little stay in the table alone.
 //!
 //! ```text
-//! 0..10 mapping   10..22 place of the CFA / 8   22..26 place of the saved bp below it / 8   26 kind   28..64 address / 2^11
+//! 0..10 mapping   10..22 place of the CFA / 8   22..26 place of the saved bp below it / 8   26 kind   28..64 address / 2^12
 //! ```
 
 use super::objects::NO_MAPPING;
 use super::rule::{Rule, Step};
 
-const INDEX_BITS: u32 = 11;
+const INDEX_BITS: u32 = 12;
 const SETS: usize = 1 << INDEX_BITS;
 const TAG_AT: u32 = 28;
 const CFA_AT: u32 = 10;

@@ -13,6 +13,7 @@ use tftrace_format::{Domain, Event, Frame, Ticks};
 use crate::arch::EntryRegisters;
 use crate::capture;
 use crate::drain;
+use crate::process::Process;
 use crate::process::labels::Found;
 use crate::process::switch::Switch;
 use crate::python;
@@ -65,7 +66,7 @@ fn append_allocated(
     if !sampling::takes(entry, domain, address, size) {
         return None;
     }
-    let time = entry.process().clock.now();
+    let time = time_of_allocation(entry.process(), domain, address);
     let of_interpreter = python_blocks::is_stack(entry.slot());
     let stack = match of_interpreter {
         true => None,
@@ -84,6 +85,22 @@ fn append_allocated(
     };
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed });
     Some(time)
+}
+
+/// When a block came to life that the allocator has just given: after it was freed the last time, wherever that
+/// was recorded.
+#[inline(always)]
+fn time_of_allocation(process: &Process, domain: Domain, address: u64) -> Ticks {
+    // Frees of ranges leave no time.
+    if domain != Domain::Mmap {
+        // The processor may read this clock before it has the block. It seldom takes so long over that that
+        // another thread can have freed the block since, and an exact time would wait for all that malloc did.
+        let time = process.clock.about_now();
+        if !process.foreign.since(domain, address, time) {
+            return time;
+        }
+    }
+    process.clock.now()
 }
 
 /// Says that this thread is inside the allocator of a domain; gives whose it was inside before.

@@ -222,8 +222,9 @@ fn append_allocated(
     {
         return;
     }
-    let (stack, time) = capture::python_stack(entry, registers);
     let domain = Domain::Python;
+    let time = super::time_of_allocation(entry.process(), domain, address);
+    let stack = capture::python_stack(entry, registers, time);
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed: false });
 }
 

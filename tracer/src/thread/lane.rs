@@ -11,6 +11,7 @@ use tftrace_format::page::{EVENTS_PER_PAGE, PAGE_HEADER_BYTES, PageKind, TOTALS_
 use tftrace_format::totals::{TOTALS_BYTES, Temporaries, TemporaryKey};
 use tftrace_format::{Domain, Ticks, check};
 
+use crate::arch;
 use crate::capture::kept_stack::KeptStack;
 use crate::capture::rule_cache::RuleCache;
 use crate::capture::stack_cache::StackCache;
@@ -86,6 +87,24 @@ fn finder_place(address: u64) -> usize {
     ((address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 53) as usize
 }
 
+/// What says where a kind of temporaries is counted.
+#[inline(always)]
+fn totals_hash(key: u64) -> u64 {
+    key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// The entry of a page that it is looked for at first.
+#[inline(always)]
+fn totals_place(hash: u64) -> usize {
+    (((hash >> 32) * TOTALS_PER_PAGE as u64) >> 32) as usize
+}
+
+/// Where an entry stands in its page, in bytes.
+#[inline(always)]
+fn totals_offset(index: usize) -> usize {
+    PAGE_HEADER_BYTES + index * TOTALS_BYTES
+}
+
 impl Lane {
     /// The three words of an event slot.
     #[inline(always)]
@@ -123,11 +142,18 @@ impl Lane {
         words[1].store(word1, Ordering::Relaxed);
         // Release: whoever sees this word sees the other two. The commit point.
         words[2].store(word2, Ordering::Release);
-        if let Event::Allocated { address, domain, .. } = *event
+        if let Event::Allocated { address, domain, stack, size, .. } = *event
             && domain != Domain::Mmap
             && let Some(place) = self.finder.get_mut(finder_place(address))
         {
             *place = index.saturating_add(1);
+            // Most are folded soon; the count would be waited for then.
+            if let Some(key) = (TemporaryKey { stack, size, domain }).to_wire() {
+                let hash = totals_hash(key);
+                if let Some(page) = self.totals_page(hash) {
+                    arch::fetch_ahead(page.place.wrapping_add(totals_offset(totals_place(hash))));
+                }
+            }
         }
     }
 
@@ -258,17 +284,16 @@ impl Lane {
         key: u64,
         now: Ticks,
     ) -> Option<&'static AtomicU64> {
-        let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let hash = totals_hash(key);
         while self.totals_page(hash).is_none_or(|page| page.index == 0 || page.used >= MOST_TOTALS)
         {
             self.renew_totals(process, thread, hash, now)?;
         }
         let page = self.totals_page(hash)?;
-        let mut index = (((hash >> 32) * TOTALS_PER_PAGE as u64) >> 32) as usize;
+        let mut index = totals_place(hash);
         loop {
-            let at = PAGE_HEADER_BYTES + index * TOTALS_BYTES;
             // SAFETY: `index` is below the entries of the open page, which stays mapped.
-            let place = unsafe { page.place.add(at) }.cast::<u64>();
+            let place = unsafe { page.place.add(totals_offset(index)) }.cast::<u64>();
             // SAFETY: as above; aligned to eight bytes.
             let known = unsafe { AtomicU64::from_ptr(place) };
             // SAFETY: as above.

@@ -37,6 +37,9 @@ use objects::NO_MAPPING;
 use stack_cache::{Node, StackCache};
 use unwind::Updated;
 
+/// For how many frames nodes are fetched ahead: there are three or four new ones, mostly.
+const FETCHED_AHEAD: usize = 4;
+
 /// The stack of the caller whose registers these are. `None`: the stack table is full.
 /// `now` is when what is new of it was first seen.
 #[inline(always)]
@@ -50,6 +53,9 @@ pub(crate) fn call_stack(
         return slow_unwinder::call_stack(entry, registers);
     }
     let updated = unwind::update(entry, registers);
+    if updated == Updated::Anew {
+        fetch_nodes_ahead(entry);
+    }
     let stack = intern(entry, now, updated);
     if process.settings.check_unwind != 0 {
         self_check::every_so_often(entry, registers);
@@ -141,6 +147,23 @@ fn intern(entry: &mut HookEntry, now: Ticks, updated: Updated) -> Option<u32> {
         entry.lane().kept.set_cut(true);
     }
     intern_anew(entry, now)
+}
+
+/// Brings near what is remembered of the nodes of the new frames, while Python's frames are compared: where no
+/// Python frames are new, that is where [`intern_anew`] looks.
+#[inline(always)]
+fn fetch_nodes_ahead(entry: &mut HookEntry) {
+    let process = entry.process();
+    let lane = entry.lane();
+    let (first, len) = (lane.kept.interned(), lane.kept.len());
+    let Some(last) = first.checked_sub(1).and_then(|last| lane.kept.get(last)) else { return };
+    let mut node = Node { id: last.stack, path: last.path };
+    for index in first..len.min(first.saturating_add(FETCHED_AHEAD)) {
+        let Some(frame) = lane.kept.get(index) else { return };
+        let (place, path) = StackCache::place(node, tree_frame(process, frame));
+        lane.stacks.fetch_ahead(place);
+        node.path = path;
+    }
 }
 
 /// The node of the kept stack, if neither its native frames nor its Python frames have changed since

@@ -4,6 +4,7 @@
 //! twice. This fits into a second-level cache, and where a frame is looked for follows from the frames
 //! towards the root and not from what was found for them: several look-ups wait at once.
 
+use crate::arch;
 use crate::stack_table;
 
 const ENTRIES: usize = 1 << 14;
@@ -41,6 +42,14 @@ impl StackCache {
     pub(super) fn place(parent: Node, frame: u64) -> (usize, u32) {
         let hash = stack_table::hash(parent.path, frame);
         ((hash >> 48) as usize % ENTRIES, hash as u32)
+    }
+
+    /// Brings a place near, which will be looked at soon.
+    #[inline(always)]
+    pub(super) fn fetch_ahead(&self, place: usize) {
+        if let Some(entry) = self.0.get(place) {
+            arch::fetch_ahead(entry);
+        }
     }
 
     /// The id of the node of `frame` below `parent`, whose place this is, if it was seen lately.

@@ -202,24 +202,19 @@ impl KeptStack {
         last.map_or(0, |last| last.words as usize)
     }
 
-    /// Notes what is to be compared of the frame that is kept as the `index`th, which is the last.
+    /// Notes what is to be compared of the frame that is kept as the `index`th, which is the last. Gives how many
+    /// words are compared now.
     #[inline(always)]
-    fn note_words(&mut self, index: usize) {
-        self.words.truncate(self.words_before(index));
-        let Some(frame) = self.get(index).copied() else { return };
-        let address = StackWord::new(frame.slot, frame.address);
+    fn add_words(&mut self, index: usize, frame: &KeptFrame) -> u32 {
         match frame.compared() {
-            Compared::Address => self.words.push(index, address),
+            Compared::Address => self.words.push(index, StackWord::new(frame.slot, frame.address)),
             Compared::AddressAndBp => {
-                self.words.push(index, address);
+                self.words.push(index, StackWord::new(frame.slot, frame.address));
                 self.words.push(index, StackWord::new(frame.bp_place(), frame.bp));
             }
             Compared::More => self.words.push(index, StackWord::CLOSER_LOOK),
         }
-        let words = self.words.len() as u32;
-        if let Some(frame) = self.get_mut(index) {
-            frame.words = words;
-        }
+        self.words.len() as u32
     }
 
     /// Keeps only the first `len` frames.
@@ -267,27 +262,34 @@ impl KeptStack {
             && let Some(kept) = self.get_mut(index)
         {
             (kept.bp, kept.bp_from) = (met.bp, met.bp_from);
-            self.note_words(index);
+            let kept = *kept;
+            self.words.truncate(self.words_before(index));
+            let words = self.add_words(index, &kept);
+            if let Some(kept) = self.get_mut(index) {
+                kept.words = words;
+            }
         }
-        while let Some(last) = self.new_len.checked_sub(1) {
-            let from = self.new_place(last).cast::<u64>();
+        // The frame outside the next one stays in registers: it was written a moment ago.
+        let mut caller = self.len.checked_sub(1).and_then(|caller| self.get(caller)).copied();
+        let (first, new_len) = (self.len, self.new_len);
+        for index in first..first.wrapping_add(new_len) {
+            let pushed = first.wrapping_add(new_len).wrapping_sub(index).wrapping_sub(1);
+            let from = self.new_place(pushed).cast::<u64>();
             // SAFETY: `new_len` frames of the second array are written. Volatile: word by word, as they were
             // stored a moment ago; the compiler would take two at a time.
             let word = |index: usize| unsafe { from.wrapping_add(index).read_volatile() };
             let walked = Walked::from_words([word(0), word(1), word(2), word(3), word(4)]);
-            let caller = self.len.checked_sub(1).and_then(|caller| self.get(caller));
             let descends = caller.is_none_or(|caller| walked.slot < caller.lowest());
-            let frame = KeptFrame::below(caller, &walked);
-            if self.descending == self.len && descends {
-                self.descending = self.len.wrapping_add(1);
+            if self.descending == index && descends {
+                self.descending = index.wrapping_add(1);
             }
-            let to = self.frames.wrapping_add(self.len);
+            let mut frame = KeptFrame::below(caller.as_ref(), &walked);
+            frame.words = self.add_words(index, &frame);
             // SAFETY: `push_new` made sure that both together fit into the first array.
-            unsafe { to.write(frame) };
-            self.len = self.len.wrapping_add(1);
-            self.note_words(self.len.wrapping_sub(1));
-            self.new_len = last;
+            unsafe { self.frames.wrapping_add(index).write(frame) };
+            caller = Some(frame);
         }
+        (self.len, self.new_len) = (first.wrapping_add(new_len), 0);
     }
 
     /// Makes room for frames now, so that the first stack needs no system call.

@@ -47,12 +47,8 @@ pub fn start_up<'a>(trace: &'a Trace<'a>, symbols: &'a Symbols, line: &TimeLine)
 /// Whether these call stacks, which hold so much, go on to load modules over the time.
 fn loads_again(line: &TimeLine, keys: &[TotalsKey], all: f64) -> bool {
     let goes_on = |key: &&TotalsKey| {
-        let kept = line.series([**key]).kept;
-        let first = kept.iter().position(|bytes| *bytes > 0.0);
-        let last = kept.iter().rposition(|bytes| *bytes > 0.0);
-        first
-            .zip(last)
-            .is_some_and(|(first, last)| (last - first) as f64 > AGAIN * kept.len() as f64)
+        let over = line.kept_over(**key);
+        over.is_some_and(|(first, last)| (last - first) as f64 > AGAIN * line.len() as f64)
     };
     let again: f64 = keys.iter().filter(goes_on).map(|key| line.kept_since(*key, 0)).sum();
     again >= AGAIN * all

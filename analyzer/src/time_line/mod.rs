@@ -170,6 +170,16 @@ impl TimeLine {
         since.map(|kept| kept.bytes as f64).sum()
     }
 
+    /// The first and the last window in which one allocated what is live at the end.
+    pub fn kept_over(&self, key: TotalsKey) -> Option<(usize, usize)> {
+        let kept = self.kept.of(self.number(key)).iter().filter(|kept| kept.bytes > 0);
+        let windows = kept.map(|kept| usize::from(kept.window));
+        windows.fold(None, |over, window| match over {
+            None => Some((window, window)),
+            Some((first, last)) => Some((window.min(first), window.max(last))),
+        })
+    }
+
     /// How often one allocated, by window; temporaries are not among these.
     pub fn calls(&self, key: TotalsKey) -> impl Iterator<Item = (usize, u32)> + '_ {
         let changes = self.history.of(self.number(key));
@@ -205,7 +215,8 @@ impl TimeLine {
         let mut level = 0;
         for (live, step) in series.live.iter_mut().zip(steps) {
             level += step;
-            *live = level as f64;
+            // Of 128 bits it would take ten times as long.
+            *live = i64::try_from(level).map_or(level as f64, |level| level as f64);
         }
         series
     }

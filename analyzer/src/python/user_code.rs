@@ -22,8 +22,9 @@ pub fn is_user_function(place: &Place) -> bool {
 
 /// Whether it is machine code that is neither the system's, nor a framework's, nor Python's.
 pub fn is_user_native(place: &Place) -> bool {
-    let is_named = !place.function.contains("+0x");
-    place.kind == Kind::Native(Owner::User) && is_named && !is_interpreter(place)
+    place.kind == Kind::Native(Owner::User)
+        && !place.function.contains("+0x")
+        && !is_interpreter(place)
 }
 
 fn is_user_file(location: &str) -> bool {

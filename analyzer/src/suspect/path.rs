@@ -42,11 +42,42 @@ enum StepKey<'a> {
 pub(super) struct Paths<'a> {
     trace: &'a Trace<'a>,
     symbols: &'a Symbols,
-    steps: Vec<(PathId, Step<'a>)>,
-    numbers: FxHashMap<(PathId, StepKey<'a>), PathId>,
+    ways: Ways<'a>,
     /// By number of the stack: the way to it, and whether it ended at a tracing. Twice the way and one if
     /// it did, and one more; 0 where that is not known.
     of_stack: Vec<u32>,
+    /// What a frame of Python's adds to a way: it stands on thousands of stacks.
+    of_frame: FxHashMap<Frame, Vec<Line<'a>>>,
+    /// What there is to say of stacks without a line of the user's, each kind once.
+    native: Vec<NativeWay<'a>>,
+    native_numbers: FxHashMap<(PathId, Option<*const Place>, Option<*const Place>), u32>,
+    /// By number of the stack: which of these, and one more; 0 where that is not known. Empty until it is asked.
+    native_of_stack: Vec<u32>,
+}
+
+/// The ways themselves.
+#[derive(Default)]
+struct Ways<'a> {
+    /// The way without its last step, and that step.
+    steps: Vec<(PathId, Step<'a>)>,
+    numbers: FxHashMap<(PathId, StepKey<'a>), PathId>,
+}
+
+/// What a Python function is to a way.
+#[derive(Clone, Copy, Debug)]
+struct Line<'a> {
+    is_tracing: bool,
+    /// The function, if it is the user's.
+    own: Option<&'a Place>,
+}
+
+/// A way through native code.
+#[derive(Clone, Copy, Debug, Default)]
+struct NativeWay<'a> {
+    path: PathId,
+    /// The first function of a library's, which says what the thread is for.
+    begin: Option<&'a Place>,
+    op: Option<&'a Place>,
 }
 
 impl<'a> Paths<'a> {
@@ -54,27 +85,30 @@ impl<'a> Paths<'a> {
         Self {
             trace,
             symbols,
-            steps: Vec::new(),
-            numbers: FxHashMap::default(),
+            ways: Ways::default(),
             of_stack: vec![0; trace.stacks_end()],
+            of_frame: FxHashMap::default(),
+            native: Vec::new(),
+            native_numbers: FxHashMap::default(),
+            native_of_stack: Vec::new(),
         }
     }
 
     /// The step that a way ends with; `None` for the empty one.
     pub(super) fn step(&self, path: PathId) -> Option<Step<'a>> {
-        self.steps.get((path as usize).checked_sub(1)?).map(|(_, step)| *step)
+        self.ways.steps.get((path as usize).checked_sub(1)?).map(|(_, step)| *step)
     }
 
     /// The way without its last step.
     pub(super) fn parent(&self, path: PathId) -> PathId {
         let at = (path as usize).checked_sub(1);
-        at.and_then(|at| self.steps.get(at)).map_or(0, |(parent, _)| *parent)
+        at.and_then(|at| self.ways.steps.get(at)).map_or(0, |(parent, _)| *parent)
     }
 
     /// A number for what a way ends with, wherever it comes from.
     pub(super) fn line(&mut self, path: PathId) -> PathId {
         match self.step(path) {
-            Some(step @ Step::Line(_)) => self.continued(0, step),
+            Some(step @ Step::Line(_)) => self.ways.continued(0, step),
             _ => path,
         }
     }
@@ -120,9 +154,9 @@ impl<'a> Paths<'a> {
     /// The way of a stack. Arenas are those of Python.
     pub(super) fn of(&mut self, stack: Option<StackId>, arenas: bool) -> PathId {
         if arenas {
-            return self.continued(0, Step::Arenas);
+            return self.ways.continued(0, Step::Arenas);
         }
-        let Some(stack) = stack else { return self.continued(0, Step::NoStack) };
+        let Some(stack) = stack else { return self.ways.continued(0, Step::NoStack) };
         match self.python(stack) {
             0 => self.without_python(stack),
             path => path,
@@ -131,28 +165,18 @@ impl<'a> Paths<'a> {
 
     /// Through the user's Python functions.
     fn python(&mut self, stack: StackId) -> PathId {
-        let mut new = Vec::new();
-        let (mut path, mut traced) = (0, false);
-        let mut next = Some(stack);
-        // Stacks share their callers: each node is walked once for all of them.
-        while let Some(stack) = next {
-            let known = self.of_stack.get(stack.get() as usize).and_then(|of| of.checked_sub(1));
-            if let Some(known) = known {
-                (path, traced) = (known / 2, known % 2 == 1);
-                break;
-            }
-            let node = self.trace.node(stack);
-            new.push((stack, node.map(|node| node.frame)));
-            // Parents have smaller ids; a damaged one that has not must not loop.
-            next = node.and_then(|node| node.parent).filter(|parent| *parent < stack);
-        }
+        let of_stack = &self.of_stack;
+        let known = |stack: StackId| of_stack.get(stack.get() as usize)?.checked_sub(1);
+        let (known, new) = above(self.trace, stack, known);
+        let (mut path, mut traced) = known.map_or((0, false), |known| (known / 2, known % 2 == 1));
+        let symbols = self.symbols;
         for (stack, frame) in new.into_iter().rev() {
             if let Some(frame @ Frame::Python { .. }) = frame {
-                let symbols = self.symbols;
-                for place in symbols.places(frame).iter().rev() {
-                    traced |= is_tracing(place);
-                    if !traced && python::is_user_function(place) {
-                        path = self.continued(path, Step::Line(place));
+                let lines = self.of_frame.entry(frame).or_insert_with(|| lines(symbols, frame));
+                for line in lines.iter() {
+                    traced |= line.is_tracing;
+                    if let Some(place) = line.own.filter(|_| !traced) {
+                        path = self.ways.continued(path, Step::Line(place));
                     }
                 }
             }
@@ -165,30 +189,55 @@ impl<'a> Paths<'a> {
 
     /// Through native code of the user's, or else by thread and op.
     fn without_python(&mut self, stack: StackId) -> PathId {
-        let (trace, symbols) = (self.trace, self.symbols);
-        let mut path = 0;
-        let (mut begin, mut op) = (None, None);
-        let mut frames: Vec<Frame> = trace.frames(stack).collect();
-        frames.reverse();
-        for place in frames.iter().flat_map(|frame| symbols.places(*frame).iter().rev()) {
-            match place.kind {
-                _ if python::is_user_native(place) && place.location.is_some() => {
-                    path = self.continued(path, Step::Line(place));
+        if self.native_of_stack.is_empty() {
+            self.native_of_stack = vec![0; self.trace.stacks_end()];
+        }
+        let of_stack = &self.native_of_stack;
+        let known = |stack: StackId| of_stack.get(stack.get() as usize)?.checked_sub(1);
+        let (known, new) = above(self.trace, stack, known);
+        let known = known.and_then(|known| self.native.get(known as usize)).copied();
+        let mut way = known.unwrap_or_default();
+        let symbols = self.symbols;
+        for (stack, frame) in new.into_iter().rev() {
+            for place in frame.map_or(&[][..], |frame| symbols.places(frame)).iter().rev() {
+                match place.kind {
+                    _ if python::is_user_native(place) && place.location.is_some() => {
+                        way.path = self.ways.continued(way.path, Step::Line(place));
+                    }
+                    Kind::Native(Owner::User | Owner::Framework(_)) if way.begin.is_none() => {
+                        way.begin = Some(place);
+                    }
+                    Kind::Op => way.op = Some(place),
+                    _ => {}
                 }
-                Kind::Native(Owner::User | Owner::Framework(_)) if begin.is_none() => {
-                    begin = Some(place);
-                }
-                Kind::Op => op = Some(place),
-                _ => {}
+            }
+            let number = self.number(way);
+            if let Some(of_stack) = self.native_of_stack.get_mut(stack.get() as usize) {
+                *of_stack = number + 1;
             }
         }
-        if path == 0 {
-            path = begin.map_or(0, |begin| self.continued(0, Step::Thread(begin)));
-            path = op.map_or(path, |op| self.continued(path, Step::Op(op)));
+        if way.path != 0 {
+            return way.path;
         }
-        path
+        let path = way.begin.map_or(0, |begin| self.ways.continued(0, Step::Thread(begin)));
+        way.op.map_or(path, |op| self.ways.continued(path, Step::Op(op)))
     }
 
+    /// The number of a way through native code.
+    fn number(&mut self, way: NativeWay<'a>) -> u32 {
+        let pointer = |place: Option<&Place>| place.map(std::ptr::from_ref);
+        let key = (way.path, pointer(way.begin), pointer(way.op));
+        let next = self.native.len() as u32;
+        let number = *self.native_numbers.entry(key).or_insert(next);
+        if number == next {
+            self.native.push(way);
+        }
+        number
+    }
+}
+
+impl<'a> Ways<'a> {
+    /// The way that goes on with a step.
     fn continued(&mut self, path: PathId, step: Step<'a>) -> PathId {
         let next = self.steps.len() as PathId + 1;
         let number = *self.numbers.entry((path, step.key())).or_insert(next);
@@ -197,6 +246,37 @@ impl<'a> Paths<'a> {
         }
         number
     }
+}
+
+/// What is known of the nearest caller of whom something is, and the frames from there on, leaf first.
+///
+/// Stacks share their callers: each node is walked once for all of them.
+fn above(
+    trace: &Trace<'_>,
+    stack: StackId,
+    known: impl Fn(StackId) -> Option<u32>,
+) -> (Option<u32>, Vec<(StackId, Option<Frame>)>) {
+    let mut new = Vec::new();
+    let mut next = Some(stack);
+    while let Some(stack) = next {
+        if let Some(known) = known(stack) {
+            return (Some(known), new);
+        }
+        let node = trace.node(stack);
+        new.push((stack, node.map(|node| node.frame)));
+        // Parents have smaller ids; a damaged one that has not must not loop.
+        next = node.and_then(|node| node.parent).filter(|parent| *parent < stack);
+    }
+    (None, new)
+}
+
+/// What the functions of a frame of Python's are to a way, outermost first.
+fn lines<'a>(symbols: &'a Symbols, frame: Frame) -> Vec<Line<'a>> {
+    let line = |place: &'a Place| {
+        let own = Some(place).filter(|place| python::is_user_function(place));
+        Line { is_tracing: is_tracing(place), own }
+    };
+    symbols.places(frame).iter().rev().map(line).collect()
 }
 
 /// The file of a place, without its line.

@@ -52,6 +52,14 @@ impl KeptBySite {
         &own[..own.partition_point(|kept| kept.site as usize == site)]
     }
 
+    /// The first and the last window in which a site allocated bytes that are live.
+    pub(super) fn over(&self, site: usize) -> Option<(usize, usize)> {
+        let kept = self.of(site).iter().filter(|kept| kept.bytes > 0);
+        let mut windows = kept.map(|kept| usize::from(kept.window));
+        let first = windows.next()?;
+        Some((first, windows.next_back().unwrap_or(first)))
+    }
+
     /// Gives every window a new number, and makes those of one number one.
     pub(super) fn renumber(&mut self, numbers: &[u16]) {
         for kept in &mut self.kept {
@@ -80,6 +88,13 @@ mod tests {
             assert_eq!(own, [(0, 10 * half, half as u32), (1, 10 * half, half as u32)]);
         }
         assert_eq!(kept.of(3), []);
+        kept.add(3, 5, 10, 1);
+        kept.add(4, 9, 0, 1);
+        kept.sum_up();
+        assert_eq!(
+            [0, 3, 4, 5].map(|site| kept.over(site)),
+            [Some((0, 1)), Some((5, 5)), None, None]
+        );
         kept.renumber(&[7, 7]);
         let joined: Vec<_> = kept.of(1).iter().map(|of| (of.window, of.bytes)).collect();
         assert_eq!(joined, [(7, 20 * half)]);

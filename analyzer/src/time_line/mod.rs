@@ -172,12 +172,7 @@ impl TimeLine {
 
     /// The first and the last window in which one allocated what is live at the end.
     pub fn kept_over(&self, key: TotalsKey) -> Option<(usize, usize)> {
-        let kept = self.kept.of(self.number(key)).iter().filter(|kept| kept.bytes > 0);
-        let windows = kept.map(|kept| usize::from(kept.window));
-        windows.fold(None, |over, window| match over {
-            None => Some((window, window)),
-            Some((first, last)) => Some((window.min(first), window.max(last))),
-        })
+        self.kept.over(self.number(key))
     }
 
     /// How often one allocated, by window; temporaries are not among these.

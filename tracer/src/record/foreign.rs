@@ -4,6 +4,8 @@
 //! meanwhile: else the block it frees is a later one at the same address, and somebody else's
 //! allocation would look leaked for ever. Every free that is not folded leaves its time here
 //! first. Different addresses may share a place: then a fold is given up that was possible.
+//!
+//! An allocation whose time was read early asks too: it must be later than the last free of its address.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +52,19 @@ impl ForeignFrees {
         // Acquire: pairs with the release above.
         self.place(domain, address).load(Ordering::Acquire) >= time.0
     }
+
+    /// A time of the caller's, who has just got the address, that is later than the last free of it: `about`, if
+    /// that is, else `exact`.
+    #[inline(always)]
+    pub(crate) fn later_than_free(
+        &self,
+        domain: Domain,
+        address: u64,
+        about: Ticks,
+        exact: impl FnOnce() -> Ticks,
+    ) -> Ticks {
+        if self.since(domain, address, about) { exact() } else { about }
+    }
 }
 
 #[cfg(test)]
@@ -64,5 +79,16 @@ mod tests {
         assert!(frees.since(Domain::Malloc, 0x7F00_1230, Ticks(99)));
         assert!(frees.since(Domain::Malloc, 0x7F00_1230, Ticks(100)), "equal times prove nothing");
         assert!(!frees.since(Domain::Malloc, 0x7F00_1230, Ticks(101)));
+    }
+
+    #[test]
+    fn an_allocation_is_later_than_the_free_that_left_its_address() {
+        let frees = ForeignFrees::new().unwrap();
+        frees.announce(Domain::Malloc, 0x7F00_1230, Ticks(100));
+        for (about, expected) in [(99, 130), (100, 130), (101, 101)] {
+            let exact = || Ticks(130);
+            let time = frees.later_than_free(Domain::Malloc, 0x7F00_1230, Ticks(about), exact);
+            assert_eq!(time, Ticks(expected), "read about {about}");
+        }
     }
 }

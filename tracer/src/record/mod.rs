@@ -91,16 +91,16 @@ fn append_allocated(
 /// was recorded.
 #[inline(always)]
 fn time_of_allocation(process: &Process, domain: Domain, address: u64) -> Ticks {
-    // Frees of ranges leave no time.
-    if domain != Domain::Mmap {
-        // The processor may read this clock before it has the block. It seldom takes so long over that that
-        // another thread can have freed the block since, and an exact time would wait for all that malloc did.
-        let time = process.clock.about_now();
-        if !process.foreign.since(domain, address, time) {
-            return time;
+    match domain {
+        // Frees of ranges leave no time.
+        Domain::Mmap => process.clock.now(),
+        // The processor may read this clock before it has the block; for an exact time it would wait for all
+        // that malloc did.
+        _ => {
+            let (about, exact) = (process.clock.about_now(), || process.clock.now());
+            process.foreign.later_than_free(domain, address, about, exact)
         }
     }
-    process.clock.now()
 }
 
 /// Says that this thread is inside the allocator of a domain; gives whose it was inside before.

@@ -35,10 +35,7 @@ impl Cause<'_> {
         let grown = since(self.judgement.warm_up);
         match grown.iter().any(|(_, bytes)| *bytes > 0.0) {
             true => grown,
-            false => {
-                let peak = |key| line.series([key]).live.into_iter().fold(0.0, f64::max);
-                self.keys.iter().map(|key| (*key, peak(*key))).collect()
-            }
+            false => self.keys.iter().map(|key| (*key, line.peak_of(*key) as f64)).collect(),
         }
     }
 }

@@ -147,6 +147,19 @@ impl History {
         range.map_or(&[], |(&start, &end)| &self.changes[start as usize..end as usize])
     }
 
+    /// The most bytes that a site had when a window ended.
+    pub(super) fn peak(&self, site: usize) -> i64 {
+        let mut changes = self.of(site).iter().peekable();
+        let (mut level, mut peak) = (0i64, 0);
+        while let Some(change) = changes.next() {
+            level = level.saturating_add(change.bytes);
+            if changes.peek().is_none_or(|next| next.window() != change.window()) {
+                peak = peak.max(level);
+            }
+        }
+        peak
+    }
+
     /// Gives every window a new number, and makes those of one number one.
     pub(super) fn renumber(&mut self, numbers: &[u16]) {
         for change in &mut self.changes {
@@ -223,6 +236,19 @@ mod tests {
         assert_eq!(of(&history, a), [(6, 3, 7)]);
         assert_eq!(of(&history, b), [(6, 3, 1)]);
         assert_eq!((history.of(3), history.of(4)), (&[][..], &[][..]));
+    }
+
+    #[test]
+    fn a_peak_is_what_was_live_when_a_window_ended() {
+        let [a, b, c] = sites();
+        let mut log = Log::default();
+        add(&mut log, 0, &[(a, 1, 10), (b, 1, 100)]);
+        add(&mut log, 0, &[(a, 1, -9), (b, 1, 5)]);
+        add(&mut log, 2, &[(a, 1, 6), (b, 1, -90), (c, 0, -4)]);
+        add(&mut log, 5, &[(a, 1, -7)]);
+        let history = log.by_site(3);
+        assert_eq!([a, b, c].map(|site| history.peak(site.index())), [7, 105, 0]);
+        assert_eq!(history.peak(3), 0, "no such site");
     }
 
     #[test]

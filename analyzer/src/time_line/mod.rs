@@ -175,6 +175,11 @@ impl TimeLine {
         self.kept.over(self.number(key))
     }
 
+    /// The most of one that was live when a window ended, in bytes.
+    pub fn peak_of(&self, key: TotalsKey) -> i64 {
+        self.history.peak(self.number(key))
+    }
+
     /// How often one allocated, by window; temporaries are not among these.
     pub fn calls(&self, key: TotalsKey) -> impl Iterator<Item = (usize, u32)> + '_ {
         let changes = self.history.of(self.number(key));
@@ -211,7 +216,10 @@ impl TimeLine {
         for (live, step) in series.live.iter_mut().zip(steps) {
             level += step;
             // Of 128 bits it would take ten times as long.
-            *live = i64::try_from(level).map_or(level as f64, |level| level as f64);
+            *live = match i64::try_from(level) {
+                Ok(level) => level as f64,
+                Err(_) => level as f64,
+            };
         }
         series
     }

@@ -306,3 +306,77 @@ pub fn is_tracing(place: &Place) -> bool {
         && place.function.ends_with("func_graph_from_py_func")
         && place.location.as_deref().is_some_and(|file| file.contains("func_graph.py"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tftrace_format::builder::{Packing, TraceBuilder};
+
+    /// Native frames by address: nothing that matters, a framework's, lines of the user's, a function of theirs
+    /// without a line, ops, and Python of a package.
+    fn places() -> [Place; 8] {
+        let native = |owner, function: &str| Place::of(Kind::Native(owner), function);
+        let line =
+            |place: Place| Place { location: Some(format!("{}.c:1", place.function)), ..place };
+        [
+            native(Owner::System, "system"),
+            native(Owner::Framework("TensorFlow"), "framework"),
+            line(native(Owner::User, "own")),
+            native(Owner::User, "nameless"),
+            line(native(Owner::User, "other")),
+            Place::of(Kind::Op, "op a"),
+            Place::of(Kind::Op, "op b"),
+            Place {
+                location: Some("/v/site-packages/k.py:1".into()),
+                ..Place::of(Kind::Python, "package")
+            },
+        ]
+    }
+
+    /// The way of a stack without the user's Python functions, in words.
+    fn expected(stack: &[&str]) -> Vec<String> {
+        let among = |names: &'static [&str]| stack.iter().filter(|name| names.contains(name));
+        let lines: Vec<String> =
+            among(&["own", "other"]).map(|name| format!("line {name}")).collect();
+        if !lines.is_empty() {
+            return lines;
+        }
+        let begin = among(&["framework", "nameless"]).next().map(|name| format!("thread {name}"));
+        let op = among(&["op a", "op b"]).last().map(|name| (*name).to_owned());
+        begin.into_iter().chain(op).collect()
+    }
+
+    #[test]
+    fn ways_through_native_code_are_the_same_whatever_stacks_were_asked_before() {
+        let places = places();
+        let frame = |kind: usize| Frame::Raw { address: 1 + kind as u64 };
+        let mut builder = TraceBuilder::new();
+        let stacks: Vec<_> = (0..8usize.pow(4))
+            .map(|number| {
+                let kinds = [number / 512, number / 64 % 8, number / 8 % 8, number % 8];
+                let names = kinds.map(|kind| places[kind].function.as_str());
+                (builder.stack(&kinds.map(frame)), names)
+            })
+            .collect();
+        let bytes = builder.build(Packing::Raw);
+        let trace = Trace::open(&bytes).unwrap();
+        let numbered = places.iter().cloned().enumerate();
+        let symbols = Symbols::of(numbered.map(|(kind, place)| (frame(kind), vec![place])));
+        let mut paths = Paths::new(&trace, &symbols);
+        for (stack, names) in &stacks {
+            let mut path = paths.of(Some(*stack), false);
+            let mut way = Vec::new();
+            while let Some(step) = paths.step(path) {
+                way.push(match step {
+                    Step::Line(place) => format!("line {}", place.function),
+                    Step::Thread(place) => format!("thread {}", place.function),
+                    Step::Op(place) => place.function.clone(),
+                    Step::Arenas | Step::NoStack => panic!("{names:?}: {step:?}"),
+                });
+                path = paths.parent(path);
+            }
+            way.reverse();
+            assert_eq!(way, expected(names), "{names:?}");
+        }
+    }
+}

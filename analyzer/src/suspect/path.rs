@@ -342,7 +342,7 @@ mod tests {
             return lines;
         }
         let begin = among(&["framework", "nameless"]).next().map(|name| format!("thread {name}"));
-        let op = among(&["op a", "op b"]).last().map(|name| (*name).to_owned());
+        let op = among(&["op a", "op b"]).next_back().map(|name| (*name).to_owned());
         begin.into_iter().chain(op).collect()
     }
 

@@ -251,11 +251,11 @@ impl<'a> Ways<'a> {
 /// What is known of the nearest caller of whom something is, and the frames from there on, leaf first.
 ///
 /// Stacks share their callers: each node is walked once for all of them.
-fn above(
+pub(super) fn above<T>(
     trace: &Trace<'_>,
     stack: StackId,
-    known: impl Fn(StackId) -> Option<u32>,
-) -> (Option<u32>, Vec<(StackId, Option<Frame>)>) {
+    known: impl Fn(StackId) -> Option<T>,
+) -> (Option<T>, Vec<(StackId, Option<Frame>)>) {
     let mut new = Vec::new();
     let mut next = Some(stack);
     while let Some(stack) = next {

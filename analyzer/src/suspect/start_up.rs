@@ -6,6 +6,7 @@
 use tftrace_format::reader::Trace;
 use tftrace_format::{Frame, StackId};
 
+use super::path::above;
 use crate::heap::TotalsKey;
 use crate::symbol::{Place, Symbols};
 use crate::time_line::TimeLine;
@@ -68,20 +69,9 @@ impl<'a> Imports<'a> {
     }
 
     pub(super) fn has(&mut self, stack: StackId) -> bool {
-        let mut new = Vec::new();
-        let mut is_import = false;
-        let mut next = Some(stack);
-        // Stacks share their callers: each node is walked once for all of them.
-        while let Some(stack) = next {
-            if let Some(known) = self.of_stack.get(stack.get() as usize).copied().flatten() {
-                is_import = known;
-                break;
-            }
-            let node = self.trace.node(stack);
-            new.push((stack, node.map(|node| node.frame)));
-            // Parents have smaller ids; a damaged one that has not must not loop.
-            next = node.and_then(|node| node.parent).filter(|parent| *parent < stack);
-        }
+        let known = |stack: StackId| self.of_stack.get(stack.get() as usize).copied().flatten();
+        let (known, new) = above(self.trace, stack, known);
+        let mut is_import = known.unwrap_or(false);
         for (stack, frame) in new.into_iter().rev() {
             if let Some(frame @ Frame::Python { .. }) = frame {
                 is_import = is_import || self.symbols.places(frame).iter().any(loads_modules);

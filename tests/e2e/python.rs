@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::Host;
 use crate::support::build::repository;
-use crate::support::trace::{Trace, analyze, folded, folded_of};
+use crate::support::trace::{Trace, analyze, folded, folded_of, number_after};
 
 /// Interpreters to try, of the versions that the tracer knows.
 pub(crate) fn interpreters() -> Vec<PathBuf> {
@@ -101,6 +101,25 @@ fn python_stacks_are_those_that_traceback_gives() {
         checked += 1;
     }
     assert!(checked > 0, "the interpreter that runs TensorFlow is one of them");
+}
+
+/// Most frames of a deep stack are not looked at again where they cannot have run since. Every seventh stack: the time
+/// that a check takes would count as theirs.
+#[test]
+fn callers_far_from_the_leaf_are_where_a_whole_walk_finds_them() {
+    for python in interpreters() {
+        let program = repository().join("tests/programs/deep_python.py");
+        let trace =
+            Host::program(python.clone()).arg(program).env("TFTRACE_CHECK_UNWIND", "7").trace();
+        trace.assert_host_ends_with(0);
+        let info = analyze(&["info"], &trace.path());
+        let line = info.lines().find(|line| line.contains("unwinding")).expect(&info);
+        println!("{}: {line}", python.display());
+        let checked = number_after(line, "unwinding").expect(line);
+        assert!(checked >= 5_000, "{}: {line}", python.display());
+        let agree = number_after(line, "incremental and full agree in");
+        assert_eq!(agree, Some(checked), "{}: {line}", python.display());
+    }
 }
 
 /// Small ones stand in arenas, large ones come from malloc; both are Python's, at the line that made them.

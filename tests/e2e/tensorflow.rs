@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::support::Host;
 use crate::support::build::{must_succeed, repository};
-use crate::support::trace::{Trace, analyze, folded, folded_of, is_frame};
+use crate::support::trace::{Trace, analyze, folded, folded_of, is_frame, number_after};
 
 /// The interpreter of the virtual environment, set up if need be.
 pub(crate) fn python() -> PathBuf {
@@ -31,18 +31,6 @@ fn example() -> &'static Trace {
             .env("SERVE_BUILD", place.to_str().unwrap())
             .trace()
     })
-}
-
-/// The first whole number behind `words` in `text`; digits may be grouped by commas.
-fn number_after(text: &str, words: &str) -> Option<u64> {
-    let rest = &text[text.find(words)? + words.len()..];
-    let rest = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let digits: String = rest
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || *c == ',')
-        .filter(char::is_ascii_digit)
-        .collect();
-    digits.parse().ok()
 }
 
 #[test]

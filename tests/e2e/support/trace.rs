@@ -163,3 +163,15 @@ pub(crate) fn has_chain(frames: &[String], functions: &[&str]) -> bool {
         window.iter().zip(functions).all(|(frame, function)| is_frame(frame, function))
     })
 }
+
+/// The first whole number behind `words` in `text`; digits may be grouped by commas.
+pub(crate) fn number_after(text: &str, words: &str) -> Option<u64> {
+    let rest = &text[text.find(words)? + words.len()..];
+    let rest = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let digits: String = rest
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == ',')
+        .filter(char::is_ascii_digit)
+        .collect();
+    digits.parse().ok()
+}

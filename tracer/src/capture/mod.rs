@@ -74,7 +74,10 @@ pub(crate) fn python_stack(
     now: Ticks,
 ) -> Option<StackId> {
     let process = entry.process();
-    python::update_without_loops(entry);
+    python::update_without_loops(entry, now);
+    if process.settings.check_unwind != 0 {
+        self_check::python_every_so_often(entry);
+    }
     let kept = &entry.lane().python;
     let len = kept.len();
     if len == 0 || len > usize::from(process.settings.depth) {
@@ -135,7 +138,7 @@ fn node(entry: &mut HookEntry, now: Ticks, parent: Node, frame: u64) -> Option<N
 /// Finds or makes the node of the kept stack, Python frames above the native ones that run them.
 #[inline(always)]
 fn intern(entry: &mut HookEntry, now: Ticks, updated: Updated) -> Option<u32> {
-    python::update(entry);
+    python::update(entry, now);
     python::find_loops(entry);
     if updated == Updated::Same
         && let Some(known) = known_node(entry)

@@ -1,4 +1,5 @@
-//! `TFTRACE_CHECK_UNWIND=N`: every Nth stack is unwound in full and by the `backtrace` crate too.
+//! `TFTRACE_CHECK_UNWIND=N`: every Nth stack is unwound in full and by the `backtrace` crate too, and its Python
+//! frames are all walked.
 //!
 //! The counters of the trace say how many were checked and how many differ. Needs more of the
 //! host's stack than tracing does: a tool for tests, not for production.
@@ -10,19 +11,46 @@ use tftrace_format::counters::Counter;
 use super::kept_frame::{KeptFrame, Walked};
 use super::{slow_unwinder, unwind};
 use crate::arch::EntryRegisters;
+use crate::python;
 use crate::thread::guard::HookEntry;
 
 static SEEN: AtomicU32 = AtomicU32::new(0);
 
+/// Whether it is this stack's turn; counts it then.
+fn is_its_turn(entry: &HookEntry) -> bool {
+    let process = entry.process();
+    let turn = SEEN.fetch_add(1, Ordering::Relaxed).checked_rem(process.settings.check_unwind);
+    let is_its_turn = turn == Some(0) && !entry.nested();
+    if is_its_turn {
+        process.spool.count(Counter::UnwindChecked, 1);
+    }
+    is_its_turn
+}
+
+/// Checks the lane's kept Python frames, if it is their turn.
+#[cold]
+pub(super) fn python_every_so_often(entry: &mut HookEntry) {
+    if is_its_turn(entry) {
+        check_python(entry);
+    }
+}
+
+fn check_python(entry: &mut HookEntry) {
+    if python::kept_frames_differ(entry) {
+        let process = entry.process();
+        process.spool.count(Counter::UnwindIncrementalDiffers, 1);
+        process.note(&[b"Python frames differ from a whole walk"]);
+    }
+}
+
 /// Checks the lane's kept stack, if it is this one's turn.
 #[cold]
 pub(super) fn every_so_often(entry: &mut HookEntry, registers: EntryRegisters) {
-    let process = entry.process();
-    let turn = SEEN.fetch_add(1, Ordering::Relaxed).checked_rem(process.settings.check_unwind);
-    if turn != Some(0) || entry.nested() {
+    if !is_its_turn(entry) {
         return;
     }
-    process.spool.count(Counter::UnwindChecked, 1);
+    check_python(entry);
+    let process = entry.process();
     let mut full = Comparison::new(entry);
     let mut matches = true;
     unwind::walk(entry, registers, |frame| matches &= full.is_next(frame));

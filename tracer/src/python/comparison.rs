@@ -2,6 +2,8 @@
 //!
 //! This is done for every block of Python's, with a hundred frames in an import.
 
+use tftrace_format::Ticks;
+
 use super::kept_frames::KeptFrames;
 use super::layout::{CFrames, Chain, Current, Layout, flagged};
 use super::links::{self, Entered, Flagged, Frames, Link, linked};
@@ -22,7 +24,7 @@ pub(super) enum Loops {
 }
 
 /// How many of the kept frames still stand, from the root on, and how many frames there are now;
-/// `None` if that is not known.
+/// `None` if that is not known. `now` the look at them begins.
 ///
 /// # Safety
 /// `thread` is the calling thread's state in a running interpreter of this layout.
@@ -32,6 +34,7 @@ pub(super) unsafe fn compare(
     thread: u64,
     kept: &KeptFrames,
     loops: Loops,
+    now: Ticks,
 ) -> Option<(usize, usize)> {
     // SAFETY: our caller promises it.
     let innermost = |current| unsafe { innermost(current, thread) };
@@ -39,7 +42,7 @@ pub(super) unsafe fn compare(
         Chain::CFrames { current, c_frames: Some(c_frames), is_entry: Some(is_entry) } => {
             debug_assert_eq!(layout.frame_previous, flagged::PREVIOUS);
             // SAFETY: as above; frames and C frames are linked.
-            let same = unsafe { standing(&Flagged, innermost(current)?, kept) }?;
+            let same = unsafe { standing(&Flagged, innermost(current)?, kept, now) }?;
             let loops_hold = loops == Loops::LeftOut
                 // SAFETY: as above.
                 || unsafe { same_loops(layout, thread, (c_frames, is_entry), kept, same) }?;
@@ -51,7 +54,7 @@ pub(super) unsafe fn compare(
             let (previous, instruction) = (layout.frame_previous, layout.frame_instruction);
             let frames = Entered { previous, instruction, owner, owner_of_entry };
             // SAFETY: as above.
-            unsafe { standing(&frames, innermost(current)?, kept) }
+            unsafe { standing(&frames, innermost(current)?, kept, now) }
         }
     }
 }
@@ -93,7 +96,7 @@ pub(super) fn find(links: &[Link], frame: u64) -> Option<usize> {
 /// As [`compare`], by the chain of frames, which begins with `innermost`.
 ///
 /// From the leaf on, frames that are kept and changed count as new, as those do that are not kept. Those
-/// from the root to the last that stays, all of which are looked at, are what is common.
+/// from the root to the last that stays are what is common: all that may have run are looked at.
 ///
 /// # Safety
 /// The frame is the calling thread's innermost one, or 0.
@@ -102,8 +105,10 @@ unsafe fn standing<F: Frames>(
     frames: &F,
     innermost: u64,
     kept: &KeptFrames,
+    now: Ticks,
 ) -> Option<(usize, usize)> {
     let mut links = kept.links();
+    let out_of_reach = kept.out_of_reach(now);
     let (mut new, mut unknown) = (0, 0);
     // SAFETY: our caller promises it; a link leads to each of the others.
     let mut frame = unsafe { frames.python(innermost) }?;
@@ -112,7 +117,8 @@ unsafe fn standing<F: Frames>(
             Some(index) => {
                 let reached = links.get(..=index)?;
                 // SAFETY: links led to the last of them.
-                let changed = match unsafe { links::innermost_changed(frames, reached) } {
+                let changed = unsafe { links::innermost_changed(frames, reached, out_of_reach) };
+                let changed = match changed {
                     None => return Some((index + 1, index + 1 + new)),
                     Some(changed) => changed,
                 };
@@ -193,116 +199,21 @@ unsafe fn same_loops(
 
 #[cfg(test)]
 mod tests {
-    use super::super::frames::{self, Found, RawFrame};
+    use super::super::frames;
     use super::super::moved_leaf::moved_leaf;
+    use super::super::simulated::{Frame, Interpreter};
     use super::*;
 
-    /// A Python frame: where it stands, its code, the instruction, and the loop that runs it.
-    type Frame = (usize, u64, u64, usize);
-
-    /// Places for frames, for C frames or entry frames, and a thread state: what an interpreter has.
-    struct Interpreter {
-        layout: Layout,
-        frames: Vec<[u64; 16]>,
-        loops: Vec<[u64; 16]>,
-        thread: [u64; 16],
-        /// What `tstate.cframe` points to in 3.12.
-        c_frame: [u64; 2],
-    }
-
-    impl Interpreter {
-        fn new(version: (u8, u8)) -> Self {
-            let places = || vec![[0; 16]; 2000];
-            let layout = Layout::of(version).unwrap();
-            Self { layout, frames: places(), loops: places(), thread: [0; 16], c_frame: [0; 2] }
-        }
-
-        fn thread(&self) -> u64 {
-            self.thread.as_ptr() as u64
-        }
-
-        /// Links these frames, root first.
-        fn link(&mut self, stack: &[Frame]) {
-            let layout = self.layout;
-            let is_run_alone = matches!(layout.chain, Chain::CFrames { is_entry: None, .. });
-            let set = |place: &mut [u64; 16], offset: u64, value: u64| {
-                place[offset as usize / 8] = value;
-            };
-            let (mut previous, mut last_loop, mut leaf) = (0, None, 0);
-            for &(at, code, instruction, runs) in stack {
-                let begins = last_loop != Some(runs) || is_run_alone;
-                let loop_place = self.loops[runs].as_ptr() as u64;
-                if begins && let Chain::EntryFrames { owner, owner_of_entry, .. } = layout.chain {
-                    let entry = &mut self.loops[runs];
-                    set(entry, layout.frame_previous, previous);
-                    entry[owner as usize / 8] = u64::from(owner_of_entry) << (owner % 8 * 8);
-                    previous = loop_place;
-                }
-                let address = self.frames[at].as_ptr() as u64;
-                let frame = &mut self.frames[at];
-                *frame = [0; 16];
-                set(frame, layout.frame_code, code);
-                set(frame, layout.frame_instruction, instruction);
-                set(frame, layout.frame_previous, previous);
-                if let Chain::CFrames { current, c_frames, is_entry } = layout.chain {
-                    if is_entry.is_some() {
-                        self.frames[at][8] = u64::from(begins) << 32;
-                    }
-                    let outer = last_loop.map_or(0, |outer| self.loops[outer].as_ptr() as u64);
-                    if begins && let Some(c_frames) = c_frames {
-                        set(&mut self.loops[runs], c_frames.previous, outer);
-                    }
-                    if let Current::InCFrame { current, .. } = current {
-                        set(&mut self.loops[runs], current, address);
-                    }
-                }
-                (previous, last_loop, leaf) = (address, Some(runs), address);
-            }
-            match layout.chain {
-                Chain::CFrames { current, c_frames, .. } => {
-                    let innermost = self.loops[last_loop.unwrap()].as_ptr() as u64;
-                    if let Current::InThreadState { current } = current {
-                        self.thread[current as usize / 8] = leaf;
-                    }
-                    if let Some(c_frames) = c_frames {
-                        self.thread[c_frames.innermost as usize / 8] = innermost;
-                    }
-                }
-                Chain::EntryFrames { current: Current::InCFrame { cframe, .. }, .. } => {
-                    self.c_frame[0] = leaf;
-                    self.thread[cframe as usize / 8] = self.c_frame.as_ptr() as u64;
-                }
-                Chain::EntryFrames { current: Current::InThreadState { current }, .. } => {
-                    self.thread[current as usize / 8] = leaf;
-                }
-            }
-        }
-
-        /// What a whole walk finds, root first.
-        fn walked(&self) -> Vec<(RawFrame, u64)> {
-            let (mut found, mut since) = (Vec::new(), 0);
-            // SAFETY: all links lead to places of this value.
-            unsafe {
-                frames::walk(&self.layout, self.thread(), |next| {
-                    match next {
-                        Found::Frame(frame) => found.push((frame, 0)),
-                        Found::Loop { native } => {
-                            found[since..].iter_mut().for_each(|frame| frame.1 = native);
-                            since = found.len();
-                        }
-                    }
-                    true
-                });
-            }
-            found.reverse();
-            found
-        }
-    }
-
-    /// As `python::update_from` does it. Gives how many stayed.
-    fn update(kept: &mut KeptFrames, interpreter: &Interpreter, loops: Loops) -> usize {
+    /// As `python::update_from` does it, where this many frames cannot have run since. Gives how many stayed.
+    fn update(
+        kept: &mut KeptFrames,
+        interpreter: &Interpreter,
+        loops: Loops,
+        out_of_reach: usize,
+    ) -> usize {
+        let now = kept.last_look.pretend(out_of_reach, kept.len());
         // SAFETY: all links lead to places of the interpreter's.
-        let same = unsafe { compare(&interpreter.layout, interpreter.thread(), kept, loops) };
+        let same = unsafe { compare(&interpreter.layout, interpreter.thread(), kept, loops, now) };
         let only_the_leaf = same == Some((kept.len().wrapping_sub(1), kept.len()));
         // SAFETY: as above; it is called where that was found.
         let moved = || unsafe { moved_leaf(&interpreter.layout, interpreter.thread(), kept) };
@@ -350,10 +261,18 @@ mod tests {
             };
             let mut stayed = 0;
             for round in 0..4_000u64 {
-                // Now and then most of it goes, as at the end of a request.
-                let pops = if random(50) == 0 { 60 } else { random(4) } as usize;
+                // Now and then much of it goes, as at the end of a request.
+                let pops = match random(50) {
+                    0 => 60,
+                    1..8 => random(WINDOW as u64),
+                    _ => random(4),
+                } as usize;
                 stack.truncate(stack.len().saturating_sub(pops));
-                for _ in 0..=random(if round % 1000 == 0 { 500 } else { 4 }) {
+                if let Some(resumed) = stack.last_mut() {
+                    resumed.2 = resumed.1 + 0x10 * random(3);
+                }
+                let out_of_reach = [0, stack.len().saturating_sub(1)][random(2) as usize];
+                for _ in 0..=random(if round % 500 == 0 { 500 } else { 8 }) {
                     // Addresses are used again, and sometimes the whole frame is.
                     let at = stack.len() * 2 + random(2) as usize;
                     let outer = stack.last().map(|frame| frame.3);
@@ -372,7 +291,7 @@ mod tests {
                 leaf.2 = leaf.1 + 0x10 * random(5);
                 interpreter.link(&stack);
                 let loops = [Loops::Compared, Loops::LeftOut][random(2) as usize];
-                stayed += update(&mut kept, &interpreter, loops);
+                stayed += update(&mut kept, &interpreter, loops, out_of_reach);
                 let walked = interpreter.walked();
                 assert_eq!(walked.len(), stack.len(), "{version:?}, round {round}");
                 assert_eq!(kept.len(), stack.len(), "{version:?}, round {round}");

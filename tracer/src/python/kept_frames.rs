@@ -1,7 +1,11 @@
 //! The Python frames of a thread's last stack, root first, and room for those of the new one.
 
+use tftrace_format::Ticks;
+
 use super::frames::RawFrame;
 use super::links::Link;
+use super::out_of_reach::LastLook;
+use crate::clock::Clock;
 use crate::system_call;
 
 /// A Python frame that has its place in the stack tree.
@@ -57,6 +61,7 @@ pub(crate) struct KeptFrames {
     alone: usize,
     /// The state of the code table that `wire`s were made in.
     generation: u64,
+    pub(super) last_look: LastLook,
 }
 
 impl KeptFrames {
@@ -309,6 +314,18 @@ impl KeptFrames {
     #[inline(always)]
     pub(super) fn finish(&mut self) {
         self.new_len = 0;
+    }
+
+    /// All kept frames are what stands now.
+    #[inline(always)]
+    pub(super) fn end_look(&mut self, clock: &Clock) {
+        self.last_look.ends(self.len, clock);
+    }
+
+    /// How many frames, from the root on, cannot have run since the last look; `now` the next one begins.
+    #[inline(always)]
+    pub(super) fn out_of_reach(&self, now: Ticks) -> usize {
+        self.last_look.out_of_reach(self.len, now)
     }
 
     #[cold]

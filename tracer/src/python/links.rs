@@ -125,17 +125,23 @@ impl Frames for Entered {
     }
 }
 
-/// The innermost of these frames, root first, that is not what it was.
+/// The innermost of these frames, root first, that is not what it was; the first `unseen` are.
 ///
 /// # Safety
 /// The last one is linked.
 #[inline(always)]
-pub(super) unsafe fn innermost_changed<F: Frames>(frames: &F, links: &[Link]) -> Option<usize> {
+pub(super) unsafe fn innermost_changed<F: Frames>(
+    frames: &F,
+    links: &[Link],
+    unseen: usize,
+) -> Option<usize> {
     let mut left = links;
     // SAFETY: our caller promises it for the last one; each that is unchanged is linked to the next.
     let changed = |at: &Link, outer: u64| unsafe { !frames.is_unchanged(at, outer) };
     // Four at a time: most of the cost of a comparison would be that of the loop around it.
-    while let [.., e, d, c, b, a] = left {
+    while left.len() >= unseen.saturating_add(4)
+        && let [.., e, d, c, b, a] = left
+    {
         let places = left.len().wrapping_sub(1);
         if changed(a, b.frame) {
             return Some(places);
@@ -151,7 +157,9 @@ pub(super) unsafe fn innermost_changed<F: Frames>(frames: &F, links: &[Link]) ->
         }
         left = left.get(..left.len().wrapping_sub(4)).unwrap_or_default();
     }
-    while let [rest @ .., at] = left {
+    while left.len() > unseen
+        && let [rest @ .., at] = left
+    {
         if changed(at, rest.last().map_or(0, |outer| outer.frame)) {
             return Some(rest.len());
         }

@@ -17,7 +17,10 @@ mod links;
 mod loops;
 mod memory;
 mod moved_leaf;
+mod out_of_reach;
 mod run_alone;
+#[cfg(test)]
+mod simulated;
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -28,6 +31,7 @@ use tftrace_format::record::Record;
 use crate::thread::guard::HookEntry;
 use code_table::CodeTable;
 use comparison::Loops;
+use frames::Found;
 use last_collection::{Collected, LastCollection};
 use layout::Layout;
 use moved_leaf::moved_leaf;
@@ -118,32 +122,56 @@ impl Place {
     }
 }
 
-/// Brings the lane's kept Python frames up to date, after its native ones.
+/// Brings the lane's kept Python frames up to date, after its native ones; `now` this hook looks at the stack.
 #[inline(always)]
-pub(crate) fn update(entry: &mut HookEntry) {
+pub(crate) fn update(entry: &mut HookEntry, now: Ticks) {
     if let Some(interpreter) = entry.process().python.get() {
-        update_with_loops(entry, interpreter);
+        update_with_loops(entry, interpreter, now);
     }
 }
 
 // One of each for all hooks: neither is part of what every hook repeats.
 
 #[inline(never)]
-fn update_with_loops(entry: &mut HookEntry, interpreter: &'static Interpreter) {
-    update_from(entry, interpreter, Loops::Compared);
+fn update_with_loops(entry: &mut HookEntry, interpreter: &'static Interpreter, now: Ticks) {
+    update_from(entry, interpreter, Loops::Compared, now);
 }
 
 #[inline(never)]
-fn update_by_links(entry: &mut HookEntry, interpreter: &'static Interpreter) {
-    update_from(entry, interpreter, Loops::LeftOut);
+fn update_by_links(entry: &mut HookEntry, interpreter: &'static Interpreter, now: Ticks) {
+    update_from(entry, interpreter, Loops::LeftOut, now);
 }
 
 /// As [`update`], for who does not ask which native frames run them.
 #[inline(always)]
-pub(crate) fn update_without_loops(entry: &mut HookEntry) {
+pub(crate) fn update_without_loops(entry: &mut HookEntry, now: Ticks) {
     if let Some(interpreter) = entry.process().python.get() {
-        update_by_links(entry, interpreter);
+        update_by_links(entry, interpreter, now);
     }
+}
+
+/// Whether the lane's kept Python frames, just brought up to date, are other ones than a whole walk finds. For checks.
+pub(crate) fn kept_frames_differ(entry: &mut HookEntry) -> bool {
+    let Some(interpreter) = entry.process().python.get() else { return false };
+    let kept = &entry.lane().python;
+    let mut left = kept.len();
+    if left == 0 {
+        return false;
+    }
+    let mut differs = false;
+    // SAFETY: frames are kept, so the interpreter runs, and this is its function, which reads a thread-local value.
+    let thread = unsafe { (interpreter.thread_state)() };
+    let each = |found| {
+        if let Found::Frame(raw) = found {
+            let expected = left.checked_sub(1).and_then(|index| kept.get(index));
+            differs |= expected.is_none_or(|kept| kept.raw != raw);
+            left = left.saturating_sub(1);
+        }
+        !differs
+    };
+    // SAFETY: this thread's own state.
+    unsafe { frames::walk(&interpreter.layout, thread, each) };
+    differs || left != 0
 }
 
 /// Notices that the interpreter begins to shut down, before a block of its own dies `now`.
@@ -163,7 +191,7 @@ pub(crate) fn find_loops(entry: &mut HookEntry) {
 }
 
 #[inline(always)]
-fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: Loops) {
+fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: Loops, now: Ticks) {
     let nested = entry.nested();
     let lane = entry.lane();
     // Where a signal interrupted the interpreter, it may have been linking a frame.
@@ -185,7 +213,9 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
     let lane = entry.lane();
     let same = match lane.python.is_of(interpreter.codes.generation()) {
         // SAFETY: this thread's own state.
-        true => unsafe { comparison::compare(&interpreter.layout, thread, &lane.python, loops) },
+        true => unsafe {
+            comparison::compare(&interpreter.layout, thread, &lane.python, loops, now)
+        },
         false => None,
     };
     // Which loop runs it is not looked at for Python's blocks.
@@ -200,6 +230,7 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
         let wire = leaf.and_then(|(raw, kept)| code::moved(&interpreter.layout, kept.wire, &raw));
         if let Some((raw, wire)) = moved.zip(wire) {
             lane.python.move_leaf(raw.instruction, wire);
+            lane.python.end_look(&process.clock);
             return;
         }
     }
@@ -224,4 +255,5 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
         entry.lane().python.keep(index, wire);
     }
     entry.lane().python.finish();
+    entry.lane().python.end_look(&process.clock);
 }

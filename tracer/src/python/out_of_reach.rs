@@ -1,0 +1,93 @@
+//! How many of the kept Python frames cannot have run since they were looked at last: those far from the leaf.
+//!
+//! A caller goes on only when all that it called has ended, and frames inside it stand again only when as many
+//! have begun. An interpreter takes its time for each of them. Callers so far out that there was no time to come
+//! back to them are what they were, and need not be read: each would take a line and a half of memory, and of two
+//! hundred the nearest cache of a processor has no room for all, beside what the host keeps there.
+
+use tftrace_format::Ticks;
+use tftrace_format::header::ClockKind;
+
+use crate::clock::Clock;
+
+/// Ticks of the processor's counter that go by, at least, while a frame ends and another one begins. Measured on a
+/// processor with a counter of 2.6 GHz (CPython 3.8 to 3.13): 60 for a function that calls a function, 65 in nested
+/// generators until 3.11, 42 in 3.12 and 29 in 3.13.
+const TICKS_PER_FRAME: u64 = 16;
+
+/// Frames that count as having run in any case. A processor may read its counter some hundred instructions before or
+/// after its turn, which are those of five frames at most.
+const MARGIN: usize = 16;
+
+/// From how many frames on a look is timed: of fewer, each is in the cache.
+const DEEP: usize = 48;
+
+/// When frames were looked at last. All zeros: nobody knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LastLook(u64);
+
+impl LastLook {
+    /// A look at all of these frames, of which there are `len`, ends now.
+    #[inline(always)]
+    pub(super) fn ends(&mut self, len: usize, clock: &Clock) {
+        self.0 = match clock.kind {
+            ClockKind::Tsc if len >= DEEP => clock.about_now().0,
+            _ => 0,
+        };
+    }
+
+    /// How many of those that were looked at, `len`, from the root on, are as they were then; `now` the next look
+    /// begins, and the interpreter has not run since.
+    #[inline(always)]
+    pub(super) fn out_of_reach(self, len: usize, now: Ticks) -> usize {
+        if self.0 == 0 {
+            return 0;
+        }
+        let Some(passed) = now.0.checked_sub(self.0) else { return 0 };
+        let may_have_run = usize::try_from(passed / TICKS_PER_FRAME).unwrap_or(usize::MAX);
+        len.saturating_sub(may_have_run.saturating_add(MARGIN))
+    }
+}
+
+#[cfg(test)]
+impl LastLook {
+    /// A look after which `out_of_reach` of `len` frames cannot have run at the time that is given, or as many as the
+    /// margin leaves.
+    pub(super) fn pretend(&mut self, out_of_reach: usize, len: usize) -> Ticks {
+        *self = Self(1);
+        let may_have_run = (len - out_of_reach.min(len)).saturating_sub(MARGIN);
+        Ticks(1 + may_have_run as u64 * TICKS_PER_FRAME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_out_of_reach_that_there_was_no_time_to_come_back_to() {
+        let look = LastLook(1_000_000);
+        let after = |ticks: u64| look.out_of_reach(200, Ticks(1_000_000 + ticks));
+        assert_eq!(after(0), 200 - MARGIN);
+        assert_eq!(after(10 * TICKS_PER_FRAME), 200 - MARGIN - 10);
+        assert_eq!(after(200 * TICKS_PER_FRAME), 0);
+        assert_eq!(after(Ticks::MAX.0 - 1_000_000), 0);
+        assert_eq!(look.out_of_reach(200, Ticks(999_999)), 0, "the clock went back");
+        assert_eq!(LastLook::default().out_of_reach(200, Ticks(1)), 0);
+    }
+
+    #[test]
+    fn only_a_look_at_a_deep_stack_is_timed_and_only_by_the_processors_counter() {
+        let is_timed = |len: usize, kind: ClockKind| {
+            let mut look = LastLook::default();
+            look.ends(len, &Clock { kind, origin: 0, monotonic_origin: 0 });
+            look.0 != 0
+        };
+        assert!(is_timed(DEEP, ClockKind::Tsc));
+        assert!(!is_timed(DEEP - 1, ClockKind::Tsc));
+        assert!(!is_timed(DEEP, ClockKind::Monotonic), "its ticks are nanoseconds");
+        let mut look = LastLook(5);
+        look.ends(1, &Clock { kind: ClockKind::Tsc, origin: 0, monotonic_origin: 0 });
+        assert_eq!(look.out_of_reach(200, Ticks(6)), 0, "another stack's time is none");
+    }
+}

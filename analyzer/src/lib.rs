@@ -15,6 +15,7 @@ pub mod input;
 pub mod model;
 pub mod output_file;
 pub mod page;
+pub mod parallel;
 pub mod pattern;
 pub mod progress;
 pub mod python;

@@ -18,6 +18,7 @@ use crate::model::{
     Lost, Process, Report, Requests, SCHEMA, Series as ModelSeries, Suspect, TimeLine as ModelLine,
     Verdict,
 };
+use crate::parallel::both;
 use crate::pattern;
 use crate::report::{compacted, wholeness};
 use crate::stack::frames_of;
@@ -52,13 +53,17 @@ pub fn examine(
 ) -> Findings {
     let (mut line, mut replayed) = TimeLine::read(trace);
     replayed.blocks = LiveBlocks::default();
-    let mut weights = Weights::of(trace, &replayed, &Domain::ALL);
+    let (mut weights, symbols) = both(
+        || Weights::of(trace, &replayed, &Domain::ALL),
+        || {
+            let temporary =
+                trace.totals().flat_map(|page| page.entries).map(|entry| entry.key.stack);
+            let stacks = replayed.heap.sites().stacks().chain(temporary);
+            resolve(trace, &frames_of(trace, stacks.chain(gpu::failed_stacks(trace))))
+        },
+    );
     // The live heap is large, and what follows needs none of it.
     drop(replayed);
-    let stacks = line.keys().map(|(_, stack)| stack);
-    let peak = weights.peak.iter().chain(weights.temporary.iter()).map(|((_, stack), _)| stack);
-    let stacks = stacks.chain(peak).chain(gpu::failed_stacks(trace));
-    let symbols = resolve(trace, &frames_of(trace, stacks));
     let imported = start_up(trace, &symbols, &line);
     let wanted = requests.map(Wanted::parse);
     // The calls of a sample are too few to be counted.

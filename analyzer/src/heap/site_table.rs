@@ -269,6 +269,11 @@ impl SiteTable {
         }
     }
 
+    /// The call stack of every site.
+    pub fn stacks(&self) -> impl Iterator<Item = Option<StackId>> + '_ {
+        self.sites.iter().map(|site| site.stack)
+    }
+
     /// What every site has live, pools left out.
     pub fn live(&self, domains: &[Domain]) -> StackTotals {
         self.totals(domains, |number| self.live_of(number))

@@ -1,16 +1,20 @@
 //! The call stacks of a trace as the page draws them: three trees, one for each way to see a stack.
 
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
 use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId};
 
-use super::frame_table::{FrameTable, GraphFrame};
-use super::sites::{Site, sites};
-use super::stack_tree::{NodeWeights, StackTree, Step, WEIGHTS, add, largest_part};
+use super::drawing::Drawing;
+use super::frame_table::FrameTable;
+use super::sites::{Asked, Site, sites};
+use super::stack_tree::{NodeWeights, StackTree, WEIGHTS, add, largest_part};
 use crate::cli::{Frames, ViewArgs};
-use crate::heap::{StackTotals, TotalsKey, Weights};
-use crate::stack::{Row, rows};
-use crate::symbol::{Place, Symbols};
+use crate::heap::{Level, StackTotals, TotalsKey, Weights};
+use crate::parallel::both;
+use crate::symbol::Symbols;
 
 /// The names of a node's weights, as the page's script and its permalinks know them.
 pub const WEIGHT_NAMES: [&str; WEIGHTS] = ["growth", "unfreed", "peak", "temporary", "count"];
@@ -43,7 +47,7 @@ impl View {
         }
     }
 
-    fn arguments(self) -> ViewArgs {
+    pub(super) fn arguments(self) -> ViewArgs {
         let frames = match self {
             View::Mixed => Frames::Mixed,
             View::Native => Frames::Native,
@@ -68,48 +72,31 @@ pub struct FlameGraph {
 
 /// A call stack to draw, or what was cut below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Cut {
-    domain: Domain,
-    stack: Option<StackId>,
-    smaller: bool,
+pub(super) struct Cut {
+    pub(super) domain: Domain,
+    pub(super) stack: Option<StackId>,
+    pub(super) smaller: bool,
 }
 
 impl FlameGraph {
     /// Draws every stack that has any weight. Its frames are named by `symbols`.
     pub fn build(trace: &Trace<'_>, symbols: &Symbols, weights: Weights) -> Self {
         let mut graph = Self { has_growth: weights.growth.is_some(), ..Self::default() };
-        let stacks = by_stack(&weights);
+        let (asked, (stacks, cuts)) = both(
+            || Asked::new(trace, symbols),
+            || {
+                let stacks = by_stack(&weights);
+                let cuts = without_slivers(trace, &stacks);
+                (stacks, cuts)
+            },
+        );
         // They are large, and what follows needs none of them.
         drop(weights);
-        graph.sites = sites(trace, symbols, &stacks);
-        // A function stands on thousands of stacks: look it up once.
-        let mut ids: FxHashMap<*const Place, u32> = FxHashMap::default();
-        let mut steps = Vec::new();
-        for (cut, weights) in without_slivers(trace, &stacks) {
-            let frames = cut.stack.into_iter().flat_map(|stack| trace.frames(stack));
-            let places: Vec<&Place> = frames.flat_map(|frame| symbols.places(frame)).collect();
-            for (view, tree) in View::ALL.into_iter().zip(&mut graph.trees) {
-                steps.clear();
-                steps.push(Step::Domain(cut.domain));
-                steps.extend(rows(&places, view.arguments()).into_iter().rev().map(
-                    |row| {
-                        match row {
-                            Row::Run(name, frames) => Step::Run(name, frames as u32),
-                            Row::Shown(place) => Step::Frame(
-                                *ids.entry(place)
-                                    .or_insert_with(|| graph.frames.id(GraphFrame::of(place))),
-                            ),
-                        }
-                    },
-                ));
-                match cut.stack {
-                    _ if cut.smaller => steps.push(Step::Smaller),
-                    None => steps.push(Step::NoStack),
-                    Some(_) => {}
-                }
-                tree.add(steps.iter().copied(), weights);
-            }
-        }
+        let mut drawing = Drawing::new(trace, symbols, &mut graph.frames);
+        let [mixed, native, python] = &mut graph.trees;
+        graph.sites = both(|| sites(&asked, &stacks), || drawing.draw_folded(mixed, &cuts)).0;
+        drawing.draw_plain(native, View::Native.arguments(), &cuts);
+        drawing.draw_plain(python, View::Python.arguments(), &cuts);
         graph
     }
 }
@@ -117,17 +104,29 @@ impl FlameGraph {
 /// All weights of each stack, in the order of [`WEIGHT_NAMES`]; sorted.
 fn by_stack(weights: &Weights) -> Vec<(Domain, Option<StackId>, NodeWeights)> {
     let Weights { growth, unfreed, peak, temporary, allocated } = weights;
-    let all = growth.iter().chain([unfreed, peak, temporary, allocated]);
-    let mut keys: Vec<TotalsKey> = all.flat_map(StackTotals::iter).map(|(key, _)| key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let weighed = keys.iter().map(|&key| {
-        let bytes = |totals: &StackTotals| totals.get(key).bytes;
-        let grown = growth.as_ref().map_or(0, bytes);
-        let own = [grown, bytes(unfreed), bytes(peak), bytes(temporary), allocated.get(key).blocks];
-        (key.0, key.1, own)
-    });
-    weighed.collect()
+    let sorted = |totals: &StackTotals, of: fn(Level) -> u64| {
+        let mut weighed: Vec<(TotalsKey, u64)> =
+            totals.iter().map(|(key, level)| (key, of(level))).collect();
+        weighed.sort_unstable();
+        weighed
+    };
+    let bytes = |totals: &StackTotals| sorted(totals, |level| level.bytes);
+    let ((allocated, peak), [grown, unfreed, temporary]) = both(
+        || (sorted(allocated, |level| level.blocks), bytes(peak)),
+        || [growth.as_ref().map(bytes).unwrap_or_default(), bytes(unfreed), bytes(temporary)],
+    );
+    let mut lists =
+        [grown, unfreed, peak, temporary, allocated].map(|list| list.into_iter().peekable());
+    let next = |list: &mut Peekable<IntoIter<(TotalsKey, u64)>>| list.peek().map(|(key, _)| *key);
+    let mut stacks = Vec::new();
+    while let Some(key) = lists.iter_mut().filter_map(next).min() {
+        let mut own = [0; WEIGHTS];
+        for (own, list) in own.iter_mut().zip(&mut lists) {
+            *own = list.next_if(|(of, _)| *of == key).map_or(0, |(_, weight)| weight);
+        }
+        stacks.push((key.0, key.1, own));
+    }
+    stacks
 }
 
 /// Cuts each stack where it is too narrow to be seen by any weight; sorted.

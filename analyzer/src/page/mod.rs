@@ -5,6 +5,7 @@
 //! rounds: it shows what [`crate::model`] holds.
 
 mod assets;
+mod drawing;
 mod flame_graph;
 mod frame_table;
 mod limits;

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use tftrace_format::reader::Trace;
-use tftrace_format::{Domain, StackId};
+use tftrace_format::{Domain, Frame, StackId};
 
 use super::stack_tree::{NodeWeights, WEIGHTS, add};
 use crate::python;
@@ -32,7 +32,7 @@ pub struct Site {
 
 /// What a call stack says of who asked; places as pointers into the table of symbols.
 #[derive(Clone, Copy, Debug, Default)]
-struct Asked<'a> {
+struct Caller<'a> {
     python: Option<&'a Place>,
     native: Option<&'a Place>,
     op: Option<&'a Place>,
@@ -43,11 +43,9 @@ type Key = (Domain, Option<*const Place>, Option<*const Place>);
 
 /// The sites of these stacks, heaviest first.
 pub(super) fn sites(
-    trace: &Trace<'_>,
-    symbols: &Symbols,
+    asked: &Asked<'_>,
     stacks: &[(Domain, Option<StackId>, NodeWeights)],
 ) -> Vec<Site> {
-    let asked = by_stack(trace, symbols);
     let mut found: FxHashMap<Key, Site> = FxHashMap::default();
     for (domain, stack, weights) in stacks {
         let asked = asked.of(*stack);
@@ -102,42 +100,47 @@ fn merged(found: impl Iterator<Item = Site>) -> Vec<Site> {
 
 /// For each stack who asked, from itself or from its callers. Most stacks share this with many.
 #[derive(Default)]
-struct ByStack<'a> {
+pub(super) struct Asked<'a> {
     /// By number of the stack: the place in `all`.
     numbers: Vec<u32>,
-    all: Vec<Asked<'a>>,
+    all: Vec<Caller<'a>>,
 }
 
-impl<'a> ByStack<'a> {
-    fn of(&self, stack: Option<StackId>) -> Asked<'a> {
+impl<'a> Asked<'a> {
+    /// Looks at each node once.
+    pub(super) fn new(trace: &Trace<'_>, symbols: &'a Symbols) -> Self {
+        let mut asked = Self { numbers: vec![0; trace.stacks_end()], all: vec![Caller::default()] };
+        let mut known: FxHashMap<[Option<*const Place>; 4], u32> = FxHashMap::default();
+        // A frame stands on thousands of stacks: look at it once.
+        let mut of_frame: FxHashMap<Frame, (Option<&Place>, Option<&Place>)> = FxHashMap::default();
+        for (stack, node) in trace.nodes() {
+            let mut of_stack = asked.of(node.parent);
+            let (yours, leaf) = *of_frame.entry(node.frame).or_insert_with(|| {
+                let places: Vec<&Place> = symbols.places(node.frame).iter().collect();
+                (python::user_place(&places), places.first().copied())
+            });
+            if let Some(yours) = yours {
+                let slot =
+                    if yours.is_python() { &mut of_stack.python } else { &mut of_stack.native };
+                *slot = Some(yours);
+            }
+            if let Some(place) = leaf {
+                of_stack.leaf = Some(place);
+                of_stack.op = (place.kind == Kind::Op).then_some(place);
+            }
+            let Caller { python, native, op, leaf } = of_stack;
+            let key = [python, native, op, leaf].map(|at| at.map(|at| at as *const Place));
+            let number = *known.entry(key).or_insert_with(|| {
+                asked.all.push(of_stack);
+                asked.all.len() as u32 - 1
+            });
+            asked.numbers[stack.get() as usize] = number;
+        }
+        asked
+    }
+
+    fn of(&self, stack: Option<StackId>) -> Caller<'a> {
         let number = stack.and_then(|stack| self.numbers.get(stack.get() as usize));
         number.and_then(|number| self.all.get(*number as usize)).copied().unwrap_or_default()
     }
-}
-
-/// Looks at each node once.
-fn by_stack<'a>(trace: &Trace<'_>, symbols: &'a Symbols) -> ByStack<'a> {
-    let mut asked = ByStack { numbers: vec![0; trace.stacks_end()], all: vec![Asked::default()] };
-    let mut known: FxHashMap<[Option<*const Place>; 4], u32> = FxHashMap::default();
-    for (stack, node) in trace.nodes() {
-        let mut of_stack = asked.of(node.parent);
-        let places = symbols.places(node.frame);
-        let all: Vec<&Place> = places.iter().collect();
-        if let Some(yours) = python::user_place(&all) {
-            let slot = if yours.is_python() { &mut of_stack.python } else { &mut of_stack.native };
-            *slot = Some(yours);
-        }
-        if let Some(place) = places.first() {
-            of_stack.leaf = Some(place);
-            of_stack.op = (place.kind == Kind::Op).then_some(place);
-        }
-        let Asked { python, native, op, leaf } = of_stack;
-        let key = [python, native, op, leaf].map(|at| at.map(|at| at as *const Place));
-        let number = *known.entry(key).or_insert_with(|| {
-            asked.all.push(of_stack);
-            asked.all.len() as u32 - 1
-        });
-        asked.numbers[stack.get() as usize] = number;
-    }
-    asked
 }

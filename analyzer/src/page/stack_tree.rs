@@ -67,24 +67,35 @@ pub(super) struct Kept {
 impl StackTree {
     /// Adds what a stack weighs; from the root to the leaf.
     pub fn add(&mut self, steps: impl IntoIterator<Item = Step>, weights: NodeWeights) {
-        let mut at = 0;
-        for step in steps {
-            // A run is the same node whatever its length.
-            let key = match step {
-                Step::Run(name, _) => Step::Run(name, 0),
-                step => step,
-            };
-            let next = self.nodes.len();
-            at = *self.children.entry((at, key)).or_insert_with(|| {
-                let lengths = (u32::MAX, 0);
-                self.nodes.push(Node { parent: at, step, own: [0; WEIGHTS], lengths });
-                next
-            });
-            if let Step::Run(_, frames) = step {
-                let lengths = &mut self.nodes[at].lengths;
-                *lengths = (lengths.0.min(frames), lengths.1.max(frames));
-            }
+        let leaf = steps.into_iter().fold(Self::ROOT, |at, step| self.child(at, step));
+        self.weigh(leaf, weights);
+    }
+
+    /// The number of the root.
+    pub(super) const ROOT: usize = 0;
+
+    /// The node below another one that a step leads to.
+    pub(super) fn child(&mut self, at: usize, step: Step) -> usize {
+        // A run is the same node whatever its length.
+        let key = match step {
+            Step::Run(name, _) => Step::Run(name, 0),
+            step => step,
+        };
+        let next = self.nodes.len();
+        let child = *self.children.entry((at, key)).or_insert_with(|| {
+            let lengths = (u32::MAX, 0);
+            self.nodes.push(Node { parent: at, step, own: [0; WEIGHTS], lengths });
+            next
+        });
+        if let Step::Run(_, frames) = step {
+            let lengths = &mut self.nodes[child].lengths;
+            *lengths = (lengths.0.min(frames), lengths.1.max(frames));
         }
+        child
+    }
+
+    /// Adds to what a node weighs without what is below.
+    pub(super) fn weigh(&mut self, at: usize, weights: NodeWeights) {
         add(&mut self.nodes[at].own, &weights);
     }
 

@@ -6,32 +6,58 @@
 use tftrace_format::reader::CodeObject;
 use tftrace_format::record::LineTable;
 
-/// The line of an instruction (in units of two bytes); `None` for one that has no line.
-pub fn line_of(code: &CodeObject, instruction: u32) -> Option<u32> {
-    let first = i64::from(code.first_line);
-    let line = match code.line_table {
-        LineTable::Lnotab => lnotab(&code.lines, first, i64::from(instruction) * 2),
-        LineTable::Pep626 => pep_626(&code.lines, first, i64::from(instruction) * 2),
-        LineTable::Locations => locations(&code.lines, first, i64::from(instruction)),
-    }?;
-    u32::try_from(line).ok()
+/// The lines of a code object: read once for all of its instructions that are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    /// Where a range of instructions ends, and its line; in order.
+    ranges: Vec<(i64, Option<i64>)>,
+    /// In how many units of the table an instruction is counted.
+    scale: i64,
+}
+
+impl Lines {
+    /// The lines of this code object.
+    pub fn of(code: &CodeObject) -> Self {
+        let first = i64::from(code.first_line);
+        let mut ranges = Vec::new();
+        let scale = match code.line_table {
+            LineTable::Lnotab => {
+                lnotab(&code.lines, first, &mut ranges);
+                2
+            }
+            LineTable::Pep626 => {
+                pep_626(&code.lines, first, &mut ranges);
+                2
+            }
+            LineTable::Locations => {
+                locations(&code.lines, first, &mut ranges);
+                1
+            }
+        };
+        Self { ranges, scale }
+    }
+
+    /// The line of an instruction (in units of two bytes); `None` for one that has no line.
+    pub fn line(&self, instruction: u32) -> Option<u32> {
+        let wanted = i64::from(instruction) * self.scale;
+        let at = self.ranges.partition_point(|(end, _)| *end <= wanted);
+        u32::try_from(self.ranges.get(at)?.1?).ok()
+    }
 }
 
 /// Pairs: bytes of code, then by how much the line changes after them.
-fn lnotab(table: &[u8], first_line: i64, wanted: i64) -> Option<i64> {
-    let (mut line, mut at) = (first_line, 0);
+fn lnotab(table: &[u8], first_line: i64, ranges: &mut Vec<(i64, Option<i64>)>) {
+    let (mut line, mut end) = (first_line, 0);
     for pair in table.chunks_exact(2) {
-        at += i64::from(pair[0]);
-        if at > wanted {
-            break;
-        }
+        end += i64::from(pair[0]);
+        ranges.push((end, Some(line)));
         line += i64::from(pair[1] as i8);
     }
-    Some(line)
+    ranges.push((i64::MAX, Some(line)));
 }
 
 /// Pairs: bytes of code, and by how much their line differs from that of the pair before; -128 = no line.
-fn pep_626(table: &[u8], first_line: i64, wanted: i64) -> Option<i64> {
+fn pep_626(table: &[u8], first_line: i64, ranges: &mut Vec<(i64, Option<i64>)>) {
     let (mut line, mut end) = (first_line, 0);
     for pair in table.chunks_exact(2) {
         end += i64::from(pair[0]);
@@ -39,21 +65,18 @@ fn pep_626(table: &[u8], first_line: i64, wanted: i64) -> Option<i64> {
         if change != i8::MIN {
             line += i64::from(change);
         }
-        if wanted < end {
-            return (change != i8::MIN).then_some(line);
-        }
+        ranges.push((end, (change != i8::MIN).then_some(line)));
     }
-    None
 }
 
 /// Entries that begin with a byte whose highest bit is set: four bits of kind, three of length.
-fn locations(table: &[u8], first_line: i64, wanted: i64) -> Option<i64> {
+fn locations(table: &[u8], first_line: i64, ranges: &mut Vec<(i64, Option<i64>)>) {
     const NO_LOCATION: u8 = 15;
     const LONG: u8 = 14;
     const NO_COLUMNS: u8 = 13;
     let (mut line, mut end) = (first_line, 0);
     for entry in table.chunk_by(|_, next| next & 0x80 == 0) {
-        let (&head, rest) = entry.split_first()?;
+        let Some((&head, rest)) = entry.split_first() else { return };
         end += i64::from(head & 7) + 1;
         let kind = head >> 3 & 15;
         line += match kind {
@@ -61,11 +84,8 @@ fn locations(table: &[u8], first_line: i64, wanted: i64) -> Option<i64> {
             10..=12 => i64::from(kind) - 10,
             _ => 0,
         };
-        if wanted < end {
-            return (kind != NO_LOCATION).then_some(line);
-        }
+        ranges.push((end, (kind != NO_LOCATION).then_some(line)));
     }
-    None
 }
 
 /// Six bits to a byte, the lowest first; the lowest bit of all is the sign.
@@ -95,12 +115,12 @@ mod tests {
     /// One function with a loop, a comprehension, a handler and lines that go back, as CPython
     /// compiled it: its table, and the lines that CPython itself says, from each instruction on.
     fn assert_lines(line_table: LineTable, hex: &str, expected: &[(u32, u32)], end: u32) {
-        let code = code(line_table, hex);
+        let lines = Lines::of(&code(line_table, hex));
         let starts = expected.iter().map(|(at, _)| *at);
         let ends = starts.skip(1).chain([end]);
         for ((from, line), to) in expected.iter().zip(ends) {
             for instruction in *from..to {
-                let found = line_of(&code, instruction).unwrap_or(0);
+                let found = lines.line(instruction).unwrap_or(0);
                 assert_eq!(found, *line, "{line_table:?}, instruction {instruction}");
             }
         }
@@ -179,7 +199,7 @@ mod tests {
     fn no_table_is_read_past_its_end() {
         for line_table in [LineTable::Lnotab, LineTable::Pep626, LineTable::Locations] {
             for hex in ["", "ff", "f07f7f7f7f7f7f7f7f7f7f7f7f7f7f7f", "fe"] {
-                let _ = line_of(&code(line_table, hex), 1 << 23);
+                let _ = Lines::of(&code(line_table, hex)).line(1 << 23);
             }
         }
     }

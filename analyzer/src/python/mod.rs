@@ -5,5 +5,5 @@ mod line_table;
 mod user_code;
 
 pub use interpreter::{are_arenas, is_calling, is_interpreter};
-pub use line_table::line_of;
+pub use line_table::Lines;
 pub use user_code::{is_user_function, is_user_native, user_place};

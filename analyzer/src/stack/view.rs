@@ -38,7 +38,7 @@ fn class(place: &Place) -> Class {
 }
 
 /// Whether the view shows the place at all, alone or in a run.
-pub(super) fn is_in_view(place: &Place, view: ViewArgs) -> bool {
+pub(crate) fn is_in_view(place: &Place, view: ViewArgs) -> bool {
     match (view.frames, place.kind) {
         (Frames::Mixed, _) | (_, Kind::Note) => true,
         (Frames::Native, kind) => matches!(kind, Kind::Native(_)),

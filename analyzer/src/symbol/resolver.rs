@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tftrace_format::reader::{LoadedObject, Op, Trace};
+use tftrace_format::reader::{CodeObject, LoadedObject, Op, Trace};
 use tftrace_format::{CodeId, CudaKind, CudaMemory, Frame};
 
 use super::object_file::look_up;
 use super::place::{Kind, Owner, Place, owner};
 use crate::progress::Progress;
-use crate::python;
+use crate::python::Lines;
 
 /// Names of frames.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +54,7 @@ struct Wanted(Vec<(u64, Frame)>);
 pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
     let mut symbols = Symbols::default();
     let mut files: BTreeMap<(&[u8], &[u8]), Wanted> = BTreeMap::new();
+    let mut functions: FxHashMap<CodeId, PythonCode<'_>> = FxHashMap::default();
     for &frame in frames {
         match frame {
             Frame::Native { mapping, offset } => {
@@ -69,7 +70,8 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
                 symbols.places.insert(frame, vec![Place::unnamed(format!("{address:#x}"))]);
             }
             Frame::Python { code, instruction } => {
-                symbols.places.insert(frame, vec![python_place(trace, code, instruction)]);
+                let function = functions.entry(code).or_insert_with(|| PythonCode::of(trace, code));
+                symbols.places.insert(frame, vec![function.place(instruction)]);
             }
             Frame::Scheduled => {
                 symbols.places.insert(frame, vec![Place::of(Kind::Note, "[scheduled by]")]);
@@ -99,16 +101,28 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
     symbols
 }
 
-fn python_place(trace: &Trace<'_>, code: CodeId, instruction: u32) -> Place {
-    let Some(code) = trace.code(code) else { return Place::of(Kind::Python, "[Python function]") };
-    let location = match python::line_of(code, instruction) {
-        Some(line) => format!("{}:{line}", code.file),
-        // Instructions that the compiler added for itself.
-        None => code.file.clone(),
-    };
-    // Functions of one name in two files are two.
-    let module = Some(module_name(code.file.as_bytes()).into());
-    Place { location: Some(location), module, ..Place::of(Kind::Python, code.name.as_str()) }
+/// What the frames of one code object have in common; `None` if it is not in the trace.
+struct PythonCode<'a>(Option<(&'a CodeObject, Lines, Arc<str>)>);
+
+impl<'a> PythonCode<'a> {
+    fn of(trace: &'a Trace<'_>, code: CodeId) -> Self {
+        // Functions of one name in two files are two.
+        let module = |code: &CodeObject| Arc::from(module_name(code.file.as_bytes()));
+        Self(trace.code(code).map(|code| (code, Lines::of(code), module(code))))
+    }
+
+    fn place(&self, instruction: u32) -> Place {
+        let Some((code, lines, module)) = &self.0 else {
+            return Place::of(Kind::Python, "[Python function]");
+        };
+        let location = match lines.line(instruction) {
+            Some(line) => format!("{}:{line}", code.file),
+            // Instructions that the compiler added for itself.
+            None => code.file.clone(),
+        };
+        let module = Some(Arc::clone(module));
+        Place { location: Some(location), module, ..Place::of(Kind::Python, code.name.as_str()) }
+    }
 }
 
 /// Memory of CUDA's as `[device 0]`, `[managed]`, `[pinned]`.

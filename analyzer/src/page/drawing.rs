@@ -36,9 +36,11 @@ impl<'a> Drawing<'a> {
 
     /// Draws stacks as the mixed view shows them: each as a whole, because what is folded depends on what is beside it.
     pub(super) fn draw_folded(&mut self, tree: &mut StackTree, stacks: &[(Cut, NodeWeights)]) {
+        let mut last = LastStack::default();
         for (cut, weights) in stacks {
             let domain = tree.child(StackTree::ROOT, Step::Domain(cut.domain));
-            let leaf = self.whole(tree, domain, View::Mixed.arguments(), cut.stack);
+            let places = last.places(self.trace, self.symbols, cut.stack);
+            let leaf = self.draw(tree, domain, View::Mixed.arguments(), &places);
             end(tree, leaf, cut, weights);
         }
     }
@@ -78,31 +80,59 @@ impl<'a> Drawing<'a> {
             }
             if at == domain {
                 // The view shows nothing of it but what it leaves out.
-                at = self.whole(tree, domain, view, cut.stack);
+                let places = LastStack::default().places(self.trace, self.symbols, cut.stack);
+                at = self.draw(tree, domain, view, &places);
             }
             end(tree, at, cut, weights);
         }
     }
 
-    /// The node of a stack, all of whose rows are made.
-    fn whole(
+    /// The node below `at` of what a view shows of these, leaf first.
+    fn draw(
         &mut self,
         tree: &mut StackTree,
-        mut at: usize,
+        at: usize,
         view: ViewArgs,
-        stack: Option<StackId>,
+        places: &[&Place],
     ) -> usize {
-        let frames = stack.into_iter().flat_map(|stack| self.trace.frames(stack));
-        let symbols = self.symbols;
-        let places: Vec<&Place> = frames.flat_map(|frame| symbols.places(frame)).collect();
-        for row in rows(&places, view).into_iter().rev() {
+        rows(places, view).into_iter().rev().fold(at, |at, row| {
             let step = match row {
                 Row::Run(name, frames) => Step::Run(name, frames as u32),
                 Row::Shown(place) => self.step(place),
             };
-            at = tree.child(at, step);
+            tree.child(at, step)
+        })
+    }
+}
+
+/// The stack that was drawn last, root first: the next one shares most of its callers, whose names are known then.
+#[derive(Default)]
+struct LastStack<'a>(Vec<(StackId, &'a [Place])>);
+
+impl<'a> LastStack<'a> {
+    /// The functions of a stack, leaf first.
+    fn places(
+        &mut self,
+        trace: &Trace<'_>,
+        symbols: &'a Symbols,
+        stack: Option<StackId>,
+    ) -> Vec<&'a Place> {
+        let mut new = Vec::new();
+        let (mut next, mut shared) = (stack, 0);
+        while let Some(stack) = next {
+            // Callers have the smaller numbers.
+            if let Ok(index) = self.0.binary_search_by_key(&stack, |(stack, _)| *stack) {
+                shared = index + 1;
+                break;
+            }
+            let node = trace.node(stack);
+            new.push((stack, symbols.places(node.map_or(Frame::Unknown, |node| node.frame))));
+            // As `Trace::frames` goes.
+            next = node.and_then(|node| node.parent).filter(|parent| *parent < stack);
         }
-        at
+        self.0.truncate(shared);
+        self.0.extend(new.into_iter().rev());
+        self.0.iter().rev().flat_map(|(_, places)| *places).collect()
     }
 }
 
@@ -172,11 +202,15 @@ mod tests {
         for view in [View::Native, View::Python] {
             let mut together = StackTree::default();
             let mut alone = StackTree::default();
+            let mut last = LastStack::default();
             let mut drawing = Drawing::new(&trace, &symbols, &mut frames);
             drawing.draw_plain(&mut together, view.arguments(), &cuts);
             for (cut, weights) in &cuts {
                 let domain = alone.child(StackTree::ROOT, Step::Domain(cut.domain));
-                let leaf = drawing.whole(&mut alone, domain, view.arguments(), cut.stack);
+                let frames = cut.stack.into_iter().flat_map(|stack| trace.frames(stack));
+                let places: Vec<&Place> = frames.flat_map(|frame| symbols.places(frame)).collect();
+                assert_eq!(last.places(&trace, &symbols, cut.stack), places);
+                let leaf = drawing.draw(&mut alone, domain, view.arguments(), &places);
                 end(&mut alone, leaf, cut, weights);
             }
             let [together, alone] = [together, alone].map(|tree| {

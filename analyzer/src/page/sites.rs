@@ -30,13 +30,11 @@ pub struct Site {
     pub weights: NodeWeights,
 }
 
-/// What a call stack says of who asked; places as pointers into the table of symbols.
+/// The innermost functions of the user's on a call stack, by which memory was asked for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Caller<'a> {
+struct Callers<'a> {
     python: Option<&'a Place>,
     native: Option<&'a Place>,
-    op: Option<&'a Place>,
-    leaf: Option<&'a Place>,
 }
 
 type Key = (Domain, Option<*const Place>, Option<*const Place>);
@@ -48,21 +46,22 @@ pub(super) fn sites(
 ) -> Vec<Site> {
     let mut found: FxHashMap<Key, Site> = FxHashMap::default();
     for (domain, stack, weights) in stacks {
-        let asked = asked.of(*stack);
-        let yours = asked.python.or(asked.native);
-        let place = yours.or(asked.leaf);
+        let callers = asked.callers(*stack);
+        let leaf = asked.leaf(*stack);
+        let op = leaf.filter(|leaf| leaf.kind == Kind::Op);
+        let yours = callers.python.or(callers.native);
+        let place = yours.or(leaf);
         let pointer = |place: Option<&Place>| place.map(|place| place as *const Place);
-        let site =
-            found.entry((*domain, pointer(place), pointer(asked.op))).or_insert_with(|| Site {
-                function: place.map_or("[no call stack recorded]".into(), |at| at.function.clone()),
-                location: place
-                    .and_then(|at| at.location.clone().or(Some(at.module.as_deref()?.into()))),
-                is_yours: yours.is_some(),
-                op: asked.op.map(|op| op.function.clone()),
-                domain: domain.name(),
-                stacks: 0,
-                weights: [0; WEIGHTS],
-            });
+        let site = found.entry((*domain, pointer(place), pointer(op))).or_insert_with(|| Site {
+            function: place.map_or("[no call stack recorded]".into(), |at| at.function.clone()),
+            location: place
+                .and_then(|at| at.location.clone().or(Some(at.module.as_deref()?.into()))),
+            is_yours: yours.is_some(),
+            op: op.map(|op| op.function.clone()),
+            domain: domain.name(),
+            stacks: 0,
+            weights: [0; WEIGHTS],
+        });
         site.stacks += 1;
         add(&mut site.weights, weights);
     }
@@ -98,49 +97,58 @@ fn merged(found: impl Iterator<Item = Site>) -> Vec<Site> {
     sites
 }
 
-/// For each stack who asked, from itself or from its callers. Most stacks share this with many.
-#[derive(Default)]
+/// For each stack who asked. Most stacks share their callers with many.
 pub(super) struct Asked<'a> {
+    trace: &'a Trace<'a>,
+    symbols: &'a Symbols,
     /// By number of the stack: the place in `all`.
     numbers: Vec<u32>,
-    all: Vec<Caller<'a>>,
+    all: Vec<Callers<'a>>,
 }
 
 impl<'a> Asked<'a> {
     /// Looks at each node once.
-    pub(super) fn new(trace: &Trace<'_>, symbols: &'a Symbols) -> Self {
-        let mut asked = Self { numbers: vec![0; trace.stacks_end()], all: vec![Caller::default()] };
-        let mut known: FxHashMap<[Option<*const Place>; 4], u32> = FxHashMap::default();
-        // A frame stands on thousands of stacks: look at it once.
-        let mut of_frame: FxHashMap<Frame, (Option<&Place>, Option<&Place>)> = FxHashMap::default();
+    pub(super) fn new(trace: &'a Trace<'a>, symbols: &'a Symbols) -> Self {
+        let yours: FxHashMap<Frame, &Place> = symbols
+            .iter()
+            .filter_map(|(frame, places)| {
+                let places: Vec<&Place> = places.iter().collect();
+                Some((frame, python::user_place(&places)?))
+            })
+            .collect();
+        let (numbers, all) = (vec![0; trace.stacks_end()], vec![Callers::default()]);
+        let mut asked = Self { trace, symbols, numbers, all };
+        let mut known: FxHashMap<[Option<*const Place>; 2], u32> = FxHashMap::default();
         for (stack, node) in trace.nodes() {
-            let mut of_stack = asked.of(node.parent);
-            let (yours, leaf) = *of_frame.entry(node.frame).or_insert_with(|| {
-                let places: Vec<&Place> = symbols.places(node.frame).iter().collect();
-                (python::user_place(&places), places.first().copied())
-            });
-            if let Some(yours) = yours {
+            let mut number = asked.number(node.parent);
+            if let Some(yours) = yours.get(&node.frame) {
+                let mut callers = asked.all[number as usize];
                 let slot =
-                    if yours.is_python() { &mut of_stack.python } else { &mut of_stack.native };
+                    if yours.is_python() { &mut callers.python } else { &mut callers.native };
                 *slot = Some(yours);
+                let key = [callers.python, callers.native];
+                let key = key.map(|place| place.map(|place| place as *const Place));
+                number = *known.entry(key).or_insert_with(|| {
+                    asked.all.push(callers);
+                    asked.all.len() as u32 - 1
+                });
             }
-            if let Some(place) = leaf {
-                of_stack.leaf = Some(place);
-                of_stack.op = (place.kind == Kind::Op).then_some(place);
-            }
-            let Caller { python, native, op, leaf } = of_stack;
-            let key = [python, native, op, leaf].map(|at| at.map(|at| at as *const Place));
-            let number = *known.entry(key).or_insert_with(|| {
-                asked.all.push(of_stack);
-                asked.all.len() as u32 - 1
-            });
             asked.numbers[stack.get() as usize] = number;
         }
         asked
     }
 
-    fn of(&self, stack: Option<StackId>) -> Caller<'a> {
+    fn number(&self, stack: Option<StackId>) -> u32 {
         let number = stack.and_then(|stack| self.numbers.get(stack.get() as usize));
-        number.and_then(|number| self.all.get(*number as usize)).copied().unwrap_or_default()
+        number.copied().unwrap_or_default()
+    }
+
+    fn callers(&self, stack: Option<StackId>) -> Callers<'a> {
+        self.all[self.number(stack) as usize]
+    }
+
+    /// The function that a stack ends with: frames that say what the memory is for have no name.
+    fn leaf(&self, stack: Option<StackId>) -> Option<&'a Place> {
+        self.trace.frames(stack?).find_map(|frame| self.symbols.places(frame).first())
     }
 }

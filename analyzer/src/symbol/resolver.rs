@@ -27,6 +27,11 @@ impl Symbols {
         self.places.get(&frame).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// All frames that have names, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Frame, &[Place])> {
+        self.places.iter().map(|(frame, places)| (*frame, places.as_slice()))
+    }
+
     /// These names, for tests of what is made of names.
     #[cfg(test)]
     pub(crate) fn of(places: impl IntoIterator<Item = (Frame, Vec<Place>)>) -> Self {

@@ -18,13 +18,15 @@ pub(super) struct KeptBySite {
     kept: Vec<Kept>,
     /// How many of these are sums, in order.
     summed: usize,
+    /// Where those of each site begin, by its number; and where the last ones end.
+    starts: Vec<u32>,
 }
 
 impl KeptBySite {
     /// Adds blocks.
     pub(super) fn add(&mut self, site: usize, window: usize, bytes: u64, blocks: u64) {
         if self.kept.len() >= 2 * self.summed + TOGETHER {
-            self.sum_up();
+            self.put_together();
         }
         let (site, window, blocks) = (site as u32, window as u16, blocks as u32);
         self.kept.push(Kept { bytes, site, blocks, window });
@@ -32,6 +34,17 @@ impl KeptBySite {
 
     /// Adds up what is of one site and window. To be called after the last block.
     pub(super) fn sum_up(&mut self) {
+        self.put_together();
+        self.kept.shrink_to_fit();
+        self.starts.clear();
+        for (at, kept) in self.kept.iter().enumerate() {
+            // Of sites that have nothing too: what the next one has begins there.
+            self.starts.resize(self.starts.len().max(kept.site as usize + 1), at as u32);
+        }
+        self.starts.push(self.kept.len() as u32);
+    }
+
+    fn put_together(&mut self) {
         self.kept.sort_unstable_by_key(|kept| (kept.site, kept.window));
         self.kept.dedup_by(|next, sum| {
             let same = (next.site, next.window) == (sum.site, sum.window);
@@ -42,14 +55,12 @@ impl KeptBySite {
             same
         });
         self.summed = self.kept.len();
-        self.kept.shrink_to_fit();
     }
 
     /// What a site has.
     pub(super) fn of(&self, site: usize) -> &[Kept] {
-        let start = self.kept.partition_point(|kept| (kept.site as usize) < site);
-        let own = &self.kept[start..];
-        &own[..own.partition_point(|kept| kept.site as usize == site)]
+        let range = self.starts.get(site).zip(self.starts.get(site + 1));
+        range.map_or(&[], |(&start, &end)| &self.kept[start as usize..end as usize])
     }
 
     /// The first and the last window in which a site allocated bytes that are live.

@@ -126,27 +126,15 @@ impl Place {
 #[inline(always)]
 pub(crate) fn update(entry: &mut HookEntry, now: Ticks) {
     if let Some(interpreter) = entry.process().python.get() {
-        update_with_loops(entry, interpreter, now);
+        update_from(entry, interpreter, Loops::Compared, now);
     }
-}
-
-// One of each for all hooks: neither is part of what every hook repeats.
-
-#[inline(never)]
-fn update_with_loops(entry: &mut HookEntry, interpreter: &'static Interpreter, now: Ticks) {
-    update_from(entry, interpreter, Loops::Compared, now);
-}
-
-#[inline(never)]
-fn update_by_links(entry: &mut HookEntry, interpreter: &'static Interpreter, now: Ticks) {
-    update_from(entry, interpreter, Loops::LeftOut, now);
 }
 
 /// As [`update`], for who does not ask which native frames run them.
 #[inline(always)]
 pub(crate) fn update_without_loops(entry: &mut HookEntry, now: Ticks) {
     if let Some(interpreter) = entry.process().python.get() {
-        update_by_links(entry, interpreter, now);
+        update_from(entry, interpreter, Loops::LeftOut, now);
     }
 }
 
@@ -190,7 +178,8 @@ pub(crate) fn find_loops(entry: &mut HookEntry) {
     }
 }
 
-#[inline(always)]
+// One for all hooks: what every hook repeats would take the room of the host's code in the cache.
+#[inline(never)]
 fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: Loops, now: Ticks) {
     let nested = entry.nested();
     let lane = entry.lane();

@@ -117,7 +117,9 @@ unsafe fn standing<F: Frames>(
             Some(index) => {
                 let reached = links.get(..=index)?;
                 // SAFETY: links led to the last of them.
-                let changed = unsafe { links::innermost_changed(frames, reached, out_of_reach) };
+                let changed =
+                    // What was reached first may have gone on: all that it called has ended.
+                    unsafe { links::innermost_changed(frames, reached, out_of_reach.min(index)) };
                 let changed = match changed {
                     None => return Some((index + 1, index + 1 + new)),
                     Some(changed) => changed,
@@ -241,7 +243,7 @@ mod tests {
         };
         for index in common..kept.total() {
             let raw = kept.new_at(index).unwrap();
-            kept.keep(index, raw.instruction);
+            kept.keep(index, raw.instruction, false);
         }
         kept.finish();
         common

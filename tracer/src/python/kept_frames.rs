@@ -21,6 +21,8 @@ pub(crate) struct KeptFrame {
     pub(crate) alone: u32,
     /// Where children of that are looked for.
     pub(crate) alone_path: u32,
+    /// How many frames from the root to this one are generators, or another kind that is no call of a function.
+    generators: u32,
 }
 
 /// An evaluation loop, and the kept frames that it runs: neighbours of one another.
@@ -294,15 +296,22 @@ impl KeptFrames {
         self.new_frame(index).map(|frame| frame.raw)
     }
 
+    fn generators(&self, len: usize) -> usize {
+        len.checked_sub(1)
+            .and_then(|last| self.get(last))
+            .map_or(0, |last| last.generators as usize)
+    }
+
     /// Keeps a new frame, in the place it has from the root on.
     #[inline(always)]
-    pub(super) fn keep(&mut self, index: usize, wire: u64) {
+    pub(super) fn keep(&mut self, index: usize, wire: u64, is_generator: bool) {
         let Some(new) = self.new_frame(index).copied() else { return };
         if index != self.len || (index >= self.capacity && !self.enlarge()) {
             return;
         }
+        let generators = (self.generators(index) as u32).wrapping_add(u32::from(is_generator));
         // SAFETY: below the capacity of the first array, as just checked.
-        unsafe { self.frames.wrapping_add(index).write(KeptFrame { wire, ..new }) };
+        unsafe { self.frames.wrapping_add(index).write(KeptFrame { wire, generators, ..new }) };
         let RawFrame { frame, previous, instruction, .. } = new.raw;
         let link = Link { fields: Link::fields(previous, instruction), frame, native: new.native };
         // SAFETY: below the capacity of the third array.
@@ -325,7 +334,7 @@ impl KeptFrames {
     /// How many frames, from the root on, cannot have run since the last look; `now` the next one begins.
     #[inline(always)]
     pub(super) fn out_of_reach(&self, now: Ticks) -> usize {
-        self.last_look.out_of_reach(self.len, now)
+        self.last_look.out_of_reach(self.len, self.generators(self.len), now)
     }
 
     #[cold]
@@ -373,7 +382,7 @@ mod tests {
         let common = kept.compare(true);
         for index in common..kept.total() {
             let raw = kept.new_at(index).unwrap();
-            kept.keep(index, raw.code + 1);
+            kept.keep(index, raw.code + 1, false);
         }
         kept.finish();
         let wires: Vec<u64> = (0..kept.len()).map(|index| kept.get(index).unwrap().wire).collect();

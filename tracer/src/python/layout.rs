@@ -5,6 +5,8 @@
 
 use tftrace_format::record::LineTable;
 
+use super::memory::byte;
+
 /// How the frames of a thread are chained, and which of them begin a call of the evaluation loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chain {
@@ -204,6 +206,26 @@ impl Layout {
             // An `int`, -1 before the first instruction.
             step => code.wrapping_add_signed(i64::from(field as i32).wrapping_mul(step)),
         }
+    }
+
+    /// Whether a Python frame is a generator's, or of another kind than a function's that was called, as far as its
+    /// version says so.
+    ///
+    /// # Safety
+    /// The frame is one of the calling thread's, linked just now.
+    #[inline(always)]
+    pub(super) unsafe fn is_generator(&self, frame: u64) -> bool {
+        /// `FRAME_OWNED_BY_THREAD`.
+        const CALLED: u8 = 0;
+        let owner = match self.chain {
+            // Its neighbour.
+            Chain::CFrames { is_entry: Some(is_entry), .. } => is_entry.wrapping_add(1),
+            Chain::CFrames { .. } => return false,
+            Chain::EntryFrames { owner, .. } => owner,
+        };
+        // SAFETY: our caller promises it.
+        let owner = unsafe { byte(frame.wrapping_add(owner)) };
+        owner != Some(CALLED)
     }
 
     /// Whether native frames that run Python frames are known by their code alone.

@@ -241,7 +241,9 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
     for index in common..entry.lane().python.total() {
         let Some(raw) = entry.lane().python.new_at(index) else { break };
         let wire = code::frame_of(entry, interpreter, &raw);
-        entry.lane().python.keep(index, wire);
+        // SAFETY: a link has just led there.
+        let is_generator = unsafe { interpreter.layout.is_generator(raw.frame) };
+        entry.lane().python.keep(index, wire, is_generator);
     }
     entry.lane().python.finish();
     entry.lane().python.end_look(&process.clock);

@@ -8,7 +8,7 @@ use tftrace_analyzer::cli::{
 use tftrace_analyzer::commands::{check, folded, info, report, sizes};
 use tftrace_analyzer::findings::examine as examine_trace;
 use tftrace_analyzer::page::{FlameGraph, render};
-use tftrace_analyzer::python::line_of;
+use tftrace_analyzer::python::Lines;
 use tftrace_analyzer::suppression::Suppressions;
 use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
@@ -61,7 +61,7 @@ pub fn examine(bytes: &[u8]) {
         if let tftrace_format::Frame::Python { code, instruction } = node.frame
             && let Some(code) = trace.code(code)
         {
-            let _ = line_of(code, instruction);
+            let _ = Lines::of(code).line(instruction);
         }
     }
 }

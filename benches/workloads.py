@@ -38,6 +38,8 @@ def workloads(repository: pathlib.Path, python: str) -> list[Workload]:
     loops = str(benches / "keras_loops.py")
     for name, arguments in {
         "import tensorflow": ["-c", "import tensorflow"],
+        # The same, from call stacks twice as deep.
+        "import keras": ["-c", "import keras"],
         "eager Keras loop": [loops, "eager"],
         "tf.function loop": [loops, "function"],
         "predict loop": [loops, "predict"],

@@ -116,11 +116,10 @@ unsafe fn standing<F: Frames>(
         match find(links, frame) {
             Some(index) => {
                 let reached = links.get(..=index)?;
+                // What was reached may have gone on in any case: all that it called has ended.
+                let unseen = out_of_reach.min(index);
                 // SAFETY: links led to the last of them.
-                let changed =
-                    // What was reached first may have gone on: all that it called has ended.
-                    unsafe { links::innermost_changed(frames, reached, out_of_reach.min(index)) };
-                let changed = match changed {
+                let changed = match unsafe { links::innermost_changed(frames, reached, unseen) } {
                     None => return Some((index + 1, index + 1 + new)),
                     Some(changed) => changed,
                 };
@@ -247,6 +246,22 @@ mod tests {
         }
         kept.finish();
         common
+    }
+
+    #[test]
+    fn the_frame_that_was_reached_first_is_always_looked_at() {
+        let mut interpreter = Interpreter::new((3, 11));
+        // SAFETY: zeros are a valid, empty value.
+        let mut kept: KeptFrames = unsafe { core::mem::zeroed() };
+        let mut stack: Vec<Frame> = (0..60).map(|at| (at, 0x1000, 0x1000, 0)).collect();
+        interpreter.link(&stack);
+        update(&mut kept, &interpreter, Loops::LeftOut, 0);
+        // Callees have ended faster than anybody reckons with, and their caller has gone on.
+        stack.truncate(40);
+        stack[39].2 = 0x1010;
+        interpreter.link(&stack);
+        assert_eq!(update(&mut kept, &interpreter, Loops::LeftOut, 44), 39);
+        assert_eq!(kept.get(39).unwrap().raw.instruction, 0x1010);
     }
 
     #[test]

@@ -296,10 +296,11 @@ impl KeptFrames {
         self.new_frame(index).map(|frame| frame.raw)
     }
 
-    fn generators(&self, len: usize) -> usize {
-        len.checked_sub(1)
-            .and_then(|last| self.get(last))
-            .map_or(0, |last| last.generators as usize)
+    /// How many of the first `count` frames are generators.
+    #[inline(always)]
+    fn generators(&self, count: usize) -> usize {
+        let last = count.checked_sub(1).and_then(|last| self.get(last));
+        last.map_or(0, |last| last.generators as usize)
     }
 
     /// Keeps a new frame, in the place it has from the root on.

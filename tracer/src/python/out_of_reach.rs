@@ -10,10 +10,10 @@ use tftrace_format::header::ClockKind;
 
 use crate::clock::Clock;
 
-/// Ticks of the processor's counter that go by, at least, while a function ends and another one begins. Measured on a
-/// processor with a counter of 2.6 GHz: 57 for a function that does nothing but call the next (CPython 3.11 with all
-/// optimizations, 3.12 and 3.13). Generators are faster (65 until 3.11, 42 in 3.12, 23 in 3.13) and count as if they took
-/// no time.
+/// Ticks of the processor's counter that go by, at least, while a function ends and another one begins. Measured with
+/// `benches/python_calls.py` where the counter has 2.6 GHz: 58 for a function that does nothing but call the next
+/// (CPython 3.11 with all optimizations, 3.12 and 3.13; nobody has measured 3.14 yet). Generators are faster (42 in 3.12,
+/// 23 to 29 in 3.13) and count as if they took no time.
 const TICKS_PER_FRAME: u64 = 16;
 
 /// Frames that count as having run in any case. A processor may read its counter some hundred instructions before or

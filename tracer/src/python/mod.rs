@@ -178,7 +178,7 @@ pub(crate) fn find_loops(entry: &mut HookEntry) {
     }
 }
 
-// One for all hooks: what every hook repeats would take the room of the host's code in the cache.
+// One for all hooks: it is eight kilobytes of code.
 #[inline(never)]
 fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: Loops, now: Ticks) {
     let nested = entry.nested();

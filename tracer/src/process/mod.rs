@@ -45,6 +45,9 @@ pub(crate) struct Process {
     pub(crate) objects: ObjectTable,
     pub(crate) threads: Registry,
     pub(crate) foreign: ForeignFrees,
+    /// What was allocated before this, in ticks, is no temporary, however soon it is freed: when the interpreter
+    /// began to shut down; 0 = it has not.
+    pub(crate) folds_from: AtomicU64,
     /// `None`: every allocation is recorded.
     pub(crate) sampling: Option<Sampling>,
     pub(crate) labels: labels::Labels,

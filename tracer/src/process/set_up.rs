@@ -149,6 +149,7 @@ fn create(
             objects: ObjectTable::new()?,
             threads: Registry::new()?,
             foreign: ForeignFrees::new()?,
+            folds_from: AtomicU64::new(0),
             sampling: match settings.sample_period {
                 Some(period) => Some(Sampling::new(period)?),
                 None => None,

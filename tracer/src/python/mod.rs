@@ -84,6 +84,8 @@ impl Interpreter {
             return;
         }
         self.last_collection.forget();
+        // A leak may be a moment old when the interpreter shuts down and frees it.
+        entry.process().folds_from.fetch_max(time.0, Ordering::Relaxed); // A figure.
         write(entry, time, &Record::ShutDown { time, begins: finalizing });
     }
 

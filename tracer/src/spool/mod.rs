@@ -350,3 +350,19 @@ impl Spool {
         self.file.write_back(self.taken.load(Ordering::Relaxed))
     }
 }
+
+#[cfg(test)]
+impl Spool {
+    /// One whose file is gone already.
+    pub(crate) fn for_test() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed); // Unique is enough.
+        let (folder, id) = (std::env::temp_dir(), std::process::id());
+        let name = std::format!("{}/tftrace-spool-{id}-{number}", folder.display());
+        let mut path = crate::process::path::PathBuffer::new();
+        path.push(name.as_bytes()).unwrap();
+        let spool = Self::new(SpoolFile::create(&path).unwrap(), None).unwrap();
+        std::fs::remove_file(&name).unwrap();
+        spool
+    }
+}

@@ -344,8 +344,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::process::path::PathBuffer;
-    use crate::spool::file::SpoolFile;
 
     #[test]
     fn threads_agree_on_ids_in_lines_that_overflow() {
@@ -354,12 +352,7 @@ mod tests {
 
     fn agree_on_ids(is_sampled: bool) {
         let table = StackTable::new(is_sampled).unwrap();
-        let mut path = PathBuffer::new();
-        let name =
-            std::format!("{}/stack-table-{}", std::env::temp_dir().display(), std::process::id());
-        path.push(name.as_bytes()).unwrap();
-        let spool = Spool::new(SpoolFile::create(&path).unwrap(), None).unwrap();
-        std::fs::remove_file(&name).unwrap();
+        let spool = Spool::for_test();
         // A tree with wide nodes and long chains: each path is what a thread looks up.
         let path = |seed: u64| -> Vec<u64> {
             (0..8)

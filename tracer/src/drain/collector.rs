@@ -20,6 +20,8 @@ const LONG_PAUSE_MS: u32 = 100;
 /// part in so many.
 const SAMPLE_SHARE: u32 = 400;
 const LAYOUT_PAUSE: Duration = Duration::from_secs(1);
+/// What was written leaves the resident memory every second, and where the trace has grown by so many pages, 4 MiB.
+const GROWN_PAGES: u64 = 128;
 /// The share of the first look at whose it is. What that takes is guessed: a nanosecond for so many resident bytes.
 const FIRST_LAYOUT_SHARE: u32 = 100;
 const BYTES_SEEN_IN_A_NANOSECOND: u64 = 20;
@@ -34,6 +36,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     let begun = Instant::now();
     let mut next_layout = begun + LAYOUT_PAUSE;
     let mut has_looked = false;
+    let mut left_at = 0;
     let mut pause_ms = SHORT_PAUSE_MS;
     while !(sandbox::threads_must_end() || with_files && host_threads.are_gone(process)) {
         process.spool.make_ready_ahead();
@@ -66,8 +69,12 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
             let pause = pause.max(least_pause(process, begun.elapsed()));
             next_sample = now + pause;
         }
-        if now >= next_search {
+        let grown = process.spool.taken_pages().saturating_sub(left_at);
+        if now >= next_search || grown >= GROWN_PAGES {
             process.log.leave_written(&process.spool);
+            left_at = process.spool.taken_pages();
+        }
+        if now >= next_search {
             process.threads.reclaim(process);
             next_search = now + Duration::from_secs(1);
         }

@@ -241,6 +241,11 @@ impl Spool {
         }
     }
 
+    /// How many pages were ever taken.
+    pub(crate) fn taken_pages(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed) // A figure.
+    }
+
     /// Makes so many pages ready now; for a host that forbids it later.
     pub(crate) fn prepare(&self, pages: u64) {
         let taken = self.taken.load(Ordering::Relaxed);

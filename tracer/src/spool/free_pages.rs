@@ -56,6 +56,11 @@ impl FreePages {
         Some(warm)
     }
 
+    /// Takes a page of those that have left the resident memory.
+    pub(super) fn pop_cold(&self) -> Option<PageIndex> {
+        self.pop_from(&self.cold)
+    }
+
     fn pop_from(&self, list: &List) -> Option<PageIndex> {
         // Acquire: pairs with the release in `push_to`; the page was zeroed before.
         let mut head = list.0.load(Ordering::Acquire);

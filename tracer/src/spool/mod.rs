@@ -43,6 +43,8 @@ pub(crate) enum PageState {
     Run = 3,
     /// Nodes of the stack tree, which may leave the resident memory.
     Nodes = 4,
+    /// Given back, and never taken again.
+    Unused = 5,
 }
 
 /// The mapped trace file.
@@ -336,8 +338,9 @@ impl Spool {
         self.change_counter(counter, |value| value.max(at_least));
     }
 
-    /// Cuts the unused end of the file off, but for some room for late events.
+    /// Gives back what of the file is not used, but for some room for late events.
     pub(crate) fn shorten(&self) {
+        self.empty_unused();
         let keep = self.taken.load(Ordering::Relaxed).saturating_add(2 * READY_STEP);
         let old = self.limit.fetch_min(keep, Ordering::AcqRel);
         if keep >= old {

@@ -52,6 +52,27 @@ impl Spool {
         emptied
     }
 
+    /// Gives the blocks of free pages back, but for those that are taken next. For the end of a process: no page of
+    /// them is ever used again.
+    pub(super) fn empty_unused(&self) {
+        while let Some(state) = self.free.pop_cold().and_then(|page| self.state(u64::from(page.0)))
+        {
+            state.store(PageState::Unused as u8, Ordering::Relaxed); // The page is this thread's alone.
+        }
+        let is_unused = |index: u64| {
+            let state = self.state(index).map(|state| state.load(Ordering::Relaxed)); // As above.
+            state == Some(PageState::Unused as u8)
+        };
+        let (taken, mut index) = (self.taken.load(Ordering::Relaxed), 2);
+        while index < taken {
+            let end = (index..taken).find(|&next| !is_unused(next)).unwrap_or(taken);
+            if end != index && self.file.punch(index, end) {
+                self.punched.fetch_add(end.saturating_sub(index), Ordering::Relaxed); // A figure.
+            }
+            index = end.saturating_add(1);
+        }
+    }
+
     /// Pages that have blocks on the disk.
     pub(crate) fn disk_pages(&self) -> u64 {
         let punched = self.punched.load(Ordering::Relaxed);
@@ -114,5 +135,35 @@ impl Spool {
         if !pages.is_empty() {
             self.file.leave(pages.start, pages.end.saturating_sub(pages.start));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_blocks_of_free_pages_are_given_back_but_for_those_that_are_taken_next() {
+        const PAGES: u64 = 200;
+        let spool = Spool::for_test();
+        let take = || spool.take(PageKind::Events, 1, 1, Ticks(1)).unwrap();
+        let pages: Vec<PageIndex> = (0..PAGES).map(|_| take()).collect();
+        let kept = take();
+        for &page in &pages {
+            // SAFETY: taken above, and not touched any more.
+            unsafe { spool.give_back(page) };
+        }
+        let before = spool.disk_pages();
+        spool.empty_unused();
+        let gone = before - spool.disk_pages();
+        assert!((1..PAGES).contains(&gone), "{gone} of {PAGES} pages have no blocks");
+        // Those that are left come first, and then new ones: none that has no blocks.
+        let taken = spool.taken_pages();
+        let again: Vec<PageIndex> = (0..PAGES).map(|_| take()).collect();
+        assert_eq!(spool.taken_pages() - taken, gone);
+        assert!(!again.contains(&kept));
+        let end = u32::try_from(taken).unwrap();
+        let is_unused = |page: &&PageIndex| !again.contains(page) && page.0 < end;
+        assert_eq!(pages.iter().filter(is_unused).count() as u64, gone);
     }
 }

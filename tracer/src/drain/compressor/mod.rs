@@ -6,8 +6,9 @@ mod run_log;
 
 use crossbeam_channel::Receiver;
 use tftrace_format::chunk::ChunkKind;
-use tftrace_format::event::EVENT_BYTES;
-use tftrace_format::page::{PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind, u64_at};
+use tftrace_format::page::{
+    EVENTS_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind, TOTALS_PER_PAGE, u64_at,
+};
 use tftrace_format::page_codec::{
     PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, compress, raw_events, write_events, write_totals,
 };
@@ -22,8 +23,11 @@ use run_log::Chunk;
 
 /// Where a page is rewritten: made once, because there may be no memory later.
 struct Room {
-    /// Each with its place in the page, which says who was first where all else is equal.
-    events: Vec<(usize, Event)>,
+    events: Vec<Event>,
+    /// When each of them was, what comes first of the same tick, and its place in the page, which says who was
+    /// first where all else is equal: sorted by themselves, as they are smaller.
+    order: Vec<(Ticks, bool, u16)>,
+    totals: Vec<[u64; 2]>,
     plain: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -31,8 +35,11 @@ struct Room {
 impl Room {
     /// `None` if there is no memory.
     fn new() -> Option<Self> {
-        let mut room = Self { events: Vec::new(), plain: Vec::new(), packed: Vec::new() };
-        room.events.try_reserve_exact(PAGE_BYTES / EVENT_BYTES).ok()?;
+        let (events, order, totals) = (Vec::new(), Vec::new(), Vec::new());
+        let mut room = Self { events, order, totals, plain: Vec::new(), packed: Vec::new() };
+        room.events.try_reserve_exact(EVENTS_PER_PAGE).ok()?;
+        room.order.try_reserve_exact(EVENTS_PER_PAGE).ok()?;
+        room.totals.try_reserve_exact(TOTALS_PER_PAGE).ok()?;
         for (bytes, len) in [(&mut room.plain, PLAIN_LIMIT), (&mut room.packed, PAYLOAD_LIMIT)] {
             bytes.try_reserve_exact(len).ok()?;
             bytes.resize(len, 0);
@@ -73,7 +80,7 @@ fn rewrite(
     room: &mut Room,
     compactor: Option<&mut Compactor>,
 ) -> Option<()> {
-    let Room { events, plain, packed } = room;
+    let Room { events, order, totals, plain, packed } = room;
     // SAFETY: the page was handed over, so nobody writes to it, and it stays mapped.
     let bytes = unsafe { core::slice::from_raw_parts(process.spool.page(page), PAGE_BYTES) };
     let header = PageHeader::from_wire(bytes).ok()?;
@@ -82,15 +89,24 @@ fn rewrite(
     let (kind, len) = match header.kind {
         PageKind::Events => {
             events.clear();
-            events.extend(raw_events(body).flatten().enumerate());
-            events.sort_unstable_by_key(|(place, event)| (event.order(), *place));
-            let sorted = events.iter().map(|(_, event)| *event);
-            (ChunkKind::Events, write_events(thread, sorted, plain)?)
+            events.extend(raw_events(body).flatten().take(EVENTS_PER_PAGE));
+            order.clear();
+            order.extend(events.iter().zip(0..).map(|(event, place)| {
+                let (time, is_later) = event.order();
+                (time, is_later, place)
+            }));
+            order.sort_unstable();
+            let sorted = order.iter().filter_map(|(.., place)| events.get(usize::from(*place)));
+            (ChunkKind::Events, write_events(thread, sorted.copied(), plain)?)
         }
         PageKind::Totals => {
-            let entries = body.chunks_exact(TOTALS_BYTES);
-            let entries = entries.map(|entry| [u64_at(entry, 0), u64_at(entry, 8)]);
-            let entries = entries.filter(|words| words[1] != 0).filter_map(Temporaries::from_wire);
+            let entries = body.chunks_exact(TOTALS_BYTES).take(TOTALS_PER_PAGE);
+            totals.clear();
+            totals.extend(entries.map(|entry| [u64_at(entry, 0), u64_at(entry, 8)]));
+            totals.retain(|[_, count]| *count != 0);
+            // By call stack, which is in the lower half of a key: differences of neighbours are small.
+            totals.sort_unstable_by_key(|[key, _]| key.rotate_left(32));
+            let entries = totals.iter().copied().filter_map(Temporaries::from_wire);
             (ChunkKind::Totals, write_totals(thread, entries, plain)?)
         }
         PageKind::Nodes | PageKind::Chunks | PageKind::Drained | PageKind::Compacted => {

@@ -195,14 +195,15 @@ impl TraceBuilder {
     /// The bytes of the trace.
     ///
     /// # Panics
-    /// If the trace has more pages than the format can number.
+    /// If the trace has more pages or stacks than the format can number.
     pub fn build(&self, packing: Packing) -> Vec<u8> {
         let mut out = Output::new(&self.header);
         for (page, nodes) in self.nodes.chunks(NODES_PER_PAGE).enumerate() {
             let first = u32::try_from(1 + page * NODES_PER_PAGE).expect("fewer than 2^32 stacks");
-            let words = nodes.iter().map(|node| node.to_wire());
+            let words = nodes.iter().flat_map(|node| node.to_wire().expect("few stacks"));
             let thread = PageThread { number: first, tid: 0 };
-            out.page(PageKind::Nodes, thread, Ticks(1), words.flatten(), NODE_BYTES);
+            let bytes = words.flat_map(u32::to_le_bytes);
+            out.page(PageKind::Nodes, thread, Ticks(1), bytes, NODE_BYTES);
         }
         for (thread, events) in &self.events {
             for events in events.chunks(EVENTS_PER_PAGE) {
@@ -254,14 +255,14 @@ impl Output {
         kind: PageKind,
         thread: PageThread,
         opened: Ticks,
-        words: impl Iterator<Item = u64>,
+        entries: impl Iterator<Item = u8>,
         entry_bytes: usize,
     ) {
         let start = self.bytes.len();
         let serial = self.next_serial();
         let header = PageHeader { kind, serial, number: thread.number, tid: thread.tid, opened };
         self.bytes.extend_from_slice(&header.to_wire());
-        words.for_each(|word| self.bytes.extend_from_slice(&word.to_le_bytes()));
+        self.bytes.extend(entries);
         let entries = self.bytes.len() - start - PAGE_HEADER_BYTES;
         assert!(entries.is_multiple_of(entry_bytes) && entries <= PAGE_BYTES - PAGE_HEADER_BYTES);
         self.bytes.resize(start + PAGE_BYTES, 0);
@@ -271,7 +272,8 @@ impl Output {
         if packing == Packing::Raw {
             let opened = events.iter().map(|(event, _)| event.time()).min().unwrap_or(Ticks(1));
             let words = events.iter().flat_map(|(_, raw)| raw.0);
-            return self.page(PageKind::Events, thread, opened, words, EVENT_BYTES);
+            let bytes = words.flat_map(u64::to_le_bytes);
+            return self.page(PageKind::Events, thread, opened, bytes, EVENT_BYTES);
         }
         let mut sorted: Vec<Event> = events.iter().map(|(event, _)| *event).collect();
         sorted.sort_by_key(Event::order);
@@ -286,7 +288,8 @@ impl Output {
                 let key = entry.key.to_wire().expect("checked when it was added");
                 [key, Temporaries::count_to_wire(key, entry.count)]
             });
-            return self.page(PageKind::Totals, thread, Ticks(1), words, TOTALS_BYTES);
+            let bytes = words.flat_map(u64::to_le_bytes);
+            return self.page(PageKind::Totals, thread, Ticks(1), bytes, TOTALS_BYTES);
         }
         let mut room = vec![0; PLAIN_LIMIT];
         let len = write_totals(thread, entries.iter().copied(), &mut room).expect("a page fits");

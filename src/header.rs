@@ -14,9 +14,8 @@ use crate::varint::{Reader, Writer};
 
 /// The first eight bytes of a trace.
 pub const TRACE_MAGIC: [u8; 8] = *b"TFTRACE\0";
-/// The newest version of the format that this crate reads. A trace has the lowest one that holds all
-/// it says: see [`Header::version`].
-pub const FORMAT_VERSION: u32 = 2;
+/// The newest version of the format that this crate reads, and the one that it writes.
+pub const FORMAT_VERSION: u32 = 3;
 /// Bytes of the fixed part.
 const FIXED_BYTES: usize = 72;
 /// The largest header, in bytes.
@@ -75,28 +74,20 @@ pub enum HeaderFault {
 }
 
 impl<'a> Header<'a> {
-    /// The version of a trace with this header: 2 if a reader of version 1 would take a sample for all,
-    /// or what was compacted for something else.
-    pub fn version(&self) -> u32 {
-        if self.sample_period.is_some() || self.bound.is_some() { 2 } else { 1 }
-    }
-
     /// Writes the header; gives its bytes, or `None` if `room` is too small.
     pub fn to_wire(&self, room: &mut [u8]) -> Option<usize> {
         let (fixed, rest) = room.split_at_mut_checked(FIXED_BYTES)?;
         let mut writer = Writer::new(rest);
         writer.bytes(self.command_line.get(..8192).unwrap_or(self.command_line));
         writer.bytes(self.executable.get(..4096).unwrap_or(self.executable));
-        if self.version() > 1 {
-            for value in [self.sample_period, self.bound] {
-                writer.number(value.map_or(0, NonZeroU64::get));
-            }
+        for value in [self.sample_period, self.bound] {
+            writer.number(value.map_or(0, NonZeroU64::get));
         }
         let len = FIXED_BYTES.checked_add(writer.finish()?)?;
         fixed.fill(0);
         let parts: [(usize, &[u8]); 11] = [
             (0, &TRACE_MAGIC),
-            (8, &self.version().to_le_bytes()),
+            (8, &FORMAT_VERSION.to_le_bytes()),
             (12, &u32::try_from(len).ok()?.to_le_bytes()),
             (24, &self.pid.to_le_bytes()),
             (28, &self.parent_pid.to_le_bytes()),
@@ -207,14 +198,19 @@ mod tests {
             assert!(Header::from_wire(&room[..at]).is_err(), "cut at {at}");
         }
     }
-    /// What an older reader understands stays readable for it.
+
     #[test]
-    fn a_trace_of_everything_has_the_first_version() {
+    fn a_header_of_the_first_version_is_of_everything() {
         let everything = Header { sample_period: None, bound: None, ..sample() };
-        assert_eq!((everything.version(), sample().version()), (1, 2));
         let mut room = [0; 512];
         let len = everything.to_wire(&mut room).unwrap();
-        assert_eq!(u32_at(&room, 8), 1);
+        assert_eq!(Header::from_wire(&room[..len]), Ok(everything));
+        // It ends with the executable: the two numbers, a byte of zero each, are not there.
+        let len = len - 2;
+        put(&mut room, 8, &1u32.to_le_bytes()).unwrap();
+        put(&mut room, 12, &(len as u32).to_le_bytes()).unwrap();
+        let crc = crc32fast::hash(&room[20..len]).to_le_bytes();
+        put(&mut room, 16, &crc).unwrap();
         assert_eq!(Header::from_wire(&room[..len]), Ok(everything));
     }
 }

@@ -1,12 +1,13 @@
 //! The stack tree: a node is a frame below a parent node, and names the whole stack above it.
 //!
 //! ```text
-//! word 0   0..32 parent (0 = root)   32..56 zero   56..64 check byte of both words
-//! word 1   60..64 kind   native: 40..60 mapping, 0..40 offset   raw: 0..48 address
+//! 4 bytes   0..24 parent (0 = root)   24..32 check byte of parent and frame
+//! 8 bytes   the frame    60..64 kind   native: 40..60 mapping, 0..40 offset   raw: 0..48 address
 //!                        Python: 24..56 code, 0..24 instruction   op: 0..32 op
 //!                        for, pool: 0..3 domain
 //!                        CUDA: 0..4 kind, 4..20 device + 1 (0 = unknown), 20..44 context
 //! ```
+//! The upper four bytes of the frame are stored last: they are never zero.
 
 use crate::check;
 use crate::cuda_memory::CudaMemory;
@@ -14,7 +15,11 @@ use crate::event::Domain;
 use crate::ids::{CodeId, MappingId, OpId, StackId};
 
 /// The bytes of a node in a page.
-pub const NODE_BYTES: usize = 16;
+pub const NODE_BYTES: usize = 12;
+/// Parents are below this: no stack that others go on from has a larger number.
+pub const PARENT_LIMIT: u32 = 1 << 24;
+/// The bytes of a node in a page of [`crate::page::PageKind::WideNodes`].
+pub(crate) const WIDE_NODE_BYTES: usize = 16;
 
 /// One frame of a call stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,19 +133,38 @@ pub struct Node {
 }
 
 impl Node {
-    /// The node as it stands in a page.
-    #[inline(always)]
-    pub fn to_wire(self) -> [u64; 2] {
-        let frame = self.frame.to_wire();
-        [check::seal(u64::from(StackId::to_wire(self.parent)), frame), frame]
+    /// The node as it stands in a page, in three words; `None` if its parent's number is too large.
+    pub fn to_wire(self) -> Option<[u32; 3]> {
+        let (parent, frame) = (StackId::to_wire(self.parent), self.frame.to_wire());
+        let words = [sealed(parent, frame), frame as u32, (frame >> 32) as u32];
+        (parent < PARENT_LIMIT).then_some(words)
     }
 
     /// The node of these words, or `None` if they are damaged.
-    pub fn from_wire(words: [u64; 2]) -> Option<Self> {
+    pub fn from_wire([first, low, high]: [u32; 3]) -> Option<Self> {
+        let frame = u64::from(low) | u64::from(high) << 32;
+        let parent = first % PARENT_LIMIT;
+        if sealed(parent, frame) != first {
+            return None;
+        }
+        Some(Self { parent: StackId::new(parent), frame: Frame::from_wire(frame)? })
+    }
+
+    /// The node of two words of 64 bits, as versions 1 and 2 of the format have it: the first is the parent with a
+    /// check byte over both, the second the frame. `None` if they are damaged.
+    #[cfg(feature = "reader")]
+    pub(crate) fn from_wide(words: [u64; 2]) -> Option<Self> {
         let parent = check::open(words[0], words[1])?;
         let parent = StackId::new(u32::try_from(parent).ok()?);
         Some(Self { parent, frame: Frame::from_wire(words[1])? })
     }
+}
+
+/// The first word of a node: the parent, which is below [`PARENT_LIMIT`], and the check byte of it and the frame.
+#[inline(always)]
+pub fn sealed(parent: u32, frame: u64) -> u32 {
+    let sealed = check::seal(u64::from(parent), frame);
+    parent | ((sealed >> check::VALUE_BITS) as u32) << PARENT_LIMIT.ilog2()
 }
 
 #[cfg(test)]
@@ -167,9 +191,29 @@ mod tests {
             Frame::Truncated,
             Frame::Unknown,
         ] {
-            let node = Node { parent: StackId::new(u32::MAX), frame };
-            assert_eq!(Node::from_wire(node.to_wire()), Some(node));
+            let node = Node { parent: StackId::new(PARENT_LIMIT - 1), frame };
+            let words = node.to_wire().unwrap();
+            assert_eq!(Node::from_wire(words), Some(node));
+            assert_ne!(words[2], 0, "it is there once this is not 0");
+            for bit in 0..96 {
+                let mut damaged = words;
+                damaged[bit / 32] ^= 1 << (bit % 32);
+                assert_eq!(Node::from_wire(damaged), None, "bit {bit} changed");
+            }
         }
-        assert_eq!(Node::from_wire([0, 0]), None, "an empty slot is no node");
+        assert_eq!(Node::from_wire([0; 3]), None, "an empty slot is no node");
+        let parent = StackId::new(PARENT_LIMIT);
+        assert_eq!(Node { parent, frame: Frame::Unknown }.to_wire(), None);
+    }
+
+    #[cfg(feature = "reader")]
+    #[test]
+    fn a_node_of_an_earlier_version_is_read() {
+        let node = Node { parent: StackId::new(u32::MAX), frame: Frame::Op(OpId(7)) };
+        let frame = node.frame.to_wire();
+        let words = [check::seal(u64::from(u32::MAX), frame), frame];
+        assert_eq!(Node::from_wide(words), Some(node));
+        assert_eq!(Node::from_wide([words[0], frame ^ 1]), None);
+        assert_eq!(Node::from_wide([0, 0]), None, "an empty slot is no node");
     }
 }

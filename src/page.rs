@@ -32,8 +32,8 @@ pub enum PageKind {
     Events = 1,
     /// [`crate::totals::Temporaries`] of one thread.
     Totals = 2,
-    /// [`crate::node::Node`]s; the header's number is the id of the first.
-    Nodes = 3,
+    /// [`crate::node::Node`]s of 16 bytes, as versions 1 and 2 have them; the header's number is the id of the first.
+    WideNodes = 3,
     /// [`crate::chunk`]s; the header's number is how many pages the run has, this one included.
     Chunks = 4,
     /// As `Chunks`, until a compaction takes their place: void if the serial is below
@@ -42,6 +42,8 @@ pub enum PageKind {
     /// As `Chunks`, what a compaction made. The serial is the compaction's: void unless it is
     /// [`crate::counters::Counter::CompactedBelow`].
     Compacted = 6,
+    /// [`crate::node::Node`]s; the header's number is the id of the first.
+    Nodes = 7,
 }
 
 impl PageKind {
@@ -55,10 +57,11 @@ impl PageKind {
         Some(match number {
             1 => PageKind::Events,
             2 => PageKind::Totals,
-            3 => PageKind::Nodes,
+            3 => PageKind::WideNodes,
             4 => PageKind::Chunks,
             5 => PageKind::Drained,
             6 => PageKind::Compacted,
+            7 => PageKind::Nodes,
             _ => return None,
         })
     }

@@ -5,6 +5,7 @@
 
 use tftrace_format::builder::{Packing, TraceBuilder};
 use tftrace_format::chunk::{ChunkHeader, ChunkKind, Codec};
+use tftrace_format::node::{PARENT_LIMIT, sealed};
 use tftrace_format::page::{PAGE_BODY_BYTES, PAGE_BYTES, PageHeader, PageKind};
 use tftrace_format::page_codec::compress;
 use tftrace_format::record::{RECORD_LIMIT, Record};
@@ -78,7 +79,8 @@ fn page(input: &mut Input<'_>, serial: u64, trace: &mut Vec<u8>) {
     let kind = match input.byte() % 8 {
         0 => PageKind::Events,
         1 => PageKind::Totals,
-        2 | 3 => PageKind::Nodes,
+        2 => PageKind::Nodes,
+        3 => PageKind::WideNodes,
         4 => PageKind::Drained,
         5 => PageKind::Compacted,
         _ => PageKind::Chunks,
@@ -89,6 +91,13 @@ fn page(input: &mut Input<'_>, serial: u64, trace: &mut Vec<u8>) {
     match kind {
         PageKind::Events | PageKind::Totals => body.extend_from_slice(input.text()),
         PageKind::Nodes => {
+            for _ in 0..input.byte() {
+                let (parent, frame) = (input.number() as u32 % PARENT_LIMIT, frame(input).to_wire());
+                body.extend_from_slice(&sealed(parent, frame).to_le_bytes());
+                body.extend_from_slice(&frame.to_le_bytes());
+            }
+        }
+        PageKind::WideNodes => {
             for _ in 0..input.byte() {
                 let (parent, frame) = (input.number(), frame(input).to_wire());
                 body.extend_from_slice(&check::seal(parent, frame).to_le_bytes());

@@ -15,8 +15,8 @@ use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
 use crate::header::{FORMAT_VERSION, Header, HeaderFault};
 use crate::ids::Ticks;
-use crate::node::{NODE_BYTES, Node};
-use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES};
+use crate::node::{NODE_BYTES, Node, WIDE_NODE_BYTES};
+use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, u32_at};
 use crate::page::{PageFault, PageHeader, PageKind, u64_at};
 use crate::page_codec::{PageThread, decompress, raw_events, read_totals};
 use crate::totals::{TOTALS_BYTES, Temporaries};
@@ -211,7 +211,7 @@ impl<'a> Scan<'a> {
                     at = end;
                     continue;
                 }
-                Ok(header) if header.kind == PageKind::Nodes => {
+                Ok(header) if matches!(header.kind, PageKind::Nodes | PageKind::WideNodes) => {
                     parts.push(Part::Nodes(header, at));
                 }
                 Ok(header) => self.raw.push((header, at)),
@@ -244,13 +244,20 @@ impl<'a> Scan<'a> {
 
     fn nodes(&mut self, header: &PageHeader, at: usize) {
         let mut damaged = 0;
-        for (index, slot) in page_body(self.trace.bytes, at).chunks_exact(NODE_BYTES).enumerate() {
-            let words = [u64_at(slot, 0), u64_at(slot, 8)];
-            if words[1] == 0 {
+        let is_wide = header.kind == PageKind::WideNodes;
+        let entry_bytes = if is_wide { WIDE_NODE_BYTES } else { NODE_BYTES };
+        for (index, slot) in page_body(self.trace.bytes, at).chunks_exact(entry_bytes).enumerate() {
+            let (exists, node) = if is_wide {
+                let words = [u64_at(slot, 0), u64_at(slot, 8)];
+                (words[1] != 0, Node::from_wide(words))
+            } else {
+                let words = [0, 4, 8].map(|place| u32_at(slot, place));
+                (words[2] != 0, Node::from_wire(words))
+            };
+            if !exists {
                 continue;
             }
             let id = header.number as usize + index;
-            let node = Node::from_wire(words);
             damaged += u64::from(node.is_none());
             // Ids are dense and pages are counted, so a number that the file cannot hold is damage.
             if id / NODES_PER_PAGE > self.trace.bytes.len() / PAGE_BYTES {

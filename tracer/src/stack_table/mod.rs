@@ -11,12 +11,12 @@
 mod lines;
 mod successors;
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use tftrace_format::counters::Counter;
-use tftrace_format::node::NODE_BYTES;
+use tftrace_format::node::{NODE_BYTES, PARENT_LIMIT, sealed};
 use tftrace_format::page::{NODES_PER_PAGE, PAGE_HEADER_BYTES, PageKind};
-use tftrace_format::{StackId, Ticks, check};
+use tftrace_format::{StackId, Ticks};
 
 use crate::spool::Spool;
 use crate::system_call;
@@ -26,6 +26,7 @@ use successors::{Mark, Successor, Successors};
 /// A slot holds an id in these bits, and above it a tag, so that few nodes are looked at in vain.
 const ID_BITS: u32 = 24;
 const MOST_NODES: u32 = 1 << ID_BITS;
+const _: () = assert!(MOST_NODES <= PARENT_LIMIT);
 const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;
 
 /// Nodes that find their line full are looked for first in so many slots of the far part, a line for each, and
@@ -71,10 +72,9 @@ pub(crate) fn hash(parent: u32, frame: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// A node that is looked for: its two words, and its tag.
+/// A node that is looked for: its three words, and its tag.
 struct Wanted {
-    sealed: u64,
-    frame: u64,
+    words: [u32; 3],
     tag: u32,
 }
 
@@ -136,19 +136,17 @@ impl StackTable {
         Some(unsafe { &*self.pages.wrapping_add(page) })
     }
 
-    /// The two words of a node's place in its page.
-    fn words(&self, id: u32) -> Option<[&AtomicU64; 2]> {
+    /// The three words of a node's place in its page.
+    fn words(&self, id: u32) -> Option<[&AtomicU32; 3]> {
         // Acquire: pairs with the release that published the page.
         let page = self.page(id)?.load(Ordering::Acquire);
         if page.is_null() {
             return None;
         }
         let at = PAGE_HEADER_BYTES + id as usize % NODES_PER_PAGE * NODE_BYTES;
-        // SAFETY: inside the page, which stays mapped; aligned to eight bytes.
-        let first = unsafe { AtomicU64::from_ptr(page.wrapping_add(at).cast()) };
-        // SAFETY: as above.
-        let second = unsafe { AtomicU64::from_ptr(page.wrapping_add(at + 8).cast()) };
-        Some([first, second])
+        // SAFETY: inside the page, which stays mapped; aligned to four bytes.
+        let word = |at: usize| unsafe { AtomicU32::from_ptr(page.wrapping_add(at).cast()) };
+        Some([word(at), word(at + 4), word(at + 8)])
     }
 
     /// The id of the stack that ends with `frame` (as [`tftrace_format::Frame::to_wire`] gives it)
@@ -161,7 +159,8 @@ impl StackTable {
         now: Ticks,
         (parent, frame, hash): (u32, u64, u64),
     ) -> Option<u32> {
-        let node = Wanted { sealed: check::seal(u64::from(parent), frame), frame, tag: tag(hash) };
+        let words = [sealed(parent, frame), frame as u32, (frame >> 32) as u32];
+        let node = Wanted { words, tag: tag(hash) };
         let mut own = None;
         match self.successors.of(parent) {
             Successor::Marked(mark) if mark == Mark::of(hash) => {
@@ -266,17 +265,15 @@ impl StackTable {
     #[inline(always)]
     fn is(&self, id: u32, node: &Wanted) -> bool {
         // Relaxed: the acquire of the slot, or of the mark, ordered these.
-        self.words(id).is_some_and(|[first, second]| {
-            second.load(Ordering::Relaxed) == node.frame
-                && first.load(Ordering::Relaxed) == node.sealed
-        })
+        self.words(id)
+            .is_some_and(|words| words.map(|word| word.load(Ordering::Relaxed)) == node.words)
     }
 
     /// The node that this call made, or makes now.
     #[inline(always)]
     fn own(&self, own: &mut Option<u32>, spool: &Spool, now: Ticks, node: &Wanted) -> Option<u32> {
         if own.is_none() {
-            *own = Some(self.add(spool, now, node.sealed, node.frame)?);
+            *own = Some(self.add(spool, now, node)?);
         }
         *own
     }
@@ -297,7 +294,7 @@ impl StackTable {
     }
 
     #[cold]
-    fn add(&self, spool: &Spool, now: Ticks, sealed: u64, frame: u64) -> Option<u32> {
+    fn add(&self, spool: &Spool, now: Ticks, node: &Wanted) -> Option<u32> {
         let id = self.next_id.load(Ordering::Relaxed); // Only an early look; the real id comes below.
         if id >= MOST_NODES {
             spool.count(Counter::StackTableFull, 1);
@@ -312,10 +309,11 @@ impl StackTable {
         if page.load(Ordering::Acquire).is_null() {
             self.add_page(spool, now, id, page)?;
         }
-        let [first, second] = self.words(id)?;
-        first.store(sealed, Ordering::Relaxed);
-        // Release: a reader of the file that sees the frame sees the parent. The commit point.
-        second.store(frame, Ordering::Release);
+        let ([parent, low, high], [sealed, frame_low, frame_high]) = (self.words(id)?, node.words);
+        parent.store(sealed, Ordering::Relaxed);
+        low.store(frame_low, Ordering::Relaxed);
+        // Release: a reader of the file that sees this half of the frame sees the rest. The commit point.
+        high.store(frame_high, Ordering::Release);
         Some(id)
     }
 

@@ -109,9 +109,11 @@ fn rewrite(
             let entries = totals.iter().copied().filter_map(Temporaries::from_wire);
             (ChunkKind::Totals, write_totals(thread, entries, plain)?)
         }
-        PageKind::Nodes | PageKind::Chunks | PageKind::Drained | PageKind::Compacted => {
-            return None;
-        }
+        PageKind::Nodes
+        | PageKind::WideNodes
+        | PageKind::Chunks
+        | PageKind::Drained
+        | PageKind::Compacted => return None,
     };
     let plain = plain.get(..len)?;
     let (codec, packed_len) = compress(plain, packed)?;

@@ -19,6 +19,7 @@ pub const NODE_BYTES: usize = 12;
 /// Parents are below this: no stack that others go on from has a larger number.
 pub const PARENT_LIMIT: u32 = 1 << 24;
 /// The bytes of a node in a page of [`crate::page::PageKind::WideNodes`].
+#[cfg(feature = "reader")]
 pub(crate) const WIDE_NODE_BYTES: usize = 16;
 
 /// One frame of a call stack.

@@ -68,6 +68,8 @@ pub(crate) struct Spool {
     cap: AtomicU64,
     /// Pages whose blocks were given back to the file system.
     punched: AtomicU64,
+    /// Pages of totals that a thread may have open.
+    most_open: usize,
 }
 
 /// How long a full disk is left alone: about a tenth of a second, whichever clock counts.
@@ -94,6 +96,7 @@ impl Spool {
             full_until: AtomicU64::new(0),
             cap: AtomicU64::new(bound.map_or(u64::MAX, |bytes| bytes.get() / PAGE_BYTES as u64)),
             punched: AtomicU64::new(0),
+            most_open: bound.map_or(usize::MAX, |bytes| bytes.get() as usize / (64 * PAGE_BYTES)),
             file,
         })
     }
@@ -127,6 +130,12 @@ impl Spool {
         let serial = self.take_serial();
         self.begin(index, PageHeader { kind, serial, number, tid, opened });
         Some(index)
+    }
+
+    /// How many pages of totals a thread may have open: no compaction makes those smaller, so where the file has
+    /// a bound they take a 64th of it.
+    pub(crate) fn most_open(&self) -> usize {
+        self.most_open
     }
 
     /// A number that no page had yet.
@@ -362,14 +371,14 @@ impl Spool {
 #[cfg(test)]
 impl Spool {
     /// One whose file is gone already.
-    pub(crate) fn for_test() -> Self {
+    pub(crate) fn for_test(bound: Option<NonZeroU64>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed); // Unique is enough.
         let (folder, id) = (std::env::temp_dir(), std::process::id());
         let name = std::format!("{}/tftrace-spool-{id}-{number}", folder.display());
         let mut path = crate::process::path::PathBuffer::new();
         path.push(name.as_bytes()).unwrap();
-        let spool = Self::new(SpoolFile::create(&path).unwrap(), None).unwrap();
+        let spool = Self::new(SpoolFile::create(&path).unwrap(), bound).unwrap();
         std::fs::remove_file(&name).unwrap();
         spool
     }

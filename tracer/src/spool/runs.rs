@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn the_blocks_of_free_pages_are_given_back_but_for_those_that_are_taken_next() {
         const PAGES: u64 = 200;
-        let spool = Spool::for_test();
+        let spool = Spool::for_test(None);
         let take = || spool.take(PageKind::Events, 1, 1, Ticks(1)).unwrap();
         let pages: Vec<PageIndex> = (0..PAGES).map(|_| take()).collect();
         let kept = take();

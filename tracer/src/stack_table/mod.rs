@@ -350,7 +350,7 @@ mod tests {
 
     fn agree_on_ids(is_sampled: bool) {
         let table = StackTable::new(is_sampled).unwrap();
-        let spool = Spool::for_test();
+        let spool = Spool::for_test(None);
         // A tree with wide nodes and long chains: each path is what a thread looks up.
         let path = |seed: u64| -> Vec<u64> {
             (0..8)

@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn blocks_are_found_in_all_open_pages_and_in_none_that_was_handed_over() {
-        let (spool, mut pages) = (Spool::for_test(), new());
+        let (spool, mut pages) = (Spool::for_test(None), new());
         let most = MOST_PAGES as u64 * SLOTS;
         for number in 0..most {
             append(&mut pages, &spool, number);
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn slots_are_used_again_in_whichever_page_they_are() {
-        let (spool, mut pages) = (Spool::for_test(), new());
+        let (spool, mut pages) = (Spool::for_test(None), new());
         let slots: Vec<Slot> =
             (0..2 * SLOTS).map(|number| append(&mut pages, &spool, number)).collect();
         let (first, second) = (slots[7], slots[EVENTS_PER_PAGE + 9]);

@@ -188,8 +188,9 @@ impl TotalsPages {
         }
         spool.hand_over(PageIndex(page.index));
         *page = OpenPage::NONE;
-        if self.repetition.is_likely() {
-            self.mask = (self.mask.wrapping_mul(2).wrapping_add(1)) % MOST_PAGES;
+        let more = self.mask.wrapping_mul(2).wrapping_add(1) % MOST_PAGES;
+        if more < spool.most_open() && self.repetition.is_likely() {
+            self.mask = more;
             self.repetition.reset();
         }
         Some(())
@@ -211,6 +212,8 @@ impl TotalsPages {
 
 #[cfg(test)]
 mod tests {
+    use core::num::NonZeroU64;
+
     use super::*;
     use tftrace_format::totals::TemporaryKey;
     use tftrace_format::{Domain, StackId};
@@ -230,9 +233,25 @@ mod tests {
         count
     }
 
+    /// Counts each of 100,000 kinds 20 times; gives how many pages are open then.
+    fn pages_after_repetition(spool: &Spool) -> usize {
+        // Nothing is drained here.
+        spool.lift_cap();
+        // SAFETY: zeros are valid: there are no pages.
+        let mut pages: TotalsPages = unsafe { core::mem::zeroed() };
+        (0..20).for_each(|_| (0..100_000).for_each(|kind| count(&mut pages, spool, kind)));
+        pages.mask + 1
+    }
+
+    #[test]
+    fn where_the_file_has_a_bound_few_pages_are_open() {
+        let bound = |bytes: u64| pages_after_repetition(&Spool::for_test(NonZeroU64::new(bytes)));
+        assert_eq!([8 << 20, 64 << 20, 2 << 30].map(bound), [4, 32, MOST_PAGES]);
+    }
+
     #[test]
     fn there_are_more_pages_where_kinds_come_again_and_not_where_all_are_new() {
-        let spool = Spool::for_test();
+        let spool = Spool::for_test(None);
         // SAFETY: zeros are valid: there are no pages.
         let mut pages: TotalsPages = unsafe { core::mem::zeroed() };
         for kind in 0..100_000 {

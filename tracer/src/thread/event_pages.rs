@@ -16,9 +16,9 @@ use crate::spool::{PageIndex, Spool};
 
 /// Pages that a thread has open at most.
 const MOST_PAGES: usize = 4;
-/// Places where blocks are looked for by address; twice as many as there are slots, nearly: blocks that share one
-/// are found only if they came last.
-const PLACES: usize = 8192;
+/// Places where blocks are looked for by address, three times as many as there are slots: of blocks that share one
+/// only the last is found, and each that is not takes two slots for long.
+const PLACES: usize = 16_384;
 /// A slot's number: its page in the bits above these, its place in the page in these.
 const PLACE_BITS: u32 = 11;
 
@@ -112,9 +112,7 @@ impl EventPages {
             self.free = next.map_or(0, |next| next as u16);
             return Some(Slot(number));
         }
-        let has_page =
-            self.pages.get(usize::from(self.current)).is_some_and(|page| page.index != 0);
-        if !has_page || usize::from(self.used) >= EVENTS_PER_PAGE {
+        if !self.has_page() || usize::from(self.used) >= EVENTS_PER_PAGE {
             self.renew(spool, thread, now)?;
         }
         let number = (self.current << PLACE_BITS) | self.used;
@@ -122,14 +120,18 @@ impl EventPages {
         Some(Slot(number))
     }
 
+    /// Whether there is a page that is filled.
+    #[inline(always)]
+    fn has_page(&self) -> bool {
+        self.pages.get(usize::from(self.current)).is_some_and(|page| page.index != 0)
+    }
+
     /// Takes a page to be filled next; the one whose place it takes was filled first of all, and no slot of it is
     /// free.
     #[cold]
     fn renew(&mut self, spool: &Spool, (number, tid): (u32, u32), now: Ticks) -> Option<()> {
         let new = spool.take(PageKind::Events, number, tid, now)?;
-        let has_page =
-            self.pages.get(usize::from(self.current)).is_some_and(|page| page.index != 0);
-        let next = if has_page { (usize::from(self.current) + 1) % MOST_PAGES } else { 0 };
+        let next = if self.has_page() { (usize::from(self.current) + 1) % MOST_PAGES } else { 0 };
         let page = self.pages.get_mut(next)?;
         if page.index != 0 {
             spool.hand_over(PageIndex(page.index));

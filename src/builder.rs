@@ -347,6 +347,25 @@ mod tests {
     use crate::reader::Trace;
 
     #[test]
+    fn nodes_of_earlier_versions_are_read() {
+        let mut bytes = TraceBuilder::new().build(Packing::Raw);
+        let (kind, opened) = (PageKind::WideNodes, Ticks(1));
+        let header = PageHeader { kind, serial: 9, number: 1, tid: 0, opened };
+        bytes.extend_from_slice(&header.to_wire());
+        let frames = [Frame::Raw { address: 1 }, Frame::Raw { address: 2 }].map(Frame::to_wire);
+        for (parent, frame) in [(0, frames[0]), (1, frames[1]), (2, 0)] {
+            let sealed = if frame == 0 { 0 } else { crate::check::seal(parent, frame) };
+            [sealed, frame].iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        }
+        bytes.resize(bytes.len().next_multiple_of(PAGE_BYTES), 0);
+        let trace = Trace::open(&bytes).unwrap();
+        assert_eq!(trace.damage(), []);
+        let stack: Vec<Frame> = trace.frames(StackId::new(2).unwrap()).collect();
+        assert_eq!(stack, [Frame::Raw { address: 2 }, Frame::Raw { address: 1 }]);
+        assert_eq!(trace.node(StackId::new(3).unwrap()), None);
+    }
+
+    #[test]
     fn an_address_that_does_not_fit_is_a_counted_loss() {
         let mut builder = TraceBuilder::new();
         builder.event(0, Event::Freed { time: Ticks(1), domain: Domain::Malloc, address: 1 << 48 });

@@ -190,8 +190,9 @@ impl EventPages {
             }
             *page = OpenPage::NONE;
         }
-        (self.current, self.used) = (0, 0);
-        self.after_jump();
+        // What the finder says of these pages is looked up in others from now on, and not found there: nothing of it
+        // is touched, as thousands of short threads would have it in memory.
+        (self.current, self.used, self.free) = (0, 0, 0);
     }
 
     /// The host jumped out of a hook. A slot that was taken and not committed stays empty; the list of free ones

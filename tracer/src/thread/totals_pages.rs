@@ -206,7 +206,8 @@ impl TotalsPages {
             *page = OpenPage::NONE;
         }
         self.mask = 0;
-        self.repetition = Repetition { seen: [0; REMEMBERED], sampled: 0, repeated: 0 };
+        // What was seen may stay: these are hashes.
+        self.repetition.reset();
     }
 }
 

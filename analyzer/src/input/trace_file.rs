@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_version_is_the_files_own() {
         let written = TraceBuilder::new().build(Packing::Raw);
-        assert_eq!(format_version(&written), Some(1), "nothing in it needs a later one");
+        assert_eq!(format_version(&written), Some(tftrace_format::header::FORMAT_VERSION));
         assert_eq!(format_version(b"TFTRACE\0\x02\x01\0\0more"), Some(0x0102));
         assert_eq!(format_version(b"TFTRACE\0\x02\x01\0"), None);
     }

@@ -14,10 +14,11 @@ use tftrace_format::{Domain, StackId, Ticks};
 
 use crate::spool::{PageIndex, Spool};
 
-/// Pages that a thread has open at most.
-const MOST_PAGES: usize = 4;
-/// Places where blocks are looked for by address, three times as many as there are slots: of blocks that share one
-/// only the last is found, and each that is not takes two slots for long.
+/// Pages that a thread has open at most. Half of their slots may be those of blocks that die: when a page is handed
+/// over, the ends of its blocks take as many slots again.
+const MOST_PAGES: usize = 8;
+/// Places where blocks are looked for by address, three times as many as there are such: of blocks that share one
+/// only the last is found.
 const PLACES: usize = 16_384;
 /// A slot's number: its page in the bits above these, its place in the page in these.
 const PLACE_BITS: u32 = 11;

@@ -10,7 +10,7 @@ use tftrace_format::event::{Event, RawEvent};
 use tftrace_format::totals::TemporaryKey;
 use tftrace_format::{Domain, Ticks};
 
-use super::event_pages::{EventPages, Slot};
+use super::event_page::{EventPage, Slot};
 use super::totals_pages::TotalsPages;
 use crate::capture::kept_stack::KeptStack;
 use crate::capture::rule_cache::RuleCache;
@@ -27,10 +27,6 @@ const LONGEST_TEMPORARY: u64 = 1 << 28;
 /// never be seen.
 const LARGE_RESIZED: u64 = 16 << 10;
 
-/// Of so many temporaries, on average, one is recorded as two events: they say when its call stack ran, and from
-/// that follows when there were requests.
-const ONE_IN: u32 = 128;
-
 /// How a block ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -42,16 +38,13 @@ pub(crate) enum End {
 /// One of a thread's two sets of open pages. All zeros is a valid, empty lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    events: EventPages,
+    events: EventPage,
     totals: TotalsPages,
     pub(crate) kept: KeptStack,
     pub(crate) stacks: StackCache,
     pub(crate) rules: RuleCache,
     pub(crate) python: KeptFrames,
     pub(crate) gap: Gap,
-    /// How many temporaries are folded before the next one that is not, and what that is drawn from.
-    until_recorded: u32,
-    random: u32,
 }
 
 impl Lane {
@@ -77,7 +70,7 @@ impl Lane {
         }
     }
 
-    /// Whether the block is a temporary: allocated a moment ago, in an open page, and nobody else has
+    /// Whether the block is a temporary: allocated a moment ago, in the open page, and nobody else has
     /// freed it since.
     #[inline(always)]
     fn foldable(
@@ -129,10 +122,6 @@ impl Lane {
         let Some((slot, key)) = self.foldable(process, domain, address, now, end) else {
             return false;
         };
-        // The end of a block that is resized was announced as one that is folded.
-        if end == End::Freed && self.is_next_recorded() {
-            return false;
-        }
         let Some(key) = key.to_wire() else { return false };
         let Some(count) = self.totals.count_of(&process.spool, thread, key, now) else {
             return false;
@@ -140,20 +129,6 @@ impl Lane {
         self.events.remove(slot);
         count.add_one();
         self.events.forget(address);
-        true
-    }
-
-    /// Whether the next temporary is not folded. At random, as a loop that did the same each time would show
-    /// nothing else.
-    #[inline(always)]
-    fn is_next_recorded(&mut self) -> bool {
-        if let Some(left) = self.until_recorded.checked_sub(1) {
-            self.until_recorded = left;
-            return false;
-        }
-        // A linear congruential generator (W. H. Press and others, Numerical Recipes, section 7.1).
-        self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        self.until_recorded = (self.random >> 16) % (2 * ONE_IN - 1);
         true
     }
 
@@ -185,22 +160,5 @@ impl Lane {
         // The kept stack may be half changed.
         self.kept.forget();
         self.python.clear();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn one_temporary_of_many_is_recorded_at_random() {
-        // SAFETY: zeros are a valid, empty lane.
-        let mut lane: Box<Lane> = Box::new(unsafe { core::mem::zeroed() });
-        let recorded: Vec<u32> = (0..1000 * ONE_IN).filter(|_| lane.is_next_recorded()).collect();
-        assert!((900..1100).contains(&recorded.len()), "{}", recorded.len());
-        let gaps: HashSet<u32> = recorded.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(gaps.len() as u32 > ONE_IN, "{gaps:?}");
     }
 }

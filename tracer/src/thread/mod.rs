@@ -1,6 +1,6 @@
 //! The calling thread: its slot, its open pages, and the guard that every hook passes.
 
-mod event_pages;
+mod event_page;
 pub(crate) mod guard;
 pub(crate) mod lane;
 pub(crate) mod registry;

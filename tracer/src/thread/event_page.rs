@@ -1,8 +1,6 @@
-//! A thread's open pages of events, and where in them the allocation of a block stands.
+//! A thread's open page of events, and where in it the allocation of a block stands.
 //!
-//! Several, of which one is filled: what a thread allocates lives longer than one page reaches where thousands of
-//! blocks live at a time. A slot whose event was folded is used again, in whichever page it is, and a page
-//! is handed over only when there is none: the one that was filled first.
+//! A slot whose event was folded is used again; the page is handed over when no slot is free.
 //!
 //! Every change is one store of a commit word, so that a reader of the file sees an event or does not.
 
@@ -14,46 +12,25 @@ use tftrace_format::{Domain, StackId, Ticks};
 
 use crate::spool::{PageIndex, Spool};
 
-/// Pages that a thread has open at most. Half of their slots may be those of blocks that die: when a page is handed
-/// over, the ends of its blocks take as many slots again.
-const MOST_PAGES: usize = 8;
-/// Places where blocks are looked for by address, three times as many as there are such: of blocks that share one
-/// only the last is found.
-const PLACES: usize = 16_384;
-/// A slot's number: its page in the bits above these, its place in the page in these.
-const PLACE_BITS: u32 = 11;
+/// Places where blocks are looked for by address: of blocks that share one only the last is found.
+const PLACES: usize = 2048;
 
-const _: () = assert!(
-    EVENTS_PER_PAGE < 1 << PLACE_BITS && MOST_PAGES << PLACE_BITS <= 1 << 15,
-    "a slot's number and one more fit into 16 bits"
-);
+const _: () = assert!(EVENTS_PER_PAGE < 1 << 15, "a slot's number and one more fit into 16 bits");
 
-/// An open page.
+/// A slot of the page, which one event may stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u16);
+
+/// The open page. All zeros is valid: there is none.
 #[derive(Debug)]
-struct OpenPage {
+pub(super) struct EventPage {
     /// Its number; 0 = none (page 0 is the header).
     index: u32,
     /// Its first byte.
     place: *mut u8,
-}
-
-impl OpenPage {
-    const NONE: Self = Self { index: 0, place: core::ptr::null_mut() };
-}
-
-/// A slot of an open page, which one event may stand in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(u16);
-
-/// The open pages. All zeros is valid: there are none.
-#[derive(Debug)]
-pub(super) struct EventPages {
-    pages: [OpenPage; MOST_PAGES],
-    /// Which of them is filled now, and how many of its slots are used.
-    current: u16,
+    /// How many of its slots were used so far.
     used: u16,
-    /// The first of those that are free again, in whichever page (its number + 1). The next one stands where the
-    /// event's first word stood.
+    /// The first of those that are free again (its number + 1). The next one stands where the event's first word stood.
     free: u16,
     /// Where the allocation of an address may stand (its slot's number + 1). A slot may have another event
     /// meanwhile: what it has is looked at.
@@ -66,18 +43,17 @@ fn finder_place(address: u64) -> usize {
     ((address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> SHIFT) as usize
 }
 
-impl EventPages {
+impl EventPage {
     /// The three words of a slot.
     #[inline(always)]
     fn words(&self, slot: Slot) -> Option<[&'static AtomicU64; 3]> {
-        let page = self.pages.get(usize::from(slot.0 >> PLACE_BITS))?;
-        let index = usize::from(slot.0) % (1 << PLACE_BITS);
-        if page.index == 0 || index >= EVENTS_PER_PAGE {
+        let index = usize::from(slot.0);
+        if self.index == 0 || index >= EVENTS_PER_PAGE {
             return None;
         }
         let at = PAGE_HEADER_BYTES + index * EVENT_BYTES;
         // SAFETY: inside the open page, which stays mapped and is aligned to eight bytes.
-        let first = unsafe { page.place.add(at) }.cast::<u64>();
+        let first = unsafe { self.place.add(at) }.cast::<u64>();
         // SAFETY: as above.
         let word0 = unsafe { AtomicU64::from_ptr(first) };
         // SAFETY: as above.
@@ -113,32 +89,22 @@ impl EventPages {
             self.free = next.map_or(0, |next| next as u16);
             return Some(Slot(number));
         }
-        if !self.has_page() || usize::from(self.used) >= EVENTS_PER_PAGE {
+        if self.index == 0 || usize::from(self.used) >= EVENTS_PER_PAGE {
             self.renew(spool, thread, now)?;
         }
-        let number = (self.current << PLACE_BITS) | self.used;
-        self.used = self.used.saturating_add(1);
+        let number = self.used;
+        self.used = number.saturating_add(1);
         Some(Slot(number))
     }
 
-    /// Whether there is a page that is filled.
-    #[inline(always)]
-    fn has_page(&self) -> bool {
-        self.pages.get(usize::from(self.current)).is_some_and(|page| page.index != 0)
-    }
-
-    /// Takes a page to be filled next; the one whose place it takes was filled first of all, and no slot of it is
-    /// free.
+    /// Takes a page in place of one of which no slot is free.
     #[cold]
     fn renew(&mut self, spool: &Spool, (number, tid): (u32, u32), now: Ticks) -> Option<()> {
         let new = spool.take(PageKind::Events, number, tid, now)?;
-        let next = if self.has_page() { (usize::from(self.current) + 1) % MOST_PAGES } else { 0 };
-        let page = self.pages.get_mut(next)?;
-        if page.index != 0 {
-            spool.hand_over(PageIndex(page.index));
+        if self.index != 0 {
+            spool.hand_over(PageIndex(self.index));
         }
-        *page = OpenPage { index: new.0, place: spool.page(new) };
-        (self.current, self.used) = (next as u16, 0);
+        (self.index, self.place, self.used) = (new.0, spool.page(new), 0);
         Some(())
     }
 
@@ -158,7 +124,7 @@ impl EventPages {
         }
     }
 
-    /// Where the allocation of a block stands, when that was, its size and its stack, if it is in an open page.
+    /// Where the allocation of a block stands, when that was, its size and its stack, if it is in the page.
     #[inline(always)]
     pub(super) fn find(
         &self,
@@ -182,18 +148,14 @@ impl EventPages {
         }
     }
 
-    /// Hands all pages to the drain: the thread is gone.
+    /// Hands the page to the drain: the thread is gone.
     pub(super) fn retire(&mut self, spool: &Spool) {
-        for page in &mut self.pages {
-            if page.index != 0 {
-                spool.leave(PageIndex(page.index));
-                spool.hand_over(PageIndex(page.index));
-            }
-            *page = OpenPage::NONE;
+        if self.index != 0 {
+            spool.leave(PageIndex(self.index));
+            spool.hand_over(PageIndex(self.index));
         }
-        // What the finder says of these pages is looked up in others from now on, and not found there: nothing of it
-        // is touched, as thousands of short threads would have it in memory.
-        (self.current, self.used, self.free) = (0, 0, 0);
+        // What the finder says of this page is looked up in others from now on, and not found there.
+        (self.index, self.used, self.free) = (0, 0, 0);
     }
 
     /// The host jumped out of a hook. A slot that was taken and not committed stays empty; the list of free ones
@@ -215,18 +177,18 @@ mod tests {
         0x7F00_0000_0000 + 16 * number
     }
 
-    fn append(pages: &mut EventPages, spool: &Spool, number: u64) -> Slot {
+    fn append(page: &mut EventPage, spool: &Spool, number: u64) -> Slot {
         let (time, address, size) = (Ticks(1 + number), address_of(number), number);
         let domain = Domain::Malloc;
         let event =
             Event::Allocated { time, domain, address, size, stack: None, file_backed: false };
-        let slot = pages.append(spool, (1, 1), time, RawEvent::pack(&event).unwrap()).unwrap();
-        pages.remember(address, slot);
+        let slot = page.append(spool, (1, 1), time, RawEvent::pack(&event).unwrap()).unwrap();
+        page.remember(address, slot);
         slot
     }
 
-    fn new() -> Box<EventPages> {
-        // SAFETY: zeros are valid: there are no pages.
+    fn new() -> Box<EventPage> {
+        // SAFETY: zeros are valid: there is no page.
         Box::new(unsafe { core::mem::zeroed() })
     }
 
@@ -240,48 +202,44 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_found_in_all_open_pages_and_in_none_that_was_handed_over() {
-        let (spool, mut pages) = (Spool::for_test(None), new());
-        let most = MOST_PAGES as u64 * SLOTS;
-        for number in 0..most {
-            append(&mut pages, &spool, number);
+    fn blocks_are_found_in_the_open_page_and_not_when_it_was_handed_over() {
+        let (spool, mut page) = (Spool::for_test(None), new());
+        for number in 0..SLOTS {
+            append(&mut page, &spool, number);
         }
         assert_eq!(handed_over(&spool), 0);
-        let found = |pages: &EventPages, number: u64| {
-            let (_, time, size, stack) = pages.find(Domain::Malloc, address_of(number))?;
+        let found = |page: &EventPage, number: u64| {
+            let (_, time, size, stack) = page.find(Domain::Malloc, address_of(number))?;
             assert_eq!((time, size, stack), (Ticks(1 + number), number, None));
             Some(())
         };
         // Of two that share a place the later one is found.
-        let count = (0..most).filter(|&number| found(&pages, number).is_some()).count() as u64;
-        assert!(count > most / 2, "{count}");
-        assert!((0..SLOTS).any(|number| found(&pages, number).is_some()));
-        append(&mut pages, &spool, most);
+        let count = (0..SLOTS).filter(|&number| found(&page, number).is_some()).count() as u64;
+        assert!(count > SLOTS / 2, "{count}");
+        append(&mut page, &spool, SLOTS);
         assert_eq!(handed_over(&spool), 1);
-        assert!((0..SLOTS).all(|number| found(&pages, number).is_none()));
-        assert!((SLOTS..2 * SLOTS).any(|number| found(&pages, number).is_some()));
-        pages.retire(&spool);
-        assert_eq!(handed_over(&spool), MOST_PAGES);
-        assert!((0..=most).all(|number| found(&pages, number).is_none()));
+        assert!((0..SLOTS).all(|number| found(&page, number).is_none()));
+        assert!(found(&page, SLOTS).is_some());
+        page.retire(&spool);
+        assert_eq!(handed_over(&spool), 1);
+        assert!(found(&page, SLOTS).is_none());
     }
 
     #[test]
-    fn slots_are_used_again_in_whichever_page_they_are() {
-        let (spool, mut pages) = (Spool::for_test(None), new());
-        let slots: Vec<Slot> =
-            (0..2 * SLOTS).map(|number| append(&mut pages, &spool, number)).collect();
-        let (first, second) = (slots[7], slots[EVENTS_PER_PAGE + 9]);
-        pages.remove(first);
-        pages.remove(second);
-        assert_eq!(pages.find(Domain::Malloc, address_of(7)), None, "it is free");
-        assert_eq!(append(&mut pages, &spool, 10_000), second);
-        assert_eq!(append(&mut pages, &spool, 10_001), first);
-        let third = append(&mut pages, &spool, 10_002);
+    fn slots_are_used_again() {
+        let (spool, mut page) = (Spool::for_test(None), new());
+        let slots: Vec<Slot> = (0..100).map(|number| append(&mut page, &spool, number)).collect();
+        page.remove(slots[7]);
+        page.remove(slots[9]);
+        assert_eq!(page.find(Domain::Malloc, address_of(7)), None, "it is free");
+        assert_eq!(append(&mut page, &spool, 10_000), slots[9]);
+        assert_eq!(append(&mut page, &spool, 10_001), slots[7]);
+        let third = append(&mut page, &spool, 10_002);
         assert!(!slots.contains(&third), "there was none left");
         // As after a jump out of a hook: free slots are given up, and nothing is found.
-        pages.remove(first);
-        pages.after_jump();
-        assert_ne!(append(&mut pages, &spool, 10_003), first);
-        assert_eq!(pages.find(Domain::Malloc, address_of(10_002)), None);
+        page.remove(slots[7]);
+        page.after_jump();
+        assert_ne!(append(&mut page, &spool, 10_003), slots[7]);
+        assert_eq!(page.find(Domain::Malloc, address_of(10_002)), None);
     }
 }

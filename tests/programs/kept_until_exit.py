@@ -1,5 +1,9 @@
-"""Keeps Python objects that the interpreter frees while it shuts down. Prints the bytes of what is kept."""
+"""Keeps Python objects that the interpreter frees while it shuts down, so many pairs of them. Prints the bytes of what is
+kept."""
 
+import sys
+
+PAIRS = int(sys.argv[1])
 kept = []
 HEADER = bytes.__sizeof__(b"")
 
@@ -15,7 +19,7 @@ def keep(size):
     kept.append(node)
 
 
-for _ in range(500):
+for _ in range(PAIRS):
     keep(401)
     keep(6001)
-print(500 * (2 * HEADER + 401 + 6001))
+print(PAIRS * (2 * HEADER + 401 + 6001))

@@ -1,6 +1,6 @@
-//! When an address was last freed in a way that another thread's open pages do not show.
+//! When an address was last freed in a way that another thread's open page does not show.
 //!
-//! A thread folds a free with the allocation in its own pages only if nobody freed the block
+//! A thread folds a free with the allocation in its own page only if nobody freed the block
 //! meanwhile: else the block it frees is a later one at the same address, and somebody else's
 //! allocation would look leaked for ever. Every free that is not folded leaves its time here
 //! first. Different addresses may share a place: then a fold is given up that was possible.

@@ -382,4 +382,14 @@ impl Spool {
         std::fs::remove_file(&name).unwrap();
         spool
     }
+
+    /// How many pages were handed over since the last call.
+    pub(crate) fn take_full(&self) -> u32 {
+        let mut count = 0;
+        self.each_full(|_| {
+            count += 1;
+            true
+        });
+        count
+    }
 }

@@ -225,15 +225,6 @@ mod tests {
         pages.count_of(spool, (1, 1), key, Ticks(1)).unwrap().add_one();
     }
 
-    fn handed_over(spool: &Spool) -> u32 {
-        let mut count = 0;
-        spool.each_full(|_| {
-            count += 1;
-            true
-        });
-        count
-    }
-
     /// Counts each of 100,000 kinds 20 times; gives how many pages are open then.
     fn pages_after_repetition(spool: &Spool) -> usize {
         // Nothing is drained here.
@@ -259,10 +250,10 @@ mod tests {
             count(&mut pages, &spool, kind);
         }
         assert_eq!(pages.mask, 0);
-        assert_eq!(handed_over(&spool), 100_000 / MOST_ENTRIES);
+        assert_eq!(spool.take_full(), 100_000 / MOST_ENTRIES);
         let round = |pages: &mut TotalsPages| {
             (0..100_000).for_each(|kind| count(pages, &spool, kind));
-            handed_over(&spool)
+            spool.take_full()
         };
         let first = round(&mut pages);
         (0..20).for_each(|_| _ = round(&mut pages));
@@ -270,6 +261,6 @@ mod tests {
         assert!(first > 0);
         assert_eq!(round(&mut pages), 0, "each has an entry");
         pages.retire(&spool);
-        assert_eq!((pages.mask, handed_over(&spool)), (0, MOST_PAGES as u32));
+        assert_eq!((pages.mask, spool.take_full()), (0, MOST_PAGES as u32));
     }
 }

@@ -86,6 +86,7 @@ fn every_example_is_checked() {
         "page",
         "event",
         "unmapping",
+        "counted",
         "totals",
         "node",
         "cuda",
@@ -223,6 +224,23 @@ fn a_failed_allocation_is_as_documented() {
     };
     let documented = written_as("failure", &bytes_of(&RawEvent::pack(&failed).unwrap().0));
     assert_eq!(RawEvent(words_of(&documented)).unpack(), Some(failed));
+}
+
+#[test]
+fn temporaries_with_a_time_are_as_documented() {
+    let folded = Event::Folded {
+        time: Ticks(2000),
+        domain: Domain::Python,
+        size: 64,
+        stack: StackId::new(5),
+        count: 8,
+    };
+    let documented = written_as("counted", &bytes_of(&RawEvent::pack(&folded).unwrap().0));
+    assert_eq!(RawEvent(words_of(&documented)).unpack(), Some(folded));
+    let mut room = [0; 64];
+    let len = write_events(THREAD, [folded].into_iter(), &mut room).unwrap();
+    let (_, mut read) = EventsReader::new(&room[..len]).unwrap();
+    assert_eq!((read.next(), read.is_finished()), (Some(folded), true));
 }
 
 #[test]

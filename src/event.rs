@@ -124,6 +124,20 @@ pub enum Event {
         /// The number that the frames of its memory carry.
         context: u32,
     },
+    /// Temporaries of a kind were folded, so many since the last such event of theirs, more or less: the totals have
+    /// them. Stamped with when the last of them was allocated.
+    Folded {
+        /// When.
+        time: Ticks,
+        /// Whose memory.
+        domain: Domain,
+        /// Bytes that each asked for.
+        size: u64,
+        /// Who asked; `None` when no stack could be recorded.
+        stack: Option<StackId>,
+        /// How many; below 2^48.
+        count: u64,
+    },
     /// The program called `tftrace_mark`.
     Marked {
         /// When.
@@ -148,6 +162,7 @@ impl Event {
             | Event::RangeFreed { time, .. }
             | Event::Failed { time, .. }
             | Event::ContextEnded { time, .. }
+            | Event::Folded { time, .. }
             | Event::Marked { time, .. } => time,
         }
     }
@@ -168,6 +183,7 @@ const KIND_RANGE_FREED: u64 = 3;
 const KIND_MARKED: u64 = 4;
 const KIND_FAILED: u64 = 5;
 const KIND_CONTEXT_ENDED: u64 = 6;
+const KIND_FOLDED: u64 = 7;
 
 const ADDRESS_MASK: u64 = (1 << 48) - 1;
 const SIZE_BITS: u32 = 40;
@@ -182,7 +198,7 @@ pub const EVENT_BYTES: usize = 24;
 pub struct RawEvent(pub [u64; 3]);
 
 impl RawEvent {
-    /// Packs an event; `None` if the address does not fit (2^48 or more).
+    /// Packs an event; `None` if the address or the count does not fit (2^48 or more).
     #[inline(always)]
     pub fn pack(event: &Event) -> Option<Self> {
         let (kind, domain, address, size, stack, flags) = match *event {
@@ -200,6 +216,9 @@ impl RawEvent {
             }
             Event::ContextEnded { context, .. } => {
                 (KIND_CONTEXT_ENDED, Domain::Cuda, 0, 0, context, 0)
+            }
+            Event::Folded { domain, size, stack, count, .. } => {
+                (KIND_FOLDED, domain, count, size, StackId::to_wire(stack), 0)
             }
         };
         if address > ADDRESS_MASK {
@@ -266,6 +285,9 @@ impl RawEvent {
                 error: address as u32,
             },
             KIND_CONTEXT_ENDED => Event::ContextEnded { time, context: number },
+            KIND_FOLDED => {
+                Event::Folded { time, domain, size, stack: StackId::new(number), count: address }
+            }
             _ => return None,
         })
     }
@@ -302,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_cuda_survives_packing() {
+    fn what_is_no_block_survives_packing() {
         for event in [
             Event::Failed {
                 time: Ticks(77),
@@ -312,6 +334,13 @@ mod tests {
                 error: 2,
             },
             Event::ContextEnded { time: Ticks(78), context: (1 << 24) - 1 },
+            Event::Folded {
+                time: Ticks(79),
+                domain: Domain::Python,
+                size: 28,
+                stack: StackId::new(9),
+                count: (1 << 48) - 1,
+            },
         ] {
             assert_eq!(RawEvent::pack(&event).unwrap().unpack(), Some(event));
         }

@@ -39,6 +39,9 @@ pub fn write_events(
             Event::ContextEnded { context, .. } => {
                 (7, Domain::Cuda, last_address, None, Some(context))
             }
+            Event::Folded { domain, size, stack, .. } => {
+                (8, domain, last_address, Some(size), Some(StackId::to_wire(stack)))
+            }
         };
         out.byte(kind | ((domain as u8) << 4));
         out.number(event.time().0.wrapping_sub(last_time));
@@ -49,6 +52,9 @@ pub fn write_events(
         if let Some(stack) = stack {
             out.difference(last_stack, u64::from(stack));
             last_stack = u64::from(stack);
+        }
+        if let Event::Folded { count, .. } = event {
+            out.number(count);
         }
         (last_time, last_address) = (event.time().0, address);
     }
@@ -131,6 +137,11 @@ impl Iterator for EventsReader<'_> {
                 Event::Failed { time, domain, size, stack, error: address as u32 }
             }
             7 => Event::ContextEnded { time, context: next_stack(input)? },
+            8 => {
+                let size = input.number()?;
+                let stack = StackId::new(next_stack(input)?);
+                Event::Folded { time, domain, size, stack, count: input.number()? }
+            }
             _ => return None,
         })
     }

@@ -41,6 +41,12 @@ fn event() -> impl Strategy<Value = Event> {
             }
         ),
         (time(), any::<u32>()).prop_map(|(time, context)| Event::ContextEnded { time, context }),
+        (time(), domain(), 0..1u64 << 29, any::<u32>(), 0..1u64 << 48).prop_map(
+            |(time, domain, size, stack, count)| {
+                let stack = StackId::new(stack);
+                Event::Folded { time, domain, size, stack, count }
+            }
+        ),
     ]
 }
 

@@ -37,8 +37,9 @@ pub(super) struct Failure {
 
 impl Failures {
     pub(super) fn apply(&mut self, trace: &Trace<'_>, event: &Event, levels: &Levels<'_, '_>) {
-        // The end of a context is shown as the frees that it means.
-        self.events += u64::from(!matches!(event, Event::ContextEnded { .. }));
+        // The end of a context is shown as the frees that it means; what was folded is not counted.
+        let is_none = matches!(event, Event::ContextEnded { .. } | Event::Folded { .. });
+        self.events += u64::from(!is_none);
         let Event::Failed { time, size, stack, .. } = *event else { return };
         // A pool that is refused a large region asks for a smaller one; if that is not enough, it
         // fails itself. What is not CUDA's is not of interest here.

@@ -122,9 +122,10 @@ impl LiveHeap {
             Event::Freed { domain, .. } | Event::RangeFreed { domain, .. } => {
                 self.freed(domain, ended)
             }
-            Event::Marked { .. } | Event::Failed { .. } | Event::ContextEnded { .. } => {
-                Change::Nothing
-            }
+            Event::Marked { .. }
+            | Event::Failed { .. }
+            | Event::ContextEnded { .. }
+            | Event::Folded { .. } => Change::Nothing,
         }
     }
 

@@ -30,7 +30,10 @@ impl LiveBlocks {
             Event::Freed { domain, address, .. } | Event::RangeFreed { domain, address, .. } => {
                 self.by_domain[domain as usize].remove(address)
             }
-            Event::Marked { .. } | Event::Failed { .. } | Event::ContextEnded { .. } => None,
+            Event::Marked { .. }
+            | Event::Failed { .. }
+            | Event::ContextEnded { .. }
+            | Event::Folded { .. } => None,
         }
     }
 

@@ -143,7 +143,9 @@ impl<'e, 'p> Pairing<'e, 'p> {
                 self.rest = batch.steps.split_off(at);
                 break;
             }
-            self.pair(step);
+            if !matches!(step.event, Event::Folded { .. }) {
+                self.pair(step);
+            }
         }
         (!batch.steps.is_empty()).then_some(Paired::Batch(batch))
     }

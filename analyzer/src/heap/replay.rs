@@ -127,8 +127,8 @@ impl Replay {
             }
             Event::Freed { .. } | Event::RangeFreed { .. } => self.counts.frees += 1,
             Event::Failed { .. } => self.counts.failures += 1,
-            // The frees that it means were counted.
-            Event::ContextEnded { .. } => {}
+            // The frees that it means were counted; the totals have what was folded.
+            Event::ContextEnded { .. } | Event::Folded { .. } => {}
             Event::Marked { label, .. } => {
                 self.counts.marks += 1;
                 *self.marks.entry(label).or_default() += 1;

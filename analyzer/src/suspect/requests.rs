@@ -5,14 +5,14 @@
 //! one counts that ran often and does much.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use tftrace_format::StackId;
 use tftrace_format::reader::Trace;
 
 use super::path::{PathId, Paths, Step};
 use super::start_up::Imports;
 use super::wanted::Wanted;
-use crate::heap::TotalsKey;
 use crate::symbol::Symbols;
 use crate::time_line::{Requests, TimeLine};
 
@@ -34,7 +34,7 @@ const RECENTLY: f64 = 0.2;
 
 /// Of growth at least this share of what was allocated is kept.
 const KEPT: f64 = 0.5;
-/// When something was is known if this share of it was; when temporaries were is not.
+/// When something was is known if this share of it was: of most temporaries it is not.
 const TIMED: f64 = 0.5;
 /// A call stack that is reached once for each request differs from their number by less than this share.
 const CLOCK_TOLERANCE: f64 = 0.01;
@@ -45,10 +45,10 @@ const MOST_INNER: u64 = 32;
 /// A call stack through the user's code, and how often it allocated after start-up.
 #[derive(Clone, Copy, Debug)]
 struct Calls {
-    key: TotalsKey,
+    stack: Option<StackId>,
     path: PathId,
     number: u64,
-    /// Those of which it is known when they were.
+    /// Those of which it is known when they were, more or less.
     timed: u64,
     /// The first and the last window of these.
     first: usize,
@@ -99,11 +99,14 @@ pub fn count_requests(
         calls.number.abs_diff(number) as f64 <= CLOCK_TOLERANCE * number as f64
             && calls.timed as f64 >= TIMED * number as f64
     };
-    for calls in lines.values().flatten().filter(is_one) {
-        for (window, calls) in line.calls(calls.key).filter(|(window, _)| *window >= start_up) {
-            if let Some(sum) = windows.get_mut(window) {
-                *sum += f64::from(calls);
-            }
+    let clocks: BTreeSet<_> =
+        lines.values().flatten().filter(is_one).map(|calls| calls.stack).collect();
+    let events = line.keys().filter(|(_, stack)| clocks.contains(stack));
+    let events = events.flat_map(|key| line.calls(key).map(|(at, calls)| (at, u64::from(calls))));
+    let folded = clocks.iter().flatten().flat_map(|stack| line.temporaries(*stack));
+    for (window, calls) in events.chain(folded).filter(|(window, _)| *window >= start_up) {
+        if let Some(sum) = windows.get_mut(window) {
+            *sum += calls as f64;
         }
     }
     if windows.iter().sum::<f64>() == 0.0 {
@@ -161,28 +164,17 @@ fn lines(
     // A function has many lines: the first one seen stands for all.
     let mut named = None;
     let mut imports = Imports::new(trace, symbols);
-    let mut temporaries: BTreeMap<TotalsKey, u64> = BTreeMap::new();
-    for entry in trace.totals().flat_map(|page| page.entries) {
-        let number: &mut u64 = temporaries.entry((entry.key.domain, entry.key.stack)).or_default();
-        *number = number.saturating_add(entry.count);
-    }
     let mut lines: BTreeMap<PathId, Vec<Calls>> = BTreeMap::new();
     let after = (line.len() - start_up) as f64;
     let (least_span, recently) =
         ((after * SPREAD) as usize, line.len() - (after * RECENTLY) as usize);
-    for key in line.keys() {
-        let (mut timed, mut first, mut last) = (0, usize::MAX, 0);
-        for (window, calls) in line.calls(key).filter(|at| at.0 >= start_up && at.1 > 0) {
-            timed += u64::from(calls);
-            first = first.min(window);
-            last = last.max(window);
-        }
-        // Nobody knows when temporaries were: a stack that has no others is not looked at.
+    for (stack, seen) in seen(trace, line, start_up) {
+        let Seen { timed, first, last, kept, .. } = seen;
+        // A stack of which nobody knows when it was reached is not looked at.
         if timed == 0 || last - first < least_span || last < recently {
             continue;
         }
-        let number = temporaries.get(&key).copied().unwrap_or(0).saturating_add(timed);
-        let (_, stack) = key;
+        let number = seen.temporaries.saturating_add(seen.events);
         if number < FEWEST_REQUESTS || stack.is_some_and(|stack| imports.has(stack)) {
             continue;
         }
@@ -194,12 +186,64 @@ fn lines(
                 .map(|at| *named.get_or_insert_with(|| paths.line(at))),
         };
         if let Some(at) = at {
-            let is_kept = line.held_by(key).blocks as f64 > KEPT * number as f64;
-            let calls = Calls { key, path, number, timed, first, last, is_kept };
+            let is_kept = kept as f64 > KEPT * number as f64;
+            let calls = Calls { stack, path, number, timed, first, last, is_kept };
             lines.entry(at).or_default().push(calls);
         }
     }
     lines
+}
+
+/// What is known of how often, and when, a call stack allocated.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// Temporaries that are only counted, in the whole trace.
+    temporaries: u64,
+    /// Other allocations, after start-up.
+    events: u64,
+    /// Allocations after start-up of which it is known when they were, more or less; their first and last window.
+    timed: u64,
+    first: usize,
+    last: usize,
+    /// Blocks that are live at the end.
+    kept: u64,
+}
+
+impl Seen {
+    const NOTHING: Self =
+        Self { temporaries: 0, events: 0, timed: 0, first: usize::MAX, last: 0, kept: 0 };
+
+    fn was(&mut self, window: usize, calls: u64) {
+        self.timed = self.timed.saturating_add(calls);
+        self.first = self.first.min(window);
+        self.last = self.last.max(window);
+    }
+}
+
+/// All call stacks that allocated after start-up, as far as is known.
+fn seen(trace: &Trace<'_>, line: &TimeLine, start_up: usize) -> BTreeMap<Option<StackId>, Seen> {
+    let mut seen = BTreeMap::new();
+    for key in line.keys() {
+        let of_stack: &mut Seen = seen.entry(key.1).or_insert(Seen::NOTHING);
+        of_stack.kept = of_stack.kept.saturating_add(line.held_by(key).blocks);
+        for (window, calls) in line.calls(key).filter(|at| at.0 >= start_up && at.1 > 0) {
+            of_stack.was(window, u64::from(calls));
+            of_stack.events = of_stack.events.saturating_add(u64::from(calls));
+        }
+    }
+    for stack in line.stacks_of_temporaries() {
+        let mut after = line.temporaries(stack).filter(|at| at.0 >= start_up).peekable();
+        if after.peek().is_some() {
+            let of_stack = seen.entry(Some(stack)).or_insert(Seen::NOTHING);
+            after.for_each(|(window, calls)| of_stack.was(window, calls));
+        }
+    }
+    for entry in trace.totals().flat_map(|page| page.entries) {
+        if let Some(of_stack) = seen.get_mut(&entry.key.stack) {
+            of_stack.temporaries = of_stack.temporaries.saturating_add(entry.count);
+        }
+    }
+    seen
 }
 
 /// How often a line ran, given how often its call stacks were reached, and how much that weighs.

@@ -4,6 +4,7 @@
 //! One pass over the events. Windows have equal lengths, which double when there are too many, so
 //! that memory follows the number of stacks, not the length of the trace.
 
+mod folded;
 mod history;
 mod kept;
 mod pass;
@@ -17,6 +18,7 @@ use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId, Ticks};
 
 use crate::heap::{Level, Replay, Resident, SiteId, TotalsKey, replay};
+use folded::Folded;
 use history::History;
 use kept::{Kept, KeptBySite};
 use pass::Pass;
@@ -45,6 +47,8 @@ pub struct TimeLine {
     /// The part of it that Python's last collection freed.
     garbage: KeptBySite,
     starters: starters::Starters,
+    /// When temporaries were.
+    folded: Folded,
     /// How time was cut when the pass ended.
     windows: windows::Windows,
     /// What is live when the time line ends, by domain.
@@ -134,6 +138,7 @@ impl TimeLine {
         self.history.renumber(&numbers);
         self.kept.renumber(&numbers);
         self.garbage.renumber(&numbers);
+        self.folded.renumber(&numbers);
         let count = numbers.last().map_or(0, |last| usize::from(*last) + 1);
         let mut seconds = vec![0.0; count];
         let mut until = vec![0.0; if self.requests.until.is_empty() { 0 } else { count }];
@@ -178,6 +183,16 @@ impl TimeLine {
     /// The most of one that was live when a window ended, in bytes.
     pub fn peak_of(&self, key: TotalsKey) -> i64 {
         self.history.peak(self.number(key))
+    }
+
+    /// Call stacks of whose temporaries it is known when some of them were.
+    pub fn stacks_of_temporaries(&self) -> impl Iterator<Item = StackId> + '_ {
+        self.folded.stacks()
+    }
+
+    /// How often a call stack allocated a temporary, by window, more or less; 0 where that is not known.
+    pub fn temporaries(&self, stack: StackId) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.folded.of(stack)
     }
 
     /// How often one allocated, by window; temporaries are not among these.

@@ -3,6 +3,7 @@
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Event, Ticks};
 
+use super::folded::Folded;
 use super::history::Log;
 use super::kept::KeptBySite;
 use super::windows::Windows;
@@ -21,6 +22,7 @@ pub(super) struct Pass<'t, 'a> {
     log: Log,
     requests: requests::Counted,
     starters: starters::Starters,
+    folded: Folded,
     window: usize,
     /// When that ends: the first tick of the next one.
     window_ends: Ticks,
@@ -45,6 +47,7 @@ impl<'t, 'a> Pass<'t, 'a> {
             log: Log::default(),
             requests: requests::Counted::new(trace),
             starters: starters::Starters::default(),
+            folded: Folded::default(),
             window: 0,
             window_ends: Ticks(0),
             known_sites: 0,
@@ -102,6 +105,7 @@ impl<'t, 'a> Pass<'t, 'a> {
         self.window /= 2;
         self.log.join();
         self.requests.halve();
+        self.folded.join();
     }
 
     /// The time line up to now. What comes after is not in it, and in no other.
@@ -150,6 +154,7 @@ impl<'t, 'a> Pass<'t, 'a> {
             events: 0,
             seconds,
             starters: std::mem::take(&mut self.starters),
+            folded: std::mem::take(&mut self.folded).sorted(),
             windows,
         }
     }
@@ -163,7 +168,7 @@ impl Watcher for &mut Pass<'_, '_> {
     }
 
     fn before(&mut self, heap: &mut LiveHeap, thread: u32, event: &Event) {
-        self.events += 1;
+        self.events += u64::from(!matches!(event, Event::Folded { .. }));
         if self.ended.is_some() {
             return;
         }
@@ -189,6 +194,9 @@ impl Watcher for &mut Pass<'_, '_> {
                 self.known_sites = sites;
             }
             Event::Marked { label, .. } => self.requests.mark(label, self.window),
+            Event::Folded { stack: Some(stack), count, .. } => {
+                self.folded.add(stack, self.window, count);
+            }
             _ => {}
         }
     }

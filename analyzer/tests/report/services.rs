@@ -3,6 +3,7 @@
 use tftrace_format::builder::{Packing, TraceBuilder};
 use tftrace_format::header::Header;
 use tftrace_format::record::{Code, LineTable, MemoryReading, Record};
+use tftrace_format::totals::{Temporaries, TemporaryKey};
 use tftrace_format::{CodeId, Domain, Event, Frame, LabelId, StackId, Ticks};
 
 /// Nanoseconds, and so ticks, from one request to the next.
@@ -23,6 +24,9 @@ pub(crate) struct Service {
     pub(crate) marks: bool,
     /// From how many places each request allocates what it frees again.
     pub(crate) places: u64,
+    /// Whether that is only counted, and every eighth time an event says when; the second half of the requests takes three
+    /// times as long as the first then.
+    pub(crate) folds: bool,
     pub(crate) file: &'static str,
     pub(crate) function: &'static str,
 }
@@ -36,6 +40,7 @@ impl Default for Service {
             requests: REQUESTS,
             marks: true,
             places: 1,
+            folds: false,
             file: "/app/serve.py",
             function: "handle",
         }
@@ -97,20 +102,34 @@ struct Writer {
 
 impl Writer {
     fn request(&mut self, request: u64, kept: StackId, churned: &[StackId]) {
-        let time = |part: u64| Ticks(request * REQUEST + part * REQUEST / 10);
+        let slow =
+            if self.service.folds { request.saturating_sub(self.service.requests / 2) } else { 0 };
+        let time = |part: u64| Ticks((request + 2 * slow) * REQUEST + part * REQUEST / 10);
         let domain = Domain::Malloc;
+        if self.service.folds {
+            for (at, stack) in (0..).zip(churned) {
+                let key = TemporaryKey { stack: Some(*stack), size: 100, domain };
+                self.builder.temporaries(0, Temporaries { key, count: 1 });
+                if (request + at) % 8 == 0 {
+                    let (time, stack) = (time(1), Some(*stack));
+                    let event = Event::Folded { time, domain, size: 100, stack, count: 8 };
+                    self.builder.event(0, event);
+                }
+            }
+        }
         let mut allocate = |part, address, size, stack| {
             let (time, stack) = (time(part), Some(stack));
             let event = Event::Allocated { time, domain, address, size, stack, file_backed: false };
             self.builder.event(0, event);
         };
-        for (at, stack) in churned.iter().enumerate() {
+        let recorded = if self.service.folds { &[] } else { churned };
+        for (at, stack) in recorded.iter().enumerate() {
             allocate(1, 0x10_0000 + at as u64 * 0x1_0000, 10_000 / self.service.places, *stack);
         }
         if self.service.leaks > 0 {
             allocate(2, 0x100_0000 + request * 0x1_0000, self.service.leaks, kept);
         }
-        for at in 0..self.service.places {
+        for at in 0..recorded.len() as u64 {
             let address = 0x10_0000 + at * 0x1_0000;
             self.builder.event(0, Event::Freed { time: time(3), domain, address });
         }

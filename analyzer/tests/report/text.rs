@@ -1,7 +1,7 @@
 //! The report for a person.
 
 use crate::program::Folder;
-use crate::services::Service;
+use crate::services::{REQUESTS, Service};
 
 #[test]
 fn the_report_has_verdict_action_suspect_memory_losses_and_page() {
@@ -111,4 +111,23 @@ fn requests_are_the_calls_of_the_function_that_is_named() {
     assert_eq!(counted("marked.bin", &[], &[variable]), named, "before marks");
     let other = counted("trace.bin", &["--requests", "other"], &[]);
     assert_eq!(other, "not counted: seconds; no calls of other were seen to repeat");
+}
+
+#[test]
+fn requests_are_counted_and_timed_where_all_that_they_allocate_is_only_counted() {
+    let folder = Folder::new();
+    let service = Service { marks: false, places: 40, folds: true, ..Service::default() };
+    folder.with("trace.bin", &service.trace());
+    let report = folder.json(&["trace.bin", "--json", "--no-page"]);
+    let line = &report["time_line"];
+    let numbers = |name: &str| {
+        let values = line[name].as_array().unwrap().iter();
+        values.map(|value| value.as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let (seconds, requests) = (numbers("seconds"), numbers("requests"));
+    assert_eq!(requests.last(), Some(&(REQUESTS as f64)), "{requests:?}");
+    for (at, done) in seconds.iter().zip(&requests).filter(|(at, _)| **at > 5.0) {
+        let expected = if *at < 10.0 { at * 100.0 } else { 1000.0 + (at - 10.0) * 100.0 / 3.0 };
+        assert!((done - expected).abs() < 40.0, "{done} of {expected} requests after {at} s");
+    }
 }

@@ -26,6 +26,8 @@ use free_pages::FreePages;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageIndex(pub(crate) u32);
 
+/// Open pages that are lent to threads at most, by which they have more than one of a kind.
+pub(crate) const MOST_LENT: u32 = 512;
 /// At most so many pages are made ready for writing at a time.
 const READY_STEP: u64 = 32;
 
@@ -68,8 +70,8 @@ pub(crate) struct Spool {
     cap: AtomicU64,
     /// Pages whose blocks were given back to the file system.
     punched: AtomicU64,
-    /// Pages of totals that a thread may have open.
-    most_open: usize,
+    /// Open pages that can be lent.
+    lendable: AtomicU32,
 }
 
 /// How long a full disk is left alone: about a tenth of a second, whichever clock counts.
@@ -96,7 +98,9 @@ impl Spool {
             full_until: AtomicU64::new(0),
             cap: AtomicU64::new(bound.map_or(u64::MAX, |bytes| bytes.get() / PAGE_BYTES as u64)),
             punched: AtomicU64::new(0),
-            most_open: bound.map_or(usize::MAX, |bytes| bytes.get() as usize / (64 * PAGE_BYTES)),
+            lendable: AtomicU32::new(bound.map_or(MOST_LENT, |bytes| {
+                (bytes.get() / (32 * PAGE_BYTES as u64)).min(MOST_LENT.into()) as u32
+            })),
             file,
         })
     }
@@ -132,10 +136,19 @@ impl Spool {
         Some(index)
     }
 
-    /// How many pages of totals a thread may have open: no compaction makes those smaller, so where the file has
-    /// a bound they take a 64th of it.
-    pub(crate) fn most_open(&self) -> usize {
-        self.most_open
+    /// Lends so many pages, or none: a thread may have as many more open.
+    ///
+    /// They stay in memory, and no compaction makes them smaller: all threads together have 16 MiB of them, and a
+    /// 32nd of the file where that has a bound.
+    pub(crate) fn lend(&self, pages: u32) -> bool {
+        let left = |lendable: u32| lendable.checked_sub(pages);
+        // Relaxed: a number, which guards nothing.
+        self.lendable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn take_back(&self, pages: u32) {
+        self.lendable.fetch_add(pages, Ordering::Relaxed); // As above.
     }
 
     /// A number that no page had yet.

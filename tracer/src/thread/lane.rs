@@ -10,7 +10,7 @@ use tftrace_format::event::{Event, RawEvent};
 use tftrace_format::totals::TemporaryKey;
 use tftrace_format::{Domain, Ticks};
 
-use super::event_page::{EventPage, Slot};
+use super::event_pages::{EventPages, Slot};
 use super::totals_pages::TotalsPages;
 use crate::capture::kept_stack::KeptStack;
 use crate::capture::rule_cache::RuleCache;
@@ -38,7 +38,7 @@ pub(crate) enum End {
 /// One of a thread's two sets of open pages. All zeros is a valid, empty lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    events: EventPage,
+    events: EventPages,
     totals: TotalsPages,
     pub(crate) kept: KeptStack,
     pub(crate) stacks: StackCache,
@@ -70,7 +70,7 @@ impl Lane {
         }
     }
 
-    /// Whether the block is a temporary: allocated a moment ago, in the open page, and nobody else has
+    /// Whether the block is a temporary, and when it was allocated: a moment ago, in an open page, and nobody else has
     /// freed it since.
     #[inline(always)]
     fn foldable(
@@ -80,7 +80,7 @@ impl Lane {
         address: u64,
         now: Ticks,
         end: End,
-    ) -> Option<(Slot, TemporaryKey)> {
+    ) -> Option<(Slot, Ticks, TemporaryKey)> {
         let (slot, time, size, stack) = self.events.find(domain, address)?;
         if now.0.saturating_sub(time.0) > LONGEST_TEMPORARY
             || (end == End::Resized && size >= LARGE_RESIZED)
@@ -90,7 +90,7 @@ impl Lane {
         {
             return None;
         }
-        Some((slot, TemporaryKey { stack, size, domain }))
+        Some((slot, time, TemporaryKey { stack, size, domain }))
     }
 
     /// Tells other threads of the end of a block that is being resized, if that will not be folded; to be
@@ -119,17 +119,30 @@ impl Lane {
         now: Ticks,
         end: End,
     ) -> bool {
-        let Some((slot, key)) = self.foldable(process, domain, address, now, end) else {
+        let Some((slot, time, key)) = self.foldable(process, domain, address, now, end) else {
             return false;
         };
+        let TemporaryKey { stack, size, domain } = key;
         let Some(key) = key.to_wire() else { return false };
         let Some(count) = self.totals.count_of(&process.spool, thread, key, now) else {
             return false;
         };
         self.events.remove(slot);
-        count.add_one();
+        let timed = count.add_one();
         self.events.forget(address);
+        if let Some(count) = timed {
+            self.note_time(process, thread, &Event::Folded { time, domain, size, stack, count });
+        }
         true
+    }
+
+    /// Records when a temporary was that is folded.
+    #[cold]
+    fn note_time(&mut self, process: &Process, thread: (u32, u32), event: &Event) {
+        // What is lost here is not the temporary itself.
+        if let Some(raw) = RawEvent::pack(event) {
+            _ = self.events.append(&process.spool, thread, event.time(), raw);
+        }
     }
 
     /// Records the end of a block that is no temporary.

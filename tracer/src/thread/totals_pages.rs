@@ -6,6 +6,7 @@ use tftrace_format::page::{PAGE_HEADER_BYTES, PageKind, TOTALS_PER_PAGE};
 use tftrace_format::totals::{TOTALS_BYTES, Temporaries};
 use tftrace_format::{Ticks, check};
 
+use super::fold_clock;
 use crate::arch;
 use crate::spool::{PageIndex, Spool};
 
@@ -84,17 +85,21 @@ impl Repetition {
 #[derive(Debug)]
 pub(super) struct Count {
     key: u64,
+    /// What is made of the key, if the kind is one of those whose times are to be known.
+    timed: Option<u64>,
     count: &'static AtomicU64,
 }
 
 impl Count {
-    /// Counts one more.
+    /// Counts one more. How many an event should stand for that says when it was, if there should be one.
     #[inline(always)]
-    pub(super) fn add_one(self) {
-        let Self { key, count } = self;
+    pub(super) fn add_one(self) -> Option<u64> {
+        let Self { key, timed, count } = self;
         let known = check::open(count.load(Ordering::Relaxed), key).unwrap_or(0); // This thread's own.
+        let known = known.saturating_add(1);
         // Release: whoever sees the count sees the key. The commit point.
-        count.store(Temporaries::count_to_wire(key, known.saturating_add(1)), Ordering::Release);
+        count.store(Temporaries::count_to_wire(key, known), Ordering::Release);
+        fold_clock::stands_for(timed?, known)
     }
 }
 
@@ -139,6 +144,8 @@ impl TotalsPages {
         while self.page(hash).is_none_or(|page| page.index == 0 || page.used >= MOST_ENTRIES) {
             self.renew(spool, thread, hash, now)?;
         }
+        // With more pages there are more kinds, and fewer of them are needed: those of the first page.
+        let timed = (self.place_of(hash) == 0).then_some(hash);
         let page = self.page(hash)?;
         let mut index = first_entry(hash);
         loop {
@@ -153,10 +160,10 @@ impl TotalsPages {
                 known.store(key, Ordering::Relaxed);
                 page.used = page.used.saturating_add(1);
                 self.repetition.note(hash);
-                return Some(Count { key, count });
+                return Some(Count { key, timed, count });
             }
             if known.load(Ordering::Relaxed) == key {
-                return Some(Count { key, count });
+                return Some(Count { key, timed, count });
             }
             index = if index + 1 == TOTALS_PER_PAGE { 0 } else { index + 1 };
         }
@@ -165,8 +172,15 @@ impl TotalsPages {
     /// Where a kind of temporaries is counted.
     #[inline(always)]
     fn page(&mut self, hash: u64) -> Option<&mut OpenPage> {
+        let place = self.place_of(hash);
+        self.pages.get_mut(place)
+    }
+
+    /// In which of the pages that is.
+    #[inline(always)]
+    fn place_of(&self, hash: u64) -> usize {
         // Bits below those that say where in the page, and above those that the stack alone decides.
-        self.pages.get_mut((hash >> 40) as usize & self.mask)
+        (hash >> 40) as usize & self.mask
     }
 
     /// Hands over the page in which `hash` would be counted, if there is one, else takes one. Where kinds come again
@@ -188,9 +202,9 @@ impl TotalsPages {
         }
         spool.hand_over(PageIndex(page.index));
         *page = OpenPage::NONE;
-        let more = self.mask.wrapping_mul(2).wrapping_add(1) % MOST_PAGES;
-        if more < spool.most_open() && self.repetition.is_likely() {
-            self.mask = more;
+        let more = self.mask.wrapping_add(1);
+        if more < MOST_PAGES && self.repetition.is_likely() && spool.lend(more as u32) {
+            self.mask = self.mask.wrapping_add(more);
             self.repetition.reset();
         }
         Some(())
@@ -205,6 +219,7 @@ impl TotalsPages {
             }
             *page = OpenPage::NONE;
         }
+        spool.take_back(self.mask as u32);
         self.mask = 0;
         // What was seen may stay: these are hashes.
         self.repetition.reset();
@@ -216,13 +231,14 @@ mod tests {
     use core::num::NonZeroU64;
 
     use super::*;
+    use crate::spool::MOST_LENT;
     use tftrace_format::totals::TemporaryKey;
     use tftrace_format::{Domain, StackId};
 
-    fn count(pages: &mut TotalsPages, spool: &Spool, kind: u32) {
+    fn count(pages: &mut TotalsPages, spool: &Spool, kind: u32) -> Option<u64> {
         let (stack, size, domain) = (StackId::new(1 + kind), u64::from(kind % 7), Domain::Malloc);
         let key = TemporaryKey { stack, size, domain }.to_wire().unwrap();
-        pages.count_of(spool, (1, 1), key, Ticks(1)).unwrap().add_one();
+        pages.count_of(spool, (1, 1), key, Ticks(1)).unwrap().add_one()
     }
 
     /// Counts each of 100,000 kinds 20 times; gives how many pages are open then.
@@ -231,14 +247,14 @@ mod tests {
         spool.lift_cap();
         // SAFETY: zeros are valid: there are no pages.
         let mut pages: TotalsPages = unsafe { core::mem::zeroed() };
-        (0..20).for_each(|_| (0..100_000).for_each(|kind| count(&mut pages, spool, kind)));
+        (0..20).for_each(|_| (0..100_000).for_each(|kind| _ = count(&mut pages, spool, kind)));
         pages.mask + 1
     }
 
     #[test]
     fn where_the_file_has_a_bound_few_pages_are_open() {
         let bound = |bytes: u64| pages_after_repetition(&Spool::for_test(NonZeroU64::new(bytes)));
-        assert_eq!([8 << 20, 64 << 20, 2 << 30].map(bound), [4, 32, MOST_PAGES]);
+        assert_eq!([8 << 20, 64 << 20, 2 << 30].map(bound), [8, 64, MOST_PAGES]);
     }
 
     #[test]
@@ -252,7 +268,7 @@ mod tests {
         assert_eq!(pages.mask, 0);
         assert_eq!(spool.take_full(), 100_000 / MOST_ENTRIES);
         let round = |pages: &mut TotalsPages| {
-            (0..100_000).for_each(|kind| count(pages, &spool, kind));
+            (0..100_000).for_each(|kind| _ = count(pages, &spool, kind));
             spool.take_full()
         };
         let first = round(&mut pages);
@@ -262,5 +278,7 @@ mod tests {
         assert_eq!(round(&mut pages), 0, "each has an entry");
         pages.retire(&spool);
         assert_eq!((pages.mask, spool.take_full()), (0, MOST_PAGES as u32));
+        // What was lent is given back.
+        assert!(spool.lend(MOST_LENT) && !spool.lend(1));
     }
 }

@@ -302,7 +302,8 @@ fn elsewhere(spool: &Spool, until: Ticks) -> Option<Vec<Event>> {
                 Event::RangeFreed { .. }
                 | Event::Marked { .. }
                 | Event::Failed { .. }
-                | Event::ContextEnded { .. } => false,
+                | Event::ContextEnded { .. }
+                | Event::Folded { .. } => false,
             };
             if of_block && event.time() < until {
                 enough_memory &= events.try_reserve(1).is_ok();

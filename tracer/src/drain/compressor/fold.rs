@@ -79,6 +79,8 @@ impl Fold {
                     Some(Live::Elsewhere) | None => self.keep(this),
                 }
             }
+            // When that was is not known of what a compaction folds either.
+            Event::Folded { .. } if before => Some(()),
             _ => self.keep(this),
         }
     }
@@ -96,7 +98,8 @@ impl Fold {
             Event::RangeFreed { .. }
             | Event::Marked { .. }
             | Event::Failed { .. }
-            | Event::ContextEnded { .. } => Some(()),
+            | Event::ContextEnded { .. }
+            | Event::Folded { .. } => Some(()),
         }
     }
 
@@ -219,6 +222,16 @@ mod tests {
     fn an_allocation_at_a_live_address_begins_a_new_block() {
         let events = [(true, allocated(1, 16)), (true, allocated(3, 16)), (true, freed(4, 16))];
         assert_eq!(fold(100, &events), (vec![allocated(1, 16)], 1));
+    }
+
+    #[test]
+    fn when_temporaries_were_is_forgotten() {
+        let folded = |time| {
+            let (time, domain, stack) = (Ticks(time), Domain::Malloc, StackId::new(7));
+            Event::Folded { time, domain, size: 10_001, stack, count: 8 }
+        };
+        let events = [(true, folded(1)), (true, folded(100)), (false, folded(2))];
+        assert_eq!(fold(100, &events), (vec![folded(100)], 0));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Writer {
             for (at, stack) in (0..).zip(churned) {
                 let key = TemporaryKey { stack: Some(*stack), size: 100, domain };
                 self.builder.temporaries(0, Temporaries { key, count: 1 });
-                if (request + at) % 8 == 0 {
+                if (request + at).is_multiple_of(8) {
                     let (time, stack) = (time(1), Some(*stack));
                     let event = Event::Folded { time, domain, size: 100, stack, count: 8 };
                     self.builder.event(0, event);

@@ -220,7 +220,7 @@ fn what_cannot_be_read_at_all_is_one_line_and_exit_code_1() {
         (files.with("empty", b""), "byte 0: the file is empty"),
         (files.with("other", b"\x7fELF, surely no trace"), "byte 0: not a tftrace trace"),
         (files.with("cut", &whole[..50]), "byte 50: the file is cut off inside its header"),
-        (files.with("newer", &newer), "byte 8: trace format version 4, this program reads up to 3"),
+        (files.with("newer", &newer), "byte 8: trace format version 4, this program reads up to 4"),
         (files.0.path().to_path_buf(), "open: not a regular file"),
         (files.0.path().join("missing"), "open: No such file or directory"),
     ] {

@@ -215,12 +215,15 @@ fn what_cannot_be_read_at_all_is_one_line_and_exit_code_1() {
     let files = Files::new();
     let whole = small_trace(Packing::Raw);
     let mut newer = whole.clone();
-    newer[8] = 4;
+    let known = tftrace_format::header::FORMAT_VERSION;
+    newer[8] = known as u8 + 1;
+    let is_newer =
+        format!("byte 8: trace format version {}, this program reads up to {known}", known + 1);
     for (path, what) in [
         (files.with("empty", b""), "byte 0: the file is empty"),
         (files.with("other", b"\x7fELF, surely no trace"), "byte 0: not a tftrace trace"),
         (files.with("cut", &whole[..50]), "byte 50: the file is cut off inside its header"),
-        (files.with("newer", &newer), "byte 8: trace format version 4, this program reads up to 4"),
+        (files.with("newer", &newer), &is_newer),
         (files.0.path().to_path_buf(), "open: not a regular file"),
         (files.0.path().join("missing"), "open: No such file or directory"),
     ] {

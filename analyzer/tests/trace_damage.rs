@@ -142,3 +142,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_page_that_is_free_again_is_not_in_use() {
+    let event = Event::Freed { time: Ticks(1), domain: Domain::Malloc, address: 16 };
+    let mut bytes = composed(&[(0, event), (1, event)]).build(Packing::Raw);
+    let used = |bytes: &[u8]| Trace::open(bytes).unwrap().used_bytes();
+    let all = used(&bytes);
+    assert_eq!(all, bytes.len() as u64);
+    // Behind the room for another page, which was never taken.
+    bytes.extend([0; 32 << 10]);
+    assert_eq!(used(&bytes), all);
+    let is_of_events = |page: &&mut [u8]| page.starts_with(b"TFpg\x01");
+    bytes.chunks_mut(32 << 10).find(is_of_events).unwrap().fill(0);
+    assert_eq!(used(&bytes), all - (32 << 10));
+}

@@ -146,6 +146,8 @@ pub struct Trace<'a> {
     event_pages: Vec<EventPage>,
     totals_pages: Vec<scan::TotalsSource>,
     snapshot: snapshot::Snapshot,
+    /// Bytes of pages that were taken and are free again.
+    unused: u64,
 }
 
 impl<'a> Trace<'a> {
@@ -332,6 +334,7 @@ impl<'a> Trace<'a> {
     /// Bytes of the file that hold something.
     pub fn used_bytes(&self) -> u64 {
         let taken = self.counters.get(Counter::PagesTaken).unwrap_or(0);
-        taken.saturating_mul(PAGE_BYTES as u64).min(self.bytes.len() as u64)
+        let taken = taken.saturating_mul(PAGE_BYTES as u64).min(self.bytes.len() as u64);
+        taken.saturating_sub(self.unused)
     }
 }

@@ -107,6 +107,7 @@ impl<'a> Scan<'a> {
             event_pages: Vec::new(),
             totals_pages: Vec::new(),
             snapshot: Snapshot::default(),
+            unused: 0,
         };
         let (raw, replaced) = (Vec::new(), HashMap::new());
         Self { trace, raw, replaced, copied: None, compacted_below: 0 }
@@ -198,14 +199,18 @@ impl<'a> Scan<'a> {
     /// The parts of the file by their headers; pages of threads are put aside.
     fn parts(&mut self) -> Vec<Part> {
         let bytes = self.trace.bytes;
+        let taken = self.trace.counters.get(Counter::PagesTaken).unwrap_or(0) as usize;
         let mut parts = Vec::new();
+        let mut unused = 0;
         let mut at = (COUNTERS_PAGE + 1) * PAGE_BYTES;
         while let Some(page) = bytes.get(at..).filter(|page| !page.is_empty()) {
             match PageHeader::from_wire(page) {
                 Ok(header) if header.kind.is_run() => {
                     let run = (header.number.max(1) as usize).saturating_mul(PAGE_BYTES);
                     let end = at.saturating_add(run).min(bytes.len());
-                    if !self.is_void(&header) {
+                    if self.is_void(&header) {
+                        unused += end - at;
+                    } else {
                         parts.push(Part::Run { start: (at + PAGE_HEADER_BYTES).min(end), end });
                     }
                     at = end;
@@ -216,6 +221,9 @@ impl<'a> Scan<'a> {
                 }
                 Ok(header) => self.raw.push((header, at)),
                 // A page whose magic is missing may be the rest of a run whose header is damaged.
+                Err(PageFault::Unused) if at / PAGE_BYTES < taken => {
+                    unused += page.len().min(PAGE_BYTES)
+                }
                 Err(PageFault::Unused) => {}
                 Err(PageFault::Damaged) => {
                     let end = self.next_page(at);
@@ -226,6 +234,7 @@ impl<'a> Scan<'a> {
             }
             at = at.saturating_add(PAGE_BYTES);
         }
+        self.trace.unused = unused as u64;
         parts
     }
 

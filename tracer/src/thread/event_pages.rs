@@ -16,7 +16,7 @@ use crate::spool::{PageIndex, Spool};
 
 /// Pages that a thread has open at most. Half of their slots may be those of blocks that die: when a page is handed
 /// over, the ends of its blocks take as many slots again.
-const MOST_PAGES: usize = 8;
+const MOST_PAGES: usize = 4;
 /// Places where blocks are looked for by address, for each open page and for all: of blocks that share one only the
 /// last is found.
 const PLACES_OF_PAGE: usize = 2048;

@@ -1,5 +1,10 @@
 //! Every function of the malloc family is counted exactly, whatever it returns.
 
+use std::collections::HashMap;
+
+use tftrace_format::reader::Trace;
+use tftrace_format::{Event, Ticks};
+
 use crate::support::Host;
 
 #[test]
@@ -46,6 +51,34 @@ fn temporaries_of_many_kinds_are_counted_without_end_in_a_short_trace() {
     let pages = std::fs::metadata(trace.path()).unwrap().len() / (32 << 10);
     // 64 of them are room for late events; five in each round were 1,500.
     assert!(pages < 150, "{pages} pages");
+}
+
+/// What is only counted has no time, but for some: requests are counted by them.
+#[test]
+fn when_some_temporaries_were_is_known_of_all_kinds_where_there_are_few() {
+    let known = |kinds: &str, rounds: &str| {
+        let trace = Host::c("many_kinds.c").arg(kinds).arg(rounds).trace();
+        trace.assert_host_unharmed();
+        let bytes = std::fs::read(trace.path()).unwrap();
+        let mut known: HashMap<u64, Vec<(Ticks, u64)>> = HashMap::new();
+        for (_, event) in Trace::open(&bytes).unwrap().events() {
+            if let Event::Folded { time, size, count, .. } = event
+                && size > 10_000
+            {
+                known.entry(size).or_default().push((time, count));
+            }
+        }
+        known
+    };
+    let few = known("20", "1000");
+    assert_eq!(few.len(), 20);
+    for times in few.values() {
+        assert!(times.is_sorted() && times.len() < 60, "{times:?}");
+        let counts = times.iter().map(|(_, count)| count);
+        assert!((875..=1125).contains(&counts.sum::<u64>()), "{times:?}");
+    }
+    let many = known("8000", "300");
+    assert!((100..4000).contains(&many.len()), "{} of 8,000", many.len());
 }
 
 #[test]

@@ -117,6 +117,11 @@ mod tests {
             stack: Some(stack),
             error: 2,
         };
+        // Say when temporaries were, and are none of those that led to it.
+        for part in 1..=3 {
+            let (time, domain, stack) = (Ticks(part), Domain::Python, None);
+            builder.event(0, Event::Folded { time, domain, size: 8, stack, count: 8 });
+        }
         // The pool is refused a region, and then has no room for a tensor.
         builder.event(0, failed(5, Domain::Cuda, region, 1 << 30));
         builder.event(0, failed(6, Domain::TensorFlow, add, 600_001));

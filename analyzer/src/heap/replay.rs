@@ -288,6 +288,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn events_that_say_when_temporaries_were_are_not_counted() {
+        let folded = |time| {
+            let (time, domain, stack) = (Ticks(time), Domain::Malloc, None);
+            Event::Folded { time, domain, size: 8, stack, count: 8 }
+        };
+        let mut builder = TraceBuilder::new();
+        builder.event(0, folded(5)).event(0, allocated(10, 16, 10_001)).event(0, folded(15));
+        builder.event(0, allocated(20, 64, 20_001)).event(0, freed(30, 16));
+        let bytes = builder.build(Packing::Raw);
+        let trace = Trace::open(&bytes).unwrap();
+        let end = replay(&trace, None, |_: &Event, _| ());
+        assert_eq!(end.counts, EventCounts { allocations: 2, frees: 1, ..Default::default() });
+        assert_eq!((end.peak.events, end.peak.bytes), (2, 30_002));
+        let at_peak = replay(&trace, Some(end.peak.events), |_: &Event, _| ());
+        assert_eq!(at_peak.heap.host_bytes(), 30_002);
+    }
+
     /// Two threads' clocks may agree on a tick; one thread's own order is known.
     #[test]
     fn events_of_one_tick_are_seen_in_the_order_of_recording() {

@@ -116,9 +116,11 @@ fn requests_are_the_calls_of_the_function_that_is_named() {
 #[test]
 fn requests_are_counted_and_timed_where_all_that_they_allocate_is_only_counted() {
     let folder = Folder::new();
-    let service = Service { marks: false, places: 40, folds: true, ..Service::default() };
+    let service = Service { leaks: 0, marks: false, places: 40, folds: true, ..Service::default() };
     folder.with("trace.bin", &service.trace());
     let report = folder.json(&["trace.bin", "--json", "--no-page"]);
+    // Of the events none is of memory.
+    assert_eq!(report["process"]["events"], REQUESTS * 40);
     let line = &report["time_line"];
     let numbers = |name: &str| {
         let values = line[name].as_array().unwrap().iter();

@@ -276,6 +276,10 @@ mod tests {
         assert_eq!(pages.mask, MOST_PAGES - 1);
         assert!(first > 0);
         assert_eq!(round(&mut pages), 0, "each has an entry");
+        let timed =
+            (0..100_000).filter(|kind| (0..8).any(|_| count(&mut pages, &spool, *kind).is_some()));
+        let timed = timed.count() * MOST_PAGES;
+        assert!((50_000..200_000).contains(&timed), "those of one page: {timed}");
         pages.retire(&spool);
         assert_eq!((pages.mask, spool.take_full()), (0, MOST_PAGES as u32));
         // What was lent is given back.

@@ -52,15 +52,29 @@ pub(crate) fn call_stack(
     if process.settings.slow_unwinder {
         return slow_unwinder::call_stack(entry, registers);
     }
-    let updated = unwind::update(entry, registers);
+    let mut updated = unwind::update(entry, registers, now);
     if updated == Updated::Anew {
         fetch_nodes_ahead(entry);
     }
+    python::update(entry, now);
+    let lane = entry.lane();
+    if lane.kept.unseen() > lane.python.stayed() {
+        updated = compare_all(entry, registers, now);
+    }
     let stack = intern(entry, now, updated);
+    let lane = entry.lane();
+    lane.kept.end_look(lane.python.whole_look());
     if process.settings.check_unwind != 0 {
         self_check::every_so_often(entry, registers);
     }
     stack_id(stack)
+}
+
+/// Python frames changed that had no time to: another stack was put in place of this one, with their native frames.
+#[cold]
+fn compare_all(entry: &mut HookEntry, registers: EntryRegisters, now: Ticks) -> Updated {
+    entry.lane().kept.distrust();
+    unwind::update(entry, registers, now)
 }
 
 /// The Python functions of the stack alone; where there are none, the whole stack. `now` as in [`call_stack`].
@@ -138,7 +152,6 @@ fn node(entry: &mut HookEntry, now: Ticks, parent: Node, frame: u64) -> Option<N
 /// Finds or makes the node of the kept stack, Python frames above the native ones that run them.
 #[inline(always)]
 fn intern(entry: &mut HookEntry, now: Ticks, updated: Updated) -> Option<u32> {
-    python::update(entry, now);
     python::find_loops(entry);
     if updated == Updated::Same
         && let Some(known) = known_node(entry)

@@ -1,5 +1,7 @@
 //! The walk: what is left of the last stack, then rules from the leaf until the two meet.
 
+use tftrace_format::Ticks;
+
 use super::cfi;
 use super::kept_frame::{INTERRUPTED, MUST_BE_REACHED, STEP_RESTORES_BP, STEP_USES_BP, Walked};
 use super::objects::NO_MAPPING;
@@ -37,9 +39,9 @@ pub(super) enum Updated {
     CutShort,
 }
 
-/// Brings the lane's kept stack up to date.
+/// Brings the lane's kept stack up to date; `now` this look begins.
 #[inline(always)]
-pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> Updated {
+pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters, now: Ticks) -> Updated {
     let generation = entry.process().objects.generation();
     let lane = entry.lane();
     if lane.kept.generation != generation {
@@ -49,8 +51,10 @@ pub(super) fn update(entry: &mut HookEntry, registers: EntryRegisters) -> Update
     }
     let kept = &mut lane.kept;
     // From the root on, while the return addresses still stand where they stood.
+    let out_of_reach =
+        kept.out_of_reach(now, |python| lane.python.get(python).map_or(0, |frame| frame.native));
     let trusted = kept.trusted(registers.sp);
-    let valid = trusted.map_or(0, |range| kept.still_standing(range));
+    let valid = trusted.map_or(0, |range| kept.still_standing(range, out_of_reach));
     if kept.is_leaf(valid, registers) {
         return Updated::Same;
     }

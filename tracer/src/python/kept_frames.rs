@@ -4,7 +4,7 @@ use tftrace_format::Ticks;
 
 use super::frames::RawFrame;
 use super::links::Link;
-use super::out_of_reach::LastLook;
+use super::out_of_reach::{LastLook, WholeLook};
 use crate::clock::Clock;
 use crate::system_call;
 
@@ -330,6 +330,13 @@ impl KeptFrames {
     #[inline(always)]
     pub(super) fn end_look(&mut self, clock: &Clock) {
         self.last_look.ends(self.len, clock);
+    }
+
+    /// The look that has just ended.
+    #[inline(always)]
+    pub(crate) fn whole_look(&self) -> WholeLook {
+        let (len, generators) = (self.len, self.generators(self.len));
+        WholeLook { ended: self.last_look, len, generators }
     }
 
     /// How many frames, from the root on, cannot have run since the last look; `now` the next one begins.

@@ -17,7 +17,7 @@ mod links;
 mod loops;
 mod memory;
 mod moved_leaf;
-mod out_of_reach;
+pub(crate) mod out_of_reach;
 mod run_alone;
 #[cfg(test)]
 mod simulated;

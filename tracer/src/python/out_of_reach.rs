@@ -52,6 +52,32 @@ impl LastLook {
     }
 }
 
+/// A look at all Python frames, for who compares other frames of the same stack and does so less often.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WholeLook {
+    pub(super) ended: LastLook,
+    pub(super) len: usize,
+    pub(super) generators: usize,
+}
+
+impl WholeLook {
+    /// How many of the frames, from the root on, cannot have run since; `now` as for [`LastLook::out_of_reach`].
+    #[inline(always)]
+    pub(crate) fn out_of_reach(&self, now: Ticks) -> usize {
+        self.ended.out_of_reach(self.len, self.generators, now)
+    }
+}
+
+#[cfg(test)]
+impl WholeLook {
+    /// A look at `len` frames, and when the next one begins, so that this many are out of reach.
+    pub(crate) fn pretend(out_of_reach: usize, len: usize) -> (Self, Ticks) {
+        let mut ended = LastLook::default();
+        let now = ended.pretend(out_of_reach, len);
+        (Self { ended, len, generators: 0 }, now)
+    }
+}
+
 #[cfg(test)]
 impl LastLook {
     /// A look after which `out_of_reach` of `len` frames cannot have run at the time that is given, or as many as the

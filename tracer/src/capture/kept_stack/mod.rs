@@ -1,9 +1,11 @@
 //! The last stack of a thread, root first, and room for the frames that a new one adds.
 
-use super::kept_frame::{Compared, KeptFrame, Walked};
-use super::stack_range::StackRange;
-use super::stack_words::{StackWord, StackWords, WORDS_PER_FRAME};
-use crate::arch::EntryRegisters;
+mod standing;
+
+use crate::capture::kept_frame::{Compared, KeptFrame, Walked};
+use crate::capture::stack_range::StackRange;
+use crate::capture::stack_words::{StackWord, StackWords, WORDS_PER_FRAME};
+use crate::python::out_of_reach::WholeLook;
 use crate::system_call;
 
 /// Frames that fit at first, and the most that are followed.
@@ -26,6 +28,10 @@ pub(crate) struct KeptStack {
     words: StackWords,
     /// How many frames from the root on stand each below all that is compared of the one before.
     descending: usize,
+    /// The look at Python's frames that ended when all of these were looked at last.
+    look: WholeLook,
+    /// How many of Python's frames were taken to stand, this time, before they were looked at.
+    unseen: usize,
     /// Whether the root is missing.
     cut: bool,
     /// The state of the object table that the frames' objects were looked up in.
@@ -114,6 +120,7 @@ impl KeptStack {
         (self.len, self.new_len, self.interned, self.cut) = (0, 0, 0, false);
         self.descending = 0;
         self.words.truncate(0);
+        self.distrust();
     }
 
     /// Whether the leaf runs in a signal handler.
@@ -146,53 +153,6 @@ impl KeptStack {
         }
         // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
         Some(unsafe { &mut *self.frames.wrapping_add(index) })
-    }
-
-    /// How many frames, from the root on, still stand in this part of the stack.
-    #[inline(always)]
-    pub(super) fn still_standing(&self, range: StackRange) -> usize {
-        let Some(root) = self.get(0).map(|root| root.slot).filter(|root| range.holds_word(*root))
-        else {
-            return 0;
-        };
-        // Those that stand above the stack pointer: known from the leaf on, as it is mostly few that do not.
-        let mut in_reach = self.descending.min(self.len);
-        while let Some(last) = in_reach.checked_sub(1)
-            && self.get(last).is_some_and(|frame| frame.lowest() < range.start)
-        {
-            in_reach = last;
-        }
-        let end = self.words_before(in_reach);
-        let reach = root.wrapping_sub(range.start);
-        let mut count: usize = 0;
-        loop {
-            // SAFETY: each place is at most that of the root and not below the start, so it is in the range,
-            // and a walk read this word before.
-            let changed = unsafe { self.words.first_changed(self.words_before(count), end) };
-            count = changed.map_or(in_reach.max(count), |changed| changed.frame);
-            let Some(frame) = self.get(count) else { break };
-            let stays_open = changed.is_none_or(|changed| changed.asks_for_a_closer_look);
-            let near = frame.slot.wrapping_sub(range.start) <= reach;
-            if !stays_open || !near || !frame.still_stands(range) {
-                break;
-            }
-            count = count.wrapping_add(1);
-        }
-        count
-    }
-
-    /// Whether the leaf is the last of the `standing` frames that still stand, so that all of the stack
-    /// is what it was.
-    #[inline(always)]
-    pub(super) fn is_leaf(&self, standing: usize, registers: EntryRegisters) -> bool {
-        standing == self.len
-            && standing.checked_sub(1).and_then(|leaf| self.get(leaf)).is_some_and(|leaf| {
-                leaf.slot == registers.sp
-                    && !leaf.is_interrupted()
-                    && leaf.scheduled == 0
-                    // That it was called by a frame which is gone would have to be forgotten.
-                    && (!leaf.needs_bp() || (leaf.bp == registers.bp && leaf.bp_from == 0))
-            })
     }
 
     /// How many words are compared of the first `count` frames.
@@ -328,7 +288,6 @@ impl KeptStack {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kept_frame::STEP_USES_BP;
     use super::*;
 
     #[test]
@@ -345,51 +304,5 @@ mod tests {
             assert_eq!(kept.get(0).unwrap().address, 4999, "the last pushed is the root");
             assert_eq!(kept.get(kept.len() - 1).unwrap().address, 0);
         }
-    }
-
-    #[test]
-    fn a_frame_stands_while_its_return_address_and_what_it_saved_of_bp_do() {
-        const FRAMES: usize = 6;
-        // Each frame has four words: a return address, `bp` saved below it, and two of its own.
-        let mut stack: Vec<u64> = (0..4 * FRAMES as u64).map(|word| 1000 + word).collect();
-        let base = stack.as_ptr() as u64;
-        let place = |word: usize| base + 8 * word as u64;
-        let of = |frame: usize| 4 * (FRAMES - 1 - frame) + 3;
-        // SAFETY: zeros are a valid, empty stack.
-        let mut kept: KeptStack = unsafe { core::mem::zeroed() };
-        kept.begin_new();
-        for frame in (0..FRAMES).rev() {
-            let (at, bp_from) = (of(frame), -16);
-            let (slot, address, bp) = (place(at), stack[at], stack[at - 1]);
-            let flags = STEP_USES_BP;
-            let frame = Walked { slot, address, bp, bp_from, flags, ..Walked::default() };
-            assert!(kept.push_new(frame));
-        }
-        kept.join_new(None);
-        let range = |from: usize| StackRange { start: place(from), end: place(4 * FRAMES) };
-        assert_eq!(kept.still_standing(range(0)), FRAMES);
-        for frame in 0..FRAMES {
-            for word in [of(frame), of(frame) - 1] {
-                let before = core::mem::replace(&mut stack[word], 7);
-                assert_eq!(kept.still_standing(range(0)), frame, "word {word} changed");
-                stack[word] = before;
-            }
-            let own = of(frame) - 2;
-            let before = core::mem::replace(&mut stack[own], 7);
-            assert_eq!(kept.still_standing(range(0)), FRAMES, "word {own} is nobody's");
-            stack[own] = before;
-            assert_eq!(kept.still_standing(range(of(frame) - 1)), frame + 1);
-            assert_eq!(kept.still_standing(range(of(frame))), frame, "its `bp` is below the stack");
-            assert_eq!(kept.still_standing(range(of(frame) + 1)), frame);
-        }
-        kept.truncate(3);
-        assert_eq!(kept.still_standing(range(0)), 3);
-        // The last one, reached otherwise: `bp` is what it was in the callee, and the word is nobody's.
-        kept.begin_new();
-        let last = *kept.get(2).unwrap();
-        let met = Walked { slot: last.slot, address: last.address, ..Walked::default() };
-        kept.join_new(Some(&met));
-        stack[of(2) - 1] = 7;
-        assert_eq!(kept.still_standing(range(0)), 3);
     }
 }

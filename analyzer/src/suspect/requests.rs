@@ -48,6 +48,8 @@ struct Calls {
     stack: Option<StackId>,
     path: PathId,
     number: u64,
+    /// Those that were recorded as events.
+    events: u64,
     /// Those of which it is known when they were, more or less.
     timed: u64,
     /// The first and the last window of these.
@@ -99,8 +101,12 @@ pub fn count_requests(
         calls.number.abs_diff(number) as f64 <= CLOCK_TOLERANCE * number as f64
             && calls.timed as f64 >= TIMED * number as f64
     };
-    let clocks: BTreeSet<_> =
-        lines.values().flatten().filter(is_one).map(|calls| calls.stack).collect();
+    // Those of which most calls were recorded say it to the call, temporaries that are only counted more or less.
+    let is_exact = |calls: &&Calls| calls.events as f64 >= TIMED * number as f64;
+    let (exact, rough): (Vec<&Calls>, Vec<&Calls>) =
+        lines.values().flatten().filter(is_one).partition(is_exact);
+    let clocks = if exact.is_empty() { rough } else { exact };
+    let clocks: BTreeSet<_> = clocks.into_iter().map(|calls| calls.stack).collect();
     let events = line.keys().filter(|(_, stack)| clocks.contains(stack));
     let events = events.flat_map(|key| line.calls(key).map(|(at, calls)| (at, u64::from(calls))));
     let folded = clocks.iter().flatten().flat_map(|stack| line.temporaries(*stack));
@@ -187,7 +193,8 @@ fn lines(
         };
         if let Some(at) = at {
             let is_kept = kept as f64 > KEPT * number as f64;
-            let calls = Calls { stack, path, number, timed, first, last, is_kept };
+            let events = seen.events;
+            let calls = Calls { stack, path, number, events, timed, first, last, is_kept };
             lines.entry(at).or_default().push(calls);
         }
     }

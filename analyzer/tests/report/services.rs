@@ -111,7 +111,9 @@ impl Writer {
                 let key = TemporaryKey { stack: Some(*stack), size: 100, domain };
                 self.builder.temporaries(0, Temporaries { key, count: 1 });
                 if (request + at).is_multiple_of(8) {
-                    let (time, stack) = (time(1), Some(*stack));
+                    // What is kept says when requests were, and this is not asked then.
+                    let wrong = u64::from(self.service.leaks > 0);
+                    let (time, stack) = (Ticks(time(1).0 * (8 - wrong) / 8), Some(*stack));
                     let event = Event::Folded { time, domain, size: 100, stack, count: 8 };
                     self.builder.event(0, event);
                 }

@@ -115,12 +115,22 @@ fn requests_are_the_calls_of_the_function_that_is_named() {
 
 #[test]
 fn requests_are_counted_and_timed_where_all_that_they_allocate_is_only_counted() {
-    let folder = Folder::new();
-    let service = Service { leaks: 0, marks: false, places: 40, folds: true, ..Service::default() };
-    folder.with("trace.bin", &service.trace());
-    let report = folder.json(&["trace.bin", "--json", "--no-page"]);
+    let report = timed_requests(0);
     // Of the events none is of memory.
     assert_eq!(report["process"]["events"], REQUESTS * 40);
+}
+
+#[test]
+fn requests_are_timed_by_what_was_recorded_where_there_is_such() {
+    timed_requests(1_000);
+}
+
+/// The report on a service that keeps so many bytes of a request; when its requests were is right.
+fn timed_requests(leaks: u64) -> serde_json::Value {
+    let folder = Folder::new();
+    let service = Service { leaks, marks: false, places: 40, folds: true, ..Service::default() };
+    folder.with("trace.bin", &service.trace());
+    let report = folder.json(&["trace.bin", "--json", "--no-page"]);
     let line = &report["time_line"];
     let numbers = |name: &str| {
         let values = line[name].as_array().unwrap().iter();
@@ -132,4 +142,5 @@ fn requests_are_counted_and_timed_where_all_that_they_allocate_is_only_counted()
         let expected = if *at < 10.0 { at * 100.0 } else { 1000.0 + (at - 10.0) * 100.0 / 3.0 };
         assert!((done - expected).abs() < 40.0, "{done} of {expected} requests after {at} s");
     }
+    report
 }

@@ -103,6 +103,7 @@ impl KeptStack {
 mod tests {
     use super::*;
     use crate::capture::kept_frame::{STEP_USES_BP, Walked};
+
     const FRAMES: usize = 6;
 
     /// A stack on which each frame has four words: a return address, `bp` saved below it, and two of its own.

@@ -89,6 +89,37 @@ fn libraries_that_come_and_go(host: Host) {
     }
 }
 
+/// Read in place, they would stay in memory because of the tracer.
+#[test]
+fn large_unwind_tables_are_read_through_a_mapping_of_the_tracer_s_own() {
+    check_large_tables(&["-shared", "-fPIC"], 1);
+}
+
+/// In its file stands something else.
+#[test]
+fn what_the_loader_writes_into_is_read_in_place() {
+    check_large_tables(&["-shared", "-fPIC", "-DTEXT_RELOCATION", "-Wl,-z,notext"], 0);
+}
+
+/// So many mappings of the tracer's own are there for the tables of a library that is compiled so.
+fn check_large_tables(flags: &[&str], own: u8) {
+    let library = compile("plug_large.c", flags);
+    let trace = Host::c("large_tables.c").arg(&library).arg(own.to_string()).trace();
+    let says = |own: u8| {
+        format!(
+            "alone: {own} more\nchild: 0, then {own} more\nunloaded: 0 left\n\
+             with threads: {own} more\nunloaded: 0 left\nopen files 5\n"
+        )
+    };
+    assert_eq!((&trace.plain.stdout, &trace.traced.stdout), (&says(0), &says(own)), "{trace:?}");
+    assert!(trace.plain.status.success() && trace.traced.status.success(), "{trace:?}");
+    assert_eq!(trace.traced.stderr, "");
+    let stacks = stacks_of(&trace, "entry_of_large");
+    assert_eq!(bytes(&stacks), 3 * 10_001, "{stacks:?}");
+    let is_right = |frames: &Vec<String>| has_chain(frames, &["main", "leak_in", "entry_of_large"]);
+    assert!(stacks.iter().all(|(frames, _)| is_right(frames)), "{stacks:?}");
+}
+
 #[test]
 fn after_longjmp_the_stack_is_the_new_one() {
     let trace = Host::c("jumps.c").arg("600").trace();

@@ -122,6 +122,17 @@ impl OpenFile {
             .map(|at| at as *mut u8)
     }
 
+    /// Maps `len` bytes of the file from a page's beginning on, to read them; not in children.
+    pub(crate) fn map_to_read(&self, offset: u64, len: usize) -> Result<*mut u8, Errno> {
+        let (protection, flags) = (libc::PROT_READ as usize, libc::MAP_PRIVATE as usize);
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        let at =
+            unsafe { call(libc::SYS_mmap, [0, len, protection, flags, self.0, offset as usize]) }?;
+        // SAFETY: the mapping was made just above; its contents stay for this process.
+        let _ = unsafe { advise(at as *mut u8, len, libc::MADV_DONTFORK) };
+        Ok(at as *mut u8)
+    }
+
     /// Asks the file's driver for something (`ioctl`).
     ///
     /// # Safety
@@ -285,10 +296,20 @@ pub(crate) unsafe fn unmap(start: *mut u8, len: usize) {
     }
     own_mappings::forget(start);
     // SAFETY: our caller promises that nothing uses the range.
+    unsafe { unmap_file(start, len) };
+}
+
+/// Gives memory of [`OpenFile::map_to_read`] back.
+///
+/// # Safety
+/// Nothing uses the range any more.
+pub(crate) unsafe fn unmap_file(start: *mut u8, len: usize) {
+    // SAFETY: our caller promises that nothing uses the range.
     let _ = unsafe { call(libc::SYS_munmap, [start as usize, len, 0, 0, 0, 0]) };
 }
 
-/// Advice that does not change what memory holds: populate, wipe on fork, page out.
+/// Advice that does not change what memory holds: populate, wipe on fork, page out; or, of a file's that was
+/// only read, drop.
 ///
 /// # Safety
 /// `advice` leaves the contents of the range as they are for this process.

@@ -22,13 +22,20 @@ pub(super) fn evaluate(process: &Process, address: u64, interrupted: bool) -> Ru
     // SAFETY: see above: the object is on this thread's stack.
     let Some(image) = (unsafe { ElfImage::read(&found) }) else { return unknown(NO_MAPPING) };
     let mapping = process.objects.number_of(process, &found, &image);
-    let step = step(&image, found.eh_frame_hdr, place).unwrap_or(Step::Unknown);
+    let view = process.table_views.of(mapping);
+    let bytes = |address| {
+        let viewed = view.as_ref().and_then(|view| view.from(address));
+        viewed.unwrap_or_else(|| image.from(address))
+    };
+    let step = step(bytes, found.eh_frame_hdr, place).unwrap_or(Step::Unknown);
     Rule { step, mapping }
 }
 
 /// How to get to the caller of the code at a place; the object's `.eh_frame_hdr` is at `header`.
-pub(super) fn step(image: &ElfImage, header: u64, place: u64) -> Option<Step> {
-    let entry = eh_frame::find(|address| image.from(address), header, place)?;
+///
+/// `memory` gives the bytes of the object from an address on; none where there are none.
+pub(super) fn step<'a>(memory: impl Fn(u64) -> &'a [u8], header: u64, place: u64) -> Option<Step> {
+    let entry = eh_frame::find(memory, header, place)?;
     if entry.is_signal {
         return Some(Step::Signal);
     }

@@ -79,7 +79,7 @@ fn compare(image: &ElfImage, header_address: u64, name: &str) -> usize {
     while let Some((_, gimli::Pointer::Direct(at))) = entries.next().unwrap() {
         let offset = gimli::EhFrameOffset((at - frame_address) as usize);
         let entry = section.fde_from_offset(&bases, offset, EhFrame::cie_from_offset).unwrap();
-        let ours = |place| cfi::step(image, header_address, place);
+        let ours = |place| cfi::step(|address| image.from(address), header_address, place);
         if entry.is_signal_trampoline() {
             assert_eq!(ours(entry.initial_address()), Some(Step::Signal));
             continue;

@@ -109,6 +109,18 @@ impl ElfImage {
         self.from(start).get(..len as usize).unwrap_or_default()
     }
 
+    /// Whether the loader writes into segments that are read-only otherwise.
+    pub(super) fn has_text_relocations(&self) -> bool {
+        use tftrace_format::page::u64_at;
+        const DT_FLAGS: u64 = 30;
+        const DT_TEXTREL: u64 = 22;
+        const DF_TEXTREL: u64 = 4;
+        self.dynamic().chunks_exact(16).any(|entry| {
+            let (tag, value) = (u64_at(entry, 0), u64_at(entry, 8));
+            tag == DT_TEXTREL || tag == DT_FLAGS && value & DF_TEXTREL != 0
+        })
+    }
+
     /// An address from the dynamic section: the loader has made most of them absolute, not all.
     pub(super) fn address(&self, value: u64) -> u64 {
         let (start, end) = self.range;

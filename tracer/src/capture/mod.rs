@@ -21,6 +21,7 @@ mod slow_unwinder;
 pub(crate) mod stack_cache;
 mod stack_range;
 mod stack_words;
+pub(crate) mod table_views;
 mod unwind;
 
 use tftrace_format::counters::Counter;

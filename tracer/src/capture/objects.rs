@@ -13,6 +13,7 @@ use tftrace_format::{MappingId, Ticks};
 use super::elf_image::ElfImage;
 use super::loader_list;
 use crate::arch::EntryRegisters;
+use crate::drain;
 use crate::process::Process;
 use crate::python;
 use crate::real::{self, FoundObject};
@@ -108,6 +109,11 @@ impl ObjectTable {
         self.link_map(index).is_some_and(|map| map.load(Ordering::Acquire) != 0)
     }
 
+    #[cfg(test)]
+    pub(super) fn simulate_loaded(&self, index: u32, is_loaded: bool) {
+        self.link_map(index).unwrap().store(is_loaded.into(), Ordering::Release);
+    }
+
     fn find(&self, link_map: u64) -> Option<u32> {
         let used = self.used.load(Ordering::Acquire).min(MOST_OBJECTS);
         (0..used).rev().find(|index| {
@@ -147,6 +153,9 @@ impl ObjectTable {
         sampling::watch(found.link_map);
         // Release: who finds the object finds its start.
         link_map.store(found.link_map, Ordering::Release);
+        if process.table_views.consider(index, image, found.eh_frame_hdr) {
+            drain::map_tables(process);
+        }
         python::consider(process, image);
         framework::consider(image, found);
         index

@@ -74,6 +74,10 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
             process.log.leave_written(&process.spool);
             left_at = process.spool.taken_pages();
         }
+        if with_files {
+            process.table_views.map_wanted(&process.objects);
+            process.table_views.look_after(&process.objects, now >= next_search);
+        }
         if now >= next_search {
             process.threads.reclaim(process);
             next_search = now + Duration::from_secs(1);

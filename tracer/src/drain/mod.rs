@@ -247,6 +247,15 @@ pub(crate) fn layout_from_drain(process: &Process) {
     }
 }
 
+/// Has the tables mapped that are wanted: by the drain, or here if the host has no threads beside this one.
+pub(crate) fn map_tables(process: &Process) {
+    match process.drain.load(Ordering::Relaxed) {
+        STARTED => wake(process),
+        NOT_STARTED => process.table_views.map_wanted(&process.objects),
+        _ => {}
+    }
+}
+
 /// Ends the collector's pause, so that it looks at once what is asked of it.
 pub(crate) fn wake(process: &Process) {
     system_call::wake(&process.layouts_wanted);

@@ -8,7 +8,7 @@ use core::ffi::CStr;
 
 use tftrace_format::header::Header;
 
-use super::proc_file::{ProcFile, lines, map_range, stat_field};
+use super::proc_file::{FileMapping, ProcFile, lines, stat_field};
 use crate::system_call;
 
 /// Programs that only start another in their own place: shells, and what stands in front of a command.
@@ -37,28 +37,11 @@ pub(crate) fn process_start() -> u64 {
     stat.and_then(|stat| stat_field(stat.bytes(), 22)).unwrap_or(0)
 }
 
-/// Device, inode and path of a line of a memory map: what names a mapped file.
-fn file_of(line: &[u8]) -> Option<&[u8]> {
-    // start-end perms offset device inode path
-    let mut at = 0usize;
-    for _ in 0..3 {
-        let rest = line.get(at..)?;
-        at = at.checked_add(rest.iter().position(|&byte| byte == b' ')?)?.checked_add(1)?;
-    }
-    let rest = line.get(at..)?;
-    let after_device = rest.iter().position(|&byte| byte == b' ')?;
-    let inode = rest.get(after_device.checked_add(1)?..)?;
-    let end = inode.iter().position(|&byte| byte == b' ').unwrap_or(inode.len());
-    rest.get(..after_device.checked_add(1)?.checked_add(end)?)
-}
-
 /// Whether an ancestor of this process has this library mapped.
 pub(crate) fn ancestor_is_traced() -> bool {
     let Some(own_maps) = ProcFile::read(c"/proc/self/maps") else { return false };
     let here = ancestor_is_traced as *const () as u64;
-    let own = lines(own_maps.bytes())
-        .find(|line| map_range(line).is_some_and(|(start, end)| (start..end).contains(&here)));
-    let Some(library) = own.and_then(file_of) else { return false };
+    let Some(library) = FileMapping::at(&own_maps, here) else { return false };
     let mut pid = system_call::parent_id();
     for _ in 0..MOST_ANCESTORS {
         if pid <= 1 {
@@ -66,7 +49,7 @@ pub(crate) fn ancestor_is_traced() -> bool {
         }
         // Another user's process cannot be looked into, and cannot be one we were started by.
         if let Some(maps) = ProcFile::of_process(pid, b"maps")
-            && lines(maps.bytes()).any(|line| file_of(line) == Some(library))
+            && lines(maps.bytes()).filter_map(FileMapping::parse).any(|it| it.file == library.file)
         {
             return true;
         }

@@ -19,6 +19,7 @@ use tftrace_format::counters::Counter;
 
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
+use crate::capture::table_views::TableViews;
 use crate::clock::Clock;
 use crate::drain::own_threads::OwnThreads;
 use crate::python;
@@ -43,6 +44,7 @@ pub(crate) struct Process {
     pub(crate) stacks: StackTable,
     pub(crate) rules: RuleTable,
     pub(crate) objects: ObjectTable,
+    pub(crate) table_views: TableViews,
     pub(crate) threads: Registry,
     pub(crate) foreign: ForeignFrees,
     /// What was allocated before this, in ticks, is no temporary, however soon it is freed: when the interpreter

@@ -90,3 +90,79 @@ pub(crate) fn map_range(line: &[u8]) -> Option<(u64, u64)> {
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
 }
+
+/// A line of `/proc/PID/maps` about a part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileMapping<'a> {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) is_writable: bool,
+    /// Where in the file it begins, in bytes.
+    pub(crate) offset: u64,
+    /// Device and inode: what names the file.
+    pub(crate) file: (&'a [u8], &'a [u8]),
+    pub(crate) path: &'a [u8],
+}
+
+impl<'a> FileMapping<'a> {
+    /// `None`: the line is of memory that is of no file.
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
+        let (start, end) = map_range(line)?;
+        // start-end perms offset device inode path
+        let mut words = line.splitn(6, |&byte| byte == b' ').skip(1);
+        let is_writable = words.next()?.get(1) == Some(&b'w');
+        let offset = u64::from_str_radix(core::str::from_utf8(words.next()?).ok()?, 16).ok()?;
+        let file = (words.next()?, words.next()?);
+        let path = words.next()?.trim_ascii_start();
+        path.starts_with(b"/").then_some(Self { start, end, is_writable, offset, file, path })
+    }
+
+    /// The one that an address is in.
+    pub(crate) fn at(maps: &'a ProcFile, address: u64) -> Option<Self> {
+        lines(maps.bytes())
+            .find(|line| {
+                map_range(line).is_some_and(|(start, end)| (start..end).contains(&address))
+            })
+            .and_then(Self::parse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_of_which_file_is_mapped() {
+        let line = b"7f00-8f10 r--p 0000a000 08:01 77                  /lib/x (deleted)";
+        let expected = FileMapping {
+            start: 0x7F00,
+            end: 0x8F10,
+            is_writable: false,
+            offset: 0xA000,
+            file: (b"08:01", b"77"),
+            path: b"/lib/x (deleted)",
+        };
+        assert_eq!(FileMapping::parse(line), Some(expected));
+        let writable = FileMapping::parse(b"1000-2000 rw-s 00000000 00:1a 5 /dev/shm/x");
+        assert!(writable.is_some_and(|it| it.is_writable && it.path == b"/dev/shm/x"));
+        for line in [
+            &b"7f00-7f10 rw-p 00000000 00:00 0 "[..],
+            b"7f00-7f10 rw-p 00000000 00:00 0",
+            b"7f00-7f10 rw-p 00000000 00:00 0          [heap]",
+            b"7f00",
+            b"",
+        ] {
+            assert_eq!(FileMapping::parse(line), None, "{}", String::from_utf8_lossy(line));
+        }
+    }
+
+    #[test]
+    fn an_address_is_in_the_file_that_it_is_in() {
+        let maps = ProcFile::read(c"/proc/self/maps").unwrap();
+        let own = FileMapping::at(&maps, FileMapping::at as *const () as u64).unwrap();
+        let path = std::env::current_exe().unwrap();
+        assert_eq!(own.path, path.as_os_str().as_encoded_bytes());
+        let local = 0u8;
+        assert_eq!(FileMapping::at(&maps, (&raw const local) as u64), None);
+    }
+}

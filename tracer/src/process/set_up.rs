@@ -17,6 +17,7 @@ use super::{Process, descent, notice};
 use crate::arch;
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
+use crate::capture::table_views::TableViews;
 use crate::clock::{Clock, Moment};
 use crate::drain::own_threads::OwnThreads;
 use crate::python;
@@ -147,6 +148,7 @@ fn create(
             stacks: StackTable::new(settings.sample_period.is_some())?,
             rules: RuleTable::new()?,
             objects: ObjectTable::new()?,
+            table_views: TableViews::default(),
             threads: Registry::new()?,
             foreign: ForeignFrees::new()?,
             folds_from: AtomicU64::new(0),

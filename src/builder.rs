@@ -12,6 +12,7 @@ use crate::event::{EVENT_BYTES, Event, RawEvent};
 use crate::header::{ClockKind, HEADER_LIMIT, Header};
 use crate::ids::{LabelId, MappingId, StackId, Ticks};
 use crate::node::{Frame, NODE_BYTES, Node};
+use crate::node_codec::write_nodes;
 use crate::page::{
     EVENTS_PER_PAGE, NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind,
     TOTALS_PER_PAGE,
@@ -200,10 +201,7 @@ impl TraceBuilder {
         let mut out = Output::new(&self.header);
         for (page, nodes) in self.nodes.chunks(NODES_PER_PAGE).enumerate() {
             let first = u32::try_from(1 + page * NODES_PER_PAGE).expect("fewer than 2^32 stacks");
-            let words = nodes.iter().flat_map(|node| node.to_wire().expect("few stacks"));
-            let thread = PageThread { number: first, tid: 0 };
-            let bytes = words.flat_map(u32::to_le_bytes);
-            out.page(PageKind::Nodes, thread, Ticks(1), bytes, NODE_BYTES);
+            out.nodes(packing, first, nodes);
         }
         for (thread, events) in &self.events {
             for events in events.chunks(EVENTS_PER_PAGE) {
@@ -266,6 +264,20 @@ impl Output {
         let entries = self.bytes.len() - start - PAGE_HEADER_BYTES;
         assert!(entries.is_multiple_of(entry_bytes) && entries <= PAGE_BYTES - PAGE_HEADER_BYTES);
         self.bytes.resize(start + PAGE_BYTES, 0);
+    }
+
+    fn nodes(&mut self, packing: Packing, first: u32, nodes: &[Node]) {
+        let words = nodes.iter().flat_map(|node| node.to_wire().expect("few stacks"));
+        let bytes = words.flat_map(u32::to_le_bytes);
+        // One that is not full has no chunk in a trace of the tracer's.
+        if packing == Packing::Raw || nodes.len() < NODES_PER_PAGE {
+            let thread = PageThread { number: first, tid: 0 };
+            return self.page(PageKind::Nodes, thread, Ticks(1), bytes, NODE_BYTES);
+        }
+        let mut room = vec![0; PLAIN_LIMIT];
+        let body: Vec<u8> = bytes.collect();
+        let len = write_nodes(first, &body, &mut room).expect("a page fits");
+        self.packed(ChunkKind::Nodes, &room[..len]);
     }
 
     fn events(&mut self, packing: Packing, thread: PageThread, events: &[(Event, RawEvent)]) {

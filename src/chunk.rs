@@ -24,6 +24,8 @@ pub enum ChunkKind {
     Totals = 2,
     /// One [`crate::record::Record`].
     Record = 3,
+    /// A drained page of nodes, from version 5 on.
+    Nodes = 4,
 }
 
 /// Whether a payload is compressed.

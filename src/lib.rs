@@ -23,6 +23,7 @@ pub mod header;
 pub mod ids;
 pub mod layout;
 pub mod node;
+pub mod node_codec;
 pub mod page;
 pub mod page_codec;
 #[cfg(feature = "reader")]

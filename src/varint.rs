@@ -102,6 +102,11 @@ impl<'a> Reader<'a> {
     /// Takes a length and that many bytes.
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.number()?).ok()?;
+        self.take(len)
+    }
+
+    /// Takes so many bytes.
+    pub fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(len)?;
         self.bytes = rest;
         Some(taken)

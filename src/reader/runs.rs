@@ -24,6 +24,7 @@ pub(super) enum Found<'a> {
     Record { payload: &'a [u8], offset: usize },
     Events { serial: u64, page: Option<EventPage> },
     Totals { serial: u64, offset: usize },
+    Nodes { plain: Vec<u8>, offset: usize },
 }
 
 /// What stands in a part of the file. Looks at nothing else, so that it does not matter when.
@@ -90,6 +91,11 @@ fn in_chunk<'a>(
         let totals = decompress(header, payload).and_then(|plain| read_totals(&plain));
         found.extend(totals.as_ref().map(|_| Found::Totals { serial: header.serial, offset }));
         totals.is_some()
+    } else if header.kind == ChunkKind::Nodes as u8 {
+        let plain = decompress(header, payload);
+        let is_sound = plain.is_some();
+        found.extend(plain.map(|plain| Found::Nodes { plain, offset }));
+        is_sound
     } else {
         header.kind >= 128
     };

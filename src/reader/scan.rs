@@ -15,7 +15,8 @@ use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
 use crate::header::{FORMAT_VERSION, Header, HeaderFault};
 use crate::ids::Ticks;
-use crate::node::{NODE_BYTES, Node, WIDE_NODE_BYTES};
+use crate::node::{NODE_BYTES, Node, PARENT_LIMIT, WIDE_NODE_BYTES};
+use crate::node_codec::NodesReader;
 use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, u32_at};
 use crate::page::{PageFault, PageHeader, PageKind, u64_at};
 use crate::page_codec::{PageThread, decompress, raw_events, read_totals};
@@ -166,17 +167,23 @@ impl<'a> Scan<'a> {
 
     fn pages(&mut self) {
         self.compacted_below = self.last_compaction();
-        let parts = self.parts();
+        let mut parts = self.parts();
+        let ends = parts.iter().filter_map(|part| match part {
+            // Of a trace that is being written the last page of nodes is always there.
+            Part::Nodes(header, _) => Some(header.number as usize + NODES_PER_PAGE),
+            _ => None,
+        });
+        let end = ends.max().unwrap_or(0).min(self.most_nodes());
+        self.trace.nodes.reserve(end);
+        if self.node_pages(&parts) {
+            // What was drained meanwhile stands in runs that may not have been there either.
+            self.raw.clear();
+            parts = self.parts();
+        }
         // Those that were taken since then show nothing of the time that is shown.
         self.raw = self.copied.take().unwrap_or_else(|| std::mem::take(&mut self.raw));
         self.replaced = self.raw.iter().map(|(header, _)| (header.serial, false)).collect();
         let bytes = self.trace.bytes;
-        let ends = parts.iter().filter_map(|part| match part {
-            Part::Nodes(header, _) => Some(header.number as usize + NODES_PER_PAGE),
-            _ => None,
-        });
-        let most = (bytes.len() / PAGE_BYTES + 1) * NODES_PER_PAGE;
-        self.trace.nodes.reserve(ends.max().unwrap_or(0).min(most));
         let in_runs = parts.iter().map(|part| match part {
             Part::Run { start, end } => end - start,
             _ => 0,
@@ -186,14 +193,37 @@ impl<'a> Scan<'a> {
         let look = |part: &Part| found_in(bytes, part);
         in_order(&parts, threads, look, |found| {
             for (part, found) in parts.iter().zip(found) {
-                match part {
-                    Part::Nodes(header, at) => self.nodes(header, *at),
-                    Part::Damaged { at, bytes, .. } => self.damage(*at, *bytes, DamageKind::Page),
-                    Part::Run { .. } => {}
+                if let Part::Damaged { at, bytes, .. } = part {
+                    self.damage(*at, *bytes, DamageKind::Page);
                 }
                 found.into_iter().for_each(|found| self.found(found));
             }
         });
+    }
+
+    /// Reads the pages of nodes, before their chunks: a page is emptied after its chunk is written. Gives whether
+    /// one was emptied since its header was read.
+    fn node_pages(&mut self, parts: &[Part]) -> bool {
+        let mut is_emptied = false;
+        for part in parts {
+            if let Part::Nodes(header, at) = part {
+                let damaged = self.nodes(header, *at);
+                let page = self.trace.bytes.get(*at..).unwrap_or_default();
+                if PageHeader::from_wire(page).as_ref() != Ok(header) {
+                    is_emptied = true;
+                } else if damaged > 0 {
+                    self.damage(*at, PAGE_BYTES, DamageKind::Entries(damaged));
+                }
+            }
+        }
+        is_emptied
+    }
+
+    /// More nodes than a file of this length can have: those of old versions are not compressed.
+    fn most_nodes(&self) -> usize {
+        (self.trace.bytes.len() / PAGE_BYTES + 1)
+            .saturating_mul(NODES_PER_PAGE)
+            .max(PARENT_LIMIT as usize + 1)
     }
 
     /// The parts of the file by their headers; pages of threads are put aside.
@@ -251,7 +281,8 @@ impl<'a> Scan<'a> {
         bytes.len()
     }
 
-    fn nodes(&mut self, header: &PageHeader, at: usize) {
+    /// Reads a page of nodes. Gives how many are damaged.
+    fn nodes(&mut self, header: &PageHeader, at: usize) -> u64 {
         let mut damaged = 0;
         let is_wide = header.kind == PageKind::WideNodes;
         let entry_bytes = if is_wide { WIDE_NODE_BYTES } else { NODE_BYTES };
@@ -263,20 +294,30 @@ impl<'a> Scan<'a> {
                 let words = [0, 4, 8].map(|place| u32_at(slot, place));
                 (words[2] != 0, Node::from_wire(words))
             };
-            if !exists {
-                continue;
+            if exists {
+                damaged += u64::from(!self.node(header.number as usize + index, node));
             }
-            let id = header.number as usize + index;
-            damaged += u64::from(node.is_none());
-            // Ids are dense and pages are counted, so a number that the file cannot hold is damage.
-            if id / NODES_PER_PAGE > self.trace.bytes.len() / PAGE_BYTES {
-                damaged += 1;
-                continue;
-            }
-            self.trace.nodes.set(id, node);
         }
-        if damaged > 0 {
-            self.damage(at, PAGE_BYTES, DamageKind::Entries(damaged));
+        damaged
+    }
+
+    /// Takes a node. False: it is damaged.
+    fn node(&mut self, id: usize, node: Option<Node>) -> bool {
+        // Ids are dense, so a number that is too large is damage.
+        if id >= self.most_nodes() {
+            return false;
+        }
+        self.trace.nodes.set(id, node);
+        node.is_some()
+    }
+
+    fn node_chunk(&mut self, plain: &[u8], offset: usize) {
+        let Some(mut nodes) = NodesReader::new(plain) else {
+            return self.damage(offset, plain.len(), DamageKind::Contents);
+        };
+        let are_sound = nodes.by_ref().all(|(id, node)| self.node(id as usize, Some(node)));
+        if !are_sound || !nodes.is_finished() {
+            self.damage(offset, plain.len(), DamageKind::Contents);
         }
     }
 
@@ -292,6 +333,7 @@ impl<'a> Scan<'a> {
                 self.is_in_chunk(serial);
                 self.trace.event_pages.extend(page);
             }
+            Found::Nodes { plain, offset } => self.node_chunk(&plain, offset),
             Found::Totals { serial, offset } => {
                 self.is_in_chunk(serial);
                 self.trace.totals_pages.push(TotalsSource(Source::chunk(offset)));

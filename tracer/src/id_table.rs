@@ -29,6 +29,21 @@ unsafe impl<const SLOTS: usize> Sync for IdTable<SLOTS> {}
 // SAFETY: as above.
 unsafe impl<const SLOTS: usize> Send for IdTable<SLOTS> {}
 
+/// The places of a table of so many slots in which something with this hash is looked for: first a line in a 64th
+/// of them, then one in an eighth, then all, so that what a few take is few pages of memory.
+#[inline(always)]
+pub(crate) fn places<const SLOTS: usize>(hash: u64) -> impl Iterator<Item = usize> {
+    const LINE: usize = 8;
+    const { assert!(SLOTS.is_power_of_two() && SLOTS / 64 >= LINE) };
+    let hash = hash as usize;
+    let line = move |first: usize, slots: usize| {
+        let start = first.wrapping_add(hash % slots / LINE * LINE);
+        start..start.wrapping_add(LINE)
+    };
+    let all = (0..SLOTS).map(move |probe| hash.wrapping_add(probe) % SLOTS);
+    line(0, SLOTS / 64).chain(line(SLOTS / 8, SLOTS / 8)).chain(all)
+}
+
 /// What a place in the table is to who comes to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -39,11 +54,6 @@ pub(crate) enum Found {
 }
 
 impl<const SLOTS: usize> IdTable<SLOTS> {
-    /// A line for each hash in so many slots is looked at first: a few of all take few pages of memory.
-    const FIRST: usize = SLOTS / 64;
-    const LINE: usize = 8;
-    const _LINES: () = assert!(Self::FIRST.is_multiple_of(Self::LINE));
-
     /// Above this, what is new gets no number: probes would get long.
     const MOST: u32 = (SLOTS / 4 * 3) as u32;
 
@@ -61,10 +71,7 @@ impl<const SLOTS: usize> IdTable<SLOTS> {
     /// The number of what has this hash, which is not 0.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64) -> Found {
-        let line = (hash as usize) % Self::FIRST / Self::LINE * Self::LINE;
-        let first = line..line.wrapping_add(Self::LINE);
-        let all = (0..SLOTS).map(|probe| (hash as usize).wrapping_add(probe) % SLOTS);
-        for index in first.chain(all) {
+        for index in places::<SLOTS>(hash) {
             // SAFETY: below the array's length.
             let slot = unsafe { &*self.slots.wrapping_add(index) };
             let mut found = slot.hash.load(Ordering::Acquire);

@@ -11,6 +11,7 @@ use super::memory_reading::Wanted;
 use super::{SAMPLE_MS, take_sample};
 use crate::process::{Process, sandbox};
 use crate::spool::PageIndex;
+use crate::stack_table::FullPages;
 use crate::system_call;
 
 /// How long it pauses where pages were full a moment ago, and at most, where none were for long.
@@ -37,11 +38,16 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     let mut next_layout = begun + LAYOUT_PAUSE;
     let mut has_looked = false;
     let mut left_at = 0;
+    let mut full_nodes = FullPages::new();
     let mut pause_ms = SHORT_PAUSE_MS;
     while !(sandbox::threads_must_end() || with_files && host_threads.are_gone(process)) {
         process.spool.make_ready_ahead();
         let mut has_sent = false;
         process.spool.each_full(|page| {
+            has_sent = true;
+            pages.send(page).is_ok()
+        });
+        full_nodes.each(&process.stacks, &process.spool, |page| {
             has_sent = true;
             pages.send(page).is_ok()
         });

@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::id_table::{Found, IdTable};
+use crate::id_table::{Found, IdTable, places};
 use crate::system_call;
 
 const SLOTS: usize = 1 << 18;
@@ -67,9 +67,7 @@ impl CodeTable {
 
     #[inline(always)]
     fn find(&self, address: u64) -> Option<&Slot> {
-        let start = (address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
-        for probe in 0..SLOTS {
-            let index = (start as usize).wrapping_add(probe) % SLOTS;
+        for index in places::<SLOTS>((address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) {
             // SAFETY: below the array's length.
             let slot = unsafe { &*self.slots.wrapping_add(index) };
             let found = slot.address.load(Ordering::Acquire);

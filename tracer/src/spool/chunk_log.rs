@@ -41,7 +41,7 @@ impl ChunkLog {
         unsafe { write_chunk(place, kind, packed, plain_len, serial) }
     }
 
-    /// Takes nodes and finished runs out of the process's resident memory. For the drain.
+    /// Takes finished runs out of the process's resident memory. For the drain.
     pub(crate) fn leave_written(&self, spool: &Spool) {
         let last = self.place.load(Ordering::Relaxed) >> 32; // A run that is begun just now may go: it comes back.
         spool.leave_written(PageIndex(last as u32), RUN_PAGES);

@@ -43,10 +43,8 @@ pub(crate) enum PageState {
     Full = 2,
     /// The first page of a run of chunks.
     Run = 3,
-    /// Nodes of the stack tree, which may leave the resident memory.
-    Nodes = 4,
     /// Given back, and never taken again.
-    Unused = 5,
+    Unused = 4,
 }
 
 /// The mapped trace file.
@@ -160,7 +158,6 @@ impl Spool {
         // What is compacted later is read again.
         let new = match header.kind {
             PageKind::Chunks => PageState::Run,
-            PageKind::Nodes => PageState::Nodes,
             _ => PageState::Open,
         };
         let header = header.to_wire();

@@ -103,8 +103,7 @@ impl Spool {
         }
     }
 
-    /// Takes nodes, and runs that are written, out of the process's resident memory: `last` is the newest run.
-    /// Those that are looked at come back, with what stands beside them, and most never are. All stay in the
+    /// Takes runs that are written out of the process's resident memory: `last` is the newest one. All stay in the
     /// kernel's cache of the file. For the drain.
     pub(crate) fn leave_written(&self, last: PageIndex, run_pages: u32) {
         let taken = self.taken.load(Ordering::Relaxed);
@@ -112,13 +111,9 @@ impl Spool {
         while index < taken {
             let Some(state) = self.state(index) else { return };
             // Relaxed: nothing is read that the state would order.
-            let pages = match state.load(Ordering::Relaxed) {
-                kind if kind == PageState::Nodes as u8 => 1,
-                kind if kind == PageState::Run as u8 => u64::from(run_pages),
-                _ => 0,
-            };
-            let end = index.saturating_add(pages);
-            if pages != 0 && index != u64::from(last.0) {
+            let is_run = state.load(Ordering::Relaxed) == PageState::Run as u8;
+            let end = index.saturating_add(if is_run { u64::from(run_pages) } else { 1 });
+            if is_run && index != u64::from(last.0) {
                 // Neighbours go together, but for those of two segments.
                 if leaving.end != index || segments::end_of_segment(leaving.start) == index {
                     self.leave_all(leaving);
@@ -126,7 +121,7 @@ impl Spool {
                 }
                 leaving.end = end;
             }
-            index = end.max(index.saturating_add(1));
+            index = end;
         }
         self.leave_all(leaving);
     }

@@ -1,26 +1,32 @@
 //! Turns (parent, frame) pairs into [`StackId`]s, for all threads at once.
 //!
-//! Insert-only and lock-free. The nodes stand in pages of the trace; this table only finds them.
-//! Never waits, never allocates from the heap: a full table is a counted loss.
+//! Insert-only and lock-free. The nodes stand in pages of the trace, which are written once, and leave them for
+//! chunks when they are full; this table only finds their ids. Never waits, never allocates from the heap: a full
+//! table is a counted loss.
+//!
+//! A node is known by 40 bits of its hash, which depends on its frame and on its parent: that two are taken for
+//! one has, in a table that is full, a probability of about one in fifty thousand.
 //!
 //! A stack that is new makes a chain of new nodes, whose ids follow one another: what is looked for is
 //! most often the next node, and has no slot ([`successors`]). The other children of neighbours are looked
 //! for in one line of memory, the near part of the table, and only those of stacks with many children in
 //! the far part, by their hash: a chain stays in the cache.
 
-mod lines;
+mod full_pages;
+mod pieces;
 mod successors;
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use tftrace_format::counters::Counter;
 use tftrace_format::node::{NODE_BYTES, PARENT_LIMIT, sealed};
 use tftrace_format::page::{NODES_PER_PAGE, PAGE_HEADER_BYTES, PageKind};
 use tftrace_format::{StackId, Ticks};
 
-use crate::spool::Spool;
+use crate::spool::{PageIndex, Spool};
 use crate::system_call;
-use lines::{LINE, Lines};
+pub(crate) use full_pages::FullPages;
+use pieces::{LINE, Pieces};
 use successors::{Mark, Successor, Successors};
 
 /// A slot holds an id in these bits, and above it a tag, so that few nodes are looked at in vain.
@@ -43,7 +49,11 @@ const SMALLER: usize = 8;
 /// The table.
 #[derive(Debug)]
 pub(crate) struct StackTable {
-    near: Lines,
+    /// Of each node 32 bits of its hash.
+    checks: Pieces,
+    /// The near part: neighbouring parents share a line of slots, as many as they are; two of five children need
+    /// one.
+    near: Pieces,
     /// Open addressing, for what finds its line full: the same by hash.
     far: *mut AtomicU32,
     /// How many slots it has; a power of two.
@@ -52,8 +62,7 @@ pub(crate) struct StackTable {
     /// How many of its slots are looked at first.
     first_slots: usize,
     successors: Successors,
-    /// The first byte of each page of nodes, null until it is taken.
-    pages: *mut AtomicPtr<u8>,
+    pages: *mut AtomicU32,
     next_id: AtomicU32,
 }
 
@@ -72,10 +81,21 @@ pub(crate) fn hash(parent: u32, frame: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// A node that is looked for: its three words, and its tag.
+/// A node that is looked for, and what of its hash is compared.
 struct Wanted {
-    words: [u32; 3],
+    parent: u32,
+    frame: u64,
     tag: u32,
+    check: u32,
+}
+
+impl Wanted {
+    #[inline(always)]
+    fn new((parent, frame, hash): (u32, u64, u64)) -> Self {
+        // Both halves: beside the tag, which is of the lower one, and beside the mark, which is of the upper one,
+        // these are 32 more bits.
+        Self { parent, frame, tag: tag(hash), check: (hash >> 32) as u32 ^ hash as u32 }
+    }
 }
 
 enum Look {
@@ -103,9 +123,10 @@ impl StackTable {
         let smaller = if is_limited { SMALLER } else { 1 };
         let (far_slots, marked) = (FAR / smaller, MOST_NODES / smaller as u32);
         let far = system_call::map_private(far_slots * size_of::<AtomicU32>()).ok()?;
-        let pages = system_call::map_private(PAGES * size_of::<AtomicPtr<u8>>()).ok()?;
+        let pages = system_call::map_private(PAGES * size_of::<AtomicU32>()).ok()?;
         Some(Self {
-            near: Lines::new(),
+            checks: Pieces::new(),
+            near: Pieces::new(),
             far: far.cast(),
             far_slots,
             far_used: AtomicU32::new(0),
@@ -116,8 +137,9 @@ impl StackTable {
         })
     }
 
-    /// Maps all of the near part now; for a host that forbids it later.
+    /// Maps what is mapped as it is used; for a host that forbids it later.
     pub(crate) fn prepare(&self) {
+        self.checks.prepare();
         self.near.prepare();
     }
 
@@ -127,7 +149,8 @@ impl StackTable {
         unsafe { &*self.far.wrapping_add(index & self.far_slots.wrapping_sub(1)) }
     }
 
-    fn page(&self, id: u32) -> Option<&AtomicPtr<u8>> {
+    /// Where it stands which page has the node of this id: one more than the page's number, 0 until it is taken.
+    fn page(&self, id: u32) -> Option<&AtomicU32> {
         let page = id as usize / NODES_PER_PAGE;
         if page >= PAGES {
             return None;
@@ -136,13 +159,14 @@ impl StackTable {
         Some(unsafe { &*self.pages.wrapping_add(page) })
     }
 
-    /// The three words of a node's place in its page.
-    fn words(&self, id: u32) -> Option<[&AtomicU32; 3]> {
+    fn page_index(&self, id: u32) -> Option<PageIndex> {
         // Acquire: pairs with the release that published the page.
-        let page = self.page(id)?.load(Ordering::Acquire);
-        if page.is_null() {
-            return None;
-        }
+        self.page(id)?.load(Ordering::Acquire).checked_sub(1).map(PageIndex)
+    }
+
+    /// The three words of a node's place in its page, until that is full and given away.
+    fn words<'s>(&self, spool: &'s Spool, id: u32) -> Option<[&'s AtomicU32; 3]> {
+        let page = spool.page(self.page_index(id)?);
         let at = PAGE_HEADER_BYTES + id as usize % NODES_PER_PAGE * NODE_BYTES;
         // SAFETY: inside the page, which stays mapped; aligned to four bytes.
         let word = |at: usize| unsafe { AtomicU32::from_ptr(page.wrapping_add(at).cast()) };
@@ -153,14 +177,9 @@ impl StackTable {
     /// below `parent` (0 = it is the root). `None`: the table or the file is full, which is counted.
     /// `hash` is [`hash`] of both.
     #[inline]
-    pub(crate) fn intern(
-        &self,
-        spool: &Spool,
-        now: Ticks,
-        (parent, frame, hash): (u32, u64, u64),
-    ) -> Option<u32> {
-        let words = [sealed(parent, frame), frame as u32, (frame >> 32) as u32];
-        let node = Wanted { words, tag: tag(hash) };
+    pub(crate) fn intern(&self, spool: &Spool, now: Ticks, wanted: (u32, u64, u64)) -> Option<u32> {
+        let (parent, _, hash) = wanted;
+        let node = Wanted::new(wanted);
         let mut own = None;
         match self.successors.of(parent) {
             Successor::Marked(mark) if mark == Mark::of(hash) => {
@@ -179,7 +198,7 @@ impl StackTable {
         }
         // Each node has a place of its own where the search begins, so that it ends soon.
         let (after, before) =
-            self.near.of(parent).split_at_checked(start(hash)).unwrap_or_default();
+            self.near.line_of(parent).split_at_checked(start(hash)).unwrap_or_default();
         for slot in before.iter().chain(after) {
             match self.look(slot, &node) {
                 Look::Found(id) => return Some(id),
@@ -264,9 +283,8 @@ impl StackTable {
     /// Whether a node is the wanted one.
     #[inline(always)]
     fn is(&self, id: u32, node: &Wanted) -> bool {
-        // Relaxed: the acquire of the slot, or of the mark, ordered these.
-        self.words(id)
-            .is_some_and(|words| words.map(|word| word.load(Ordering::Relaxed)) == node.words)
+        // Relaxed: the acquire of the slot, or of the mark, ordered this.
+        self.checks.of(id).is_some_and(|check| check.load(Ordering::Relaxed) == node.check)
     }
 
     /// The node that this call made, or makes now.
@@ -305,28 +323,27 @@ impl StackTable {
             // Several threads took the last one at once. It is full from now on.
             return None;
         }
-        let page = self.page(id)?;
-        if page.load(Ordering::Acquire).is_null() {
+        let (check, page) = (self.checks.of(id)?, self.page(id)?);
+        if page.load(Ordering::Acquire) == 0 {
             self.add_page(spool, now, id, page)?;
         }
-        let ([parent, low, high], [sealed, frame_low, frame_high]) = (self.words(id)?, node.words);
-        parent.store(sealed, Ordering::Relaxed);
-        low.store(frame_low, Ordering::Relaxed);
+        let [parent, low, high] = self.words(spool, id)?;
+        parent.store(sealed(node.parent, node.frame), Ordering::Relaxed);
+        low.store(node.frame as u32, Ordering::Relaxed);
         // Release: a reader of the file that sees this half of the frame sees the rest. The commit point.
-        high.store(frame_high, Ordering::Release);
+        high.store((node.frame >> 32) as u32, Ordering::Release);
+        check.store(node.check, Ordering::Relaxed); // Published by the slot, or by the mark.
         Some(id)
     }
 
-    fn add_page(&self, spool: &Spool, now: Ticks, id: u32, page: &AtomicPtr<u8>) -> Option<()> {
+    fn add_page(&self, spool: &Spool, now: Ticks, id: u32, page: &AtomicU32) -> Option<()> {
         let first_id = id - id % NODES_PER_PAGE as u32;
-        let Some(index) = spool.take(PageKind::Nodes, first_id, 0, now) else {
+        let Some(PageIndex(new)) = spool.take(PageKind::Nodes, first_id, 0, now) else {
             spool.count(Counter::StackTableFull, 1);
             return None;
         };
-        let new = spool.page(index);
         // A thread that loses this race leaves its page empty in the file, which a reader understands.
-        let _ =
-            page.compare_exchange(core::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+        let _ = page.compare_exchange(0, new.wrapping_add(1), Ordering::AcqRel, Ordering::Acquire);
         Some(())
     }
 }

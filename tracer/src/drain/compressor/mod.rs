@@ -6,6 +6,7 @@ mod run_log;
 
 use crossbeam_channel::Receiver;
 use tftrace_format::chunk::ChunkKind;
+use tftrace_format::node_codec::write_nodes;
 use tftrace_format::page::{
     EVENTS_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind, TOTALS_PER_PAGE, u64_at,
 };
@@ -135,17 +136,17 @@ fn rewrite(
             let entries = totals.iter().copied().filter_map(Temporaries::from_wire);
             (ChunkKind::Totals, write_totals(thread, entries, plain)?)
         }
-        PageKind::Nodes
-        | PageKind::WideNodes
-        | PageKind::Chunks
-        | PageKind::Drained
-        | PageKind::Compacted => return None,
+        PageKind::Nodes => (ChunkKind::Nodes, write_nodes(header.number, body, plain)?),
+        PageKind::WideNodes | PageKind::Chunks | PageKind::Drained | PageKind::Compacted => {
+            return None;
+        }
     };
     let plain = plain.get(..len)?;
     let (codec, packed_len) = compress(plain, packed)?;
     let payload = packed.get(..packed_len)?;
     let now = Ticks(process.clock.now().0);
-    if let Some(compactor) = compactor {
+    // Nodes stay as long as the trace.
+    if let Some(compactor) = compactor.filter(|_| kind != ChunkKind::Nodes) {
         let serial = header.serial;
         let chunk = Chunk { kind, codec, payload, plain_len: len, serial };
         return compactor.append(&process.spool, now, chunk);

@@ -1,4 +1,4 @@
-//! The near part of the table: for neighbouring stacks one line of slots, for their children.
+//! A word of four bytes for every stack, by its id.
 //!
 //! Mapped piece by piece, as ids are used: a host may limit its address space. Never unmaps a piece.
 
@@ -7,34 +7,33 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use super::MOST_NODES;
 use crate::system_call;
 
-/// Slots of one line, which is one of the processor's cache, and how many parents share it: two of five
-/// children need a slot.
+/// Words of one line, which is one of the processor's cache.
 pub(super) const LINE: usize = 64 / size_of::<AtomicU32>();
-const PARENTS_PER_LINE: usize = LINE;
-const LINES: usize = MOST_NODES as usize / PARENTS_PER_LINE;
+const LINES: usize = MOST_NODES as usize / LINE;
 const PIECES: usize = 16;
 const LINES_PER_PIECE: usize = LINES / PIECES;
 const PIECE_BYTES: usize = LINES_PER_PIECE * LINE * size_of::<AtomicU32>();
 
 const _: () = assert!(
     LINES * LINE == 1 << 24 && PIECE_BYTES == 4 << 20,
-    "64 MiB of address space in the end; touched are four bytes for each node"
+    "64 MiB of address space in the end"
 );
 
-/// The lines; a piece is null until it is mapped.
+/// The words; a piece is null until it is mapped.
 #[derive(Debug)]
-pub(super) struct Lines([AtomicPtr<AtomicU32>; PIECES]);
+pub(super) struct Pieces([AtomicPtr<AtomicU32>; PIECES]);
 
-impl Lines {
+impl Pieces {
     /// Nothing is mapped yet.
     pub(super) const fn new() -> Self {
         Self([const { AtomicPtr::new(core::ptr::null_mut()) }; PIECES])
     }
 
-    /// The slots in which children of `parent` are looked for first; none if they cannot be mapped.
+    /// The line in which a stack's word is, with those of its neighbours: zeros until they are set; none if they
+    /// cannot be mapped.
     #[inline(always)]
-    pub(super) fn of(&self, parent: u32) -> &[AtomicU32] {
-        let line = parent as usize / PARENTS_PER_LINE % LINES;
+    pub(super) fn line_of(&self, id: u32) -> &[AtomicU32] {
+        let line = id as usize / LINE % LINES;
         let Some(piece) = self.0.get(line / LINES_PER_PIECE) else { return &[] };
         // Acquire: pairs with the release in `map_piece`.
         let mut base = piece.load(Ordering::Acquire);
@@ -45,9 +44,15 @@ impl Lines {
             }
         }
         let line = base.cast::<[AtomicU32; LINE]>().wrapping_add(line % LINES_PER_PIECE);
-        // SAFETY: below the piece's number of lines, each of which is an aligned array; zeros are empty
-        // slots; pieces stay mapped for ever.
+        // SAFETY: below the piece's number of lines, each of which is an aligned array; all zeros is valid;
+        // pieces stay mapped for ever.
         unsafe { &*line }
+    }
+
+    /// The word of a stack; `None` if it cannot be mapped.
+    #[inline(always)]
+    pub(super) fn of(&self, id: u32) -> Option<&AtomicU32> {
+        self.line_of(id).get(id as usize % LINE)
     }
 
     /// Maps all of them now.

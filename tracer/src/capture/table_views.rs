@@ -15,7 +15,7 @@ use crate::process::proc_file::{FileMapping, ProcFile};
 use crate::system_call;
 
 /// Smaller tables are read in place.
-const LEAST_BYTES: usize = 1 << 20;
+const LEAST_BYTES: usize = 256 << 10;
 /// The tables of more libraries are read in place.
 const PLACES: usize = 32;
 /// The pages are dropped after so many look-ups, or after a while in which there were fewer.

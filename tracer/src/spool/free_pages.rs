@@ -41,6 +41,11 @@ impl FreePages {
         })
     }
 
+    /// Whether so many pages are resident that the next ones are found among them.
+    pub(super) fn has_many(&self) -> bool {
+        self.warm_pages.load(Ordering::Relaxed) > MOST_WARM / 2 // A hint.
+    }
+
     fn next(&self, index: u64) -> Option<&AtomicU32> {
         if index >= self.pages {
             return None;

@@ -253,8 +253,11 @@ impl Spool {
         }
     }
 
-    /// Makes pages ready before a hook needs them. For the drain.
+    /// Makes pages ready before a hook needs them, if it would not find free ones first. For the drain.
     pub(crate) fn make_ready_ahead(&self) {
+        if self.free.has_many() {
+            return;
+        }
         let taken = self.taken.load(Ordering::Relaxed);
         let wanted = taken.saturating_add(taken.min(2 * READY_STEP));
         if wanted <= self.limit.load(Ordering::Acquire) {

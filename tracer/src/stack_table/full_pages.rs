@@ -67,7 +67,8 @@ mod tests {
 
     fn add(table: &StackTable, spool: &Spool, nodes: u64) {
         for frame in 0..nodes {
-            let frame = 1 << 60 | u64::from(table.next_id.load(Ordering::Relaxed)) << 8 | frame % 2;
+            let next = u64::from(table.next_id.load(Ordering::Relaxed));
+            let frame = 1 << 60 | next << 8 | (frame % 2);
             table.intern(spool, Ticks(1), (0, frame, hash(0, frame))).unwrap();
         }
     }

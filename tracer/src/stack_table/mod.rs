@@ -41,6 +41,9 @@ const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;
 const FIRST: usize = 1 << 20;
 const FIRST_SAMPLED: usize = 1 << 16;
 
+/// So many neighbouring parents share a line of the near part. Two of five children need a slot.
+const PARENTS_PER_LINE: usize = 32;
+
 /// Slots of the far part; one part in so many, and of stacks whose successors are known, where the host's
 /// address space is limited already.
 const FAR: usize = 1 << 22;
@@ -51,8 +54,7 @@ const SMALLER: usize = 8;
 pub(crate) struct StackTable {
     /// Of each node 32 bits of its hash.
     checks: Pieces,
-    /// The near part: neighbouring parents share a line of slots, as many as they are; two of five children need
-    /// one.
+    /// The near part: not by id, but lines of slots.
     near: Pieces,
     /// Open addressing, for what finds its line full: the same by hash.
     far: *mut AtomicU32,
@@ -197,8 +199,11 @@ impl StackTable {
             }
         }
         // Each node has a place of its own where the search begins, so that it ends soon.
-        let (after, before) =
-            self.near.line_of(parent).split_at_checked(start(hash)).unwrap_or_default();
+        let (after, before) = self
+            .near
+            .line(parent as usize / PARENTS_PER_LINE)
+            .split_at_checked(start(hash))
+            .unwrap_or_default();
         for slot in before.iter().chain(after) {
             match self.look(slot, &node) {
                 Look::Found(id) => return Some(id),

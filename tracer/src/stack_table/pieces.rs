@@ -29,11 +29,10 @@ impl Pieces {
         Self([const { AtomicPtr::new(core::ptr::null_mut()) }; PIECES])
     }
 
-    /// The line in which a stack's word is, with those of its neighbours: zeros until they are set; none if they
-    /// cannot be mapped.
+    /// A line of words, with those of 16 stacks: zeros until they are set; none if they cannot be mapped.
     #[inline(always)]
-    pub(super) fn line_of(&self, id: u32) -> &[AtomicU32] {
-        let line = id as usize / LINE % LINES;
+    pub(super) fn line(&self, line: usize) -> &[AtomicU32] {
+        let line = line % LINES;
         let Some(piece) = self.0.get(line / LINES_PER_PIECE) else { return &[] };
         // Acquire: pairs with the release in `map_piece`.
         let mut base = piece.load(Ordering::Acquire);
@@ -52,7 +51,7 @@ impl Pieces {
     /// The word of a stack; `None` if it cannot be mapped.
     #[inline(always)]
     pub(super) fn of(&self, id: u32) -> Option<&AtomicU32> {
-        self.line_of(id).get(id as usize % LINE)
+        self.line(id as usize / LINE).get(id as usize % LINE)
     }
 
     /// Maps all of them now.

@@ -11,9 +11,10 @@ use crate::counters::{Counter, Counters};
 use crate::cuda_memory::{CudaKind, CudaMemory};
 use crate::event::{Domain, Event, RawEvent};
 use crate::header::{ClockKind, Header};
-use crate::ids::{LabelId, MappingId, StackId, Ticks};
+use crate::ids::{CodeId, LabelId, MappingId, StackId, Ticks};
 use crate::layout::{Area, AreaKind, AreaWriter, MemoryLayout};
 use crate::node::{Frame, Node};
+use crate::node_codec::{NodesReader, write_nodes};
 use crate::page::{PAGE_BYTES, PageHeader, PageKind, u32_at, u64_at};
 use crate::page_codec::{EventsReader, PageThread, read_totals, write_events, write_totals};
 use crate::record::{Mapping, MemoryReading, Record};
@@ -95,6 +96,7 @@ fn every_example_is_checked() {
         "chunk",
         "events",
         "temporaries",
+        "nodes",
         "mapping",
         "layout",
     ];
@@ -195,6 +197,20 @@ fn temporaries_are_as_documented() {
     let len = write_totals(THREAD, [entry].into_iter(), &mut room).unwrap();
     let documented = written_as("temporaries", &room[..len]);
     assert_eq!(read_totals(&documented), Some((THREAD, vec![entry])));
+}
+
+#[test]
+fn a_chunk_of_nodes_is_as_documented() {
+    let native = Frame::Native { mapping: MappingId(3), offset: 0x28ABC };
+    let python = Frame::Python { code: CodeId(7), instruction: 2 };
+    let nodes = [(5, native), (6, python)]
+        .map(|(id, frame)| (id, Node { parent: StackId::new(id - 1), frame }));
+    let body: Vec<u8> = nodes.iter().flat_map(|(_, node)| bytes_of_node(*node)).collect();
+    let mut room = [0; 64];
+    let len = write_nodes(5, &body, &mut room).unwrap();
+    let documented = written_as("nodes", &room[..len]);
+    let reader = NodesReader::new(&documented).unwrap();
+    assert!(reader.eq(nodes));
 }
 
 #[test]

@@ -143,6 +143,37 @@ proptest! {
     }
 }
 
+/// The process died while the drain wrote a chunk: the page that it was to replace is there.
+#[test]
+fn a_chunk_that_was_not_finished_beside_its_page_is_no_loss() {
+    let event = Event::Freed { time: Ticks(5_000_000), domain: Domain::Malloc, address: 4096 };
+    let builder = composed(&(0..300).map(|_| (0, event)).collect::<Vec<_>>());
+    let (raw, chunked) = (builder.build(Packing::Raw), builder.build(Packing::Chunked));
+    let whole = contents(&Trace::open(&raw).unwrap());
+    let magic = |bytes: &[u8]| bytes.windows(4).position(|word| word == b"TFck").unwrap();
+    // In both, the chunk of events is the first, and its serial is that of the page.
+    let mut run = chunked[magic(&chunked) / PAGE_BYTES * PAGE_BYTES..].to_vec();
+    let first = magic(&run);
+    let second = first + 4 + magic(&run[first + 4..]);
+    run[second..].fill(0);
+    for unfinished in [first + 4..first + 4, second - 8..second, first + 32..second] {
+        let mut with_both = raw.clone();
+        let mut run = run.clone();
+        run[unfinished].fill(0);
+        run[first..first + 4].fill(0);
+        with_both.extend_from_slice(&run);
+        let trace = Trace::open(&with_both).unwrap();
+        assert_eq!(trace.damage(), []);
+        assert!(contents(&trace) == whole);
+        // Of another page's it is damage.
+        let serial = with_both.len() - run.len() + first + 16;
+        with_both[serial] ^= 0x40;
+        let trace = Trace::open(&with_both).unwrap();
+        assert_eq!(trace.damage().len(), 1);
+        assert!(contents(&trace) == whole);
+    }
+}
+
 #[test]
 fn a_page_that_is_free_again_is_not_in_use() {
     let event = Event::Freed { time: Ticks(1), domain: Domain::Malloc, address: 16 };

@@ -123,6 +123,7 @@ fn chunk(input: &mut Input<'_>, body: &mut Vec<u8>) {
         0 => input.byte(),
         1 | 2 => ChunkKind::Events as u8,
         3 | 4 => ChunkKind::Totals as u8,
+        5 => ChunkKind::Nodes as u8,
         _ => ChunkKind::Record as u8,
     };
     let how = input.byte();

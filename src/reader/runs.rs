@@ -2,10 +2,12 @@
 //!
 //! Everything is decompressed and decoded, and nothing is kept of it but where it stands.
 
+use std::ops::Range;
+
 use super::damage::DamageKind;
 use super::source::{EventPage, Source};
 use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
-use crate::page::PageHeader;
+use crate::page::{PageHeader, u32_at, u64_at};
 use crate::page_codec::{EventsReader, decompress, read_totals};
 
 /// A part of the file, as its page headers tell it.
@@ -20,11 +22,33 @@ pub(super) enum Part {
 
 /// What stands in a run.
 pub(super) enum Found<'a> {
-    Damage { offset: usize, bytes: usize, kind: DamageKind },
-    Record { payload: &'a [u8], offset: usize },
-    Events { serial: u64, page: Option<EventPage> },
-    Totals { serial: u64, offset: usize },
-    Nodes { plain: Vec<u8>, offset: usize },
+    Damage {
+        offset: usize,
+        bytes: usize,
+        kind: DamageKind,
+    },
+    /// A damaged chunk that would be all of this damage, and the serial of the page that it replaces.
+    Unfinished {
+        offset: usize,
+        bytes: usize,
+        serial: u64,
+    },
+    Record {
+        payload: &'a [u8],
+        offset: usize,
+    },
+    Events {
+        serial: u64,
+        page: Option<EventPage>,
+    },
+    Totals {
+        serial: u64,
+        offset: usize,
+    },
+    Nodes {
+        plain: Vec<u8>,
+        offset: usize,
+    },
 }
 
 /// What stands in a part of the file. Looks at nothing else, so that it does not matter when.
@@ -41,24 +65,34 @@ pub(super) fn found_in<'a>(bytes: &'a [u8], part: &Part) -> Vec<Found<'a>> {
 /// Reads the chunks of a run. After the last one there are only zeros.
 fn chunks<'a>(bytes: &'a [u8], start: usize, end: usize, found: &mut Vec<Found<'a>>) {
     let mut at = start;
-    let mut damaged_since = None;
-    let damage =
-        |since, at| Found::Damage { offset: since, bytes: at - since, kind: DamageKind::Chunk };
+    let mut damaged: Option<Range<usize>> = None;
     while at < end {
         match chunk::look(&bytes[at..end]) {
             Slot::Chunk(header, payload, taken) => {
-                found.extend(damaged_since.take().map(|since| damage(since, at)));
+                found.extend(damaged.take().map(|range| damage(bytes, range)));
                 in_chunk(&header, payload, at, found);
                 at += taken;
             }
             Slot::Empty => at += 8,
             Slot::Damaged => {
-                damaged_since.get_or_insert(at);
+                damaged.get_or_insert(at..at).end = end.min(at + 8);
                 at += 8;
             }
         }
     }
-    found.extend(damaged_since.map(|since| damage(since, end)));
+    found.extend(damaged.map(|range| damage(bytes, range)));
+}
+
+/// What is to be said of bytes that are no chunk, and no zeros.
+fn damage<'a>(bytes: &[u8], range: Range<usize>) -> Found<'a> {
+    let (offset, header) = (range.start, &bytes[range]);
+    let (payload_len, serial) = (u32_at(header, 8) as usize, u64_at(header, 16));
+    match chunk::framed_len(payload_len) {
+        Some(len) if payload_len != 0 && header.len() <= len => {
+            Found::Unfinished { offset, bytes: header.len(), serial }
+        }
+        _ => Found::Damage { offset, bytes: header.len(), kind: DamageKind::Chunk },
+    }
 }
 
 /// Finds whole chunks in a place whose page header is lost; the page is already counted.

@@ -182,7 +182,12 @@ impl<'a> Scan<'a> {
         }
         // Those that were taken since then show nothing of the time that is shown.
         self.raw = self.copied.take().unwrap_or_else(|| std::mem::take(&mut self.raw));
-        self.replaced = self.raw.iter().map(|(header, _)| (header.serial, false)).collect();
+        let of_nodes = parts.iter().filter_map(|part| match part {
+            Part::Nodes(header, _) => Some(header),
+            _ => None,
+        });
+        let raw = self.raw.iter().map(|(header, _)| header).chain(of_nodes);
+        self.replaced = raw.map(|header| (header.serial, false)).collect();
         let bytes = self.trace.bytes;
         let in_runs = parts.iter().map(|part| match part {
             Part::Run { start, end } => end - start,
@@ -324,6 +329,11 @@ impl<'a> Scan<'a> {
     fn found(&mut self, found: Found<'a>) {
         match found {
             Found::Damage { offset, bytes, kind } => self.damage(offset, bytes, kind),
+            // The process died while it was written: what it was to hold is in the page, which is read.
+            Found::Unfinished { serial, .. } if self.replaced.contains_key(&serial) => {}
+            Found::Unfinished { offset, bytes, .. } => {
+                self.damage(offset, bytes, DamageKind::Chunk);
+            }
             Found::Record { payload, offset } => {
                 if !self.trace.records.take(payload) {
                     self.damage(offset, payload.len(), DamageKind::Contents);

@@ -23,6 +23,7 @@ use tftrace_format::node::{NODE_BYTES, PARENT_LIMIT, sealed};
 use tftrace_format::page::{NODES_PER_PAGE, PAGE_HEADER_BYTES, PageKind};
 use tftrace_format::{StackId, Ticks};
 
+use crate::arch;
 use crate::spool::{PageIndex, Spool};
 use crate::system_call;
 pub(crate) use full_pages::FullPages;
@@ -151,6 +152,12 @@ impl StackTable {
         unsafe { &*self.far.wrapping_add(index & self.far_slots.wrapping_sub(1)) }
     }
 
+    /// The first slot of the line of the far part in which a node with this hash is looked for first.
+    #[inline(always)]
+    fn far_line(&self, hash: u64) -> usize {
+        (hash as usize & self.first_slots.wrapping_sub(1)) & !(LINE - 1)
+    }
+
     /// Where it stands which page has the node of this id: one more than the page's number, 0 until it is taken.
     fn page(&self, id: u32) -> Option<&AtomicU32> {
         let page = id as usize / NODES_PER_PAGE;
@@ -198,6 +205,8 @@ impl StackTable {
                 }
             }
         }
+        // Half of what a look-up there takes is waiting for its line.
+        arch::fetch_ahead(self.far_slot(self.far_line(hash)));
         // Each node has a place of its own where the search begins, so that it ends soon.
         let (after, before) = self
             .near
@@ -238,7 +247,7 @@ impl StackTable {
         hash: u64,
         mut own: Option<u32>,
     ) -> Option<u32> {
-        let line = (hash as usize & self.first_slots.wrapping_sub(1)) & !(LINE - 1);
+        let line = self.far_line(hash);
         let first = (0..LINE).map(|probe| line | (start(hash).wrapping_add(probe) & (LINE - 1)));
         let all = (0..self.far_slots).map(|probe| (hash as usize).wrapping_add(probe));
         for place in first.chain(all) {

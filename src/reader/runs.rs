@@ -46,7 +46,7 @@ pub(super) enum Found<'a> {
         offset: usize,
     },
     Nodes {
-        plain: Vec<u8>,
+        serial: u64,
         offset: usize,
     },
 }
@@ -126,10 +126,8 @@ fn in_chunk<'a>(
         found.extend(totals.as_ref().map(|_| Found::Totals { serial: header.serial, offset }));
         totals.is_some()
     } else if header.kind == ChunkKind::Nodes as u8 {
-        let plain = decompress(header, payload);
-        let is_sound = plain.is_some();
-        found.extend(plain.map(|plain| Found::Nodes { plain, offset }));
-        is_sound
+        found.push(Found::Nodes { serial: header.serial, offset });
+        true
     } else {
         header.kind >= 128
     };

@@ -1,5 +1,7 @@
 //! The first pass: looks at every page once and finds out what the file holds.
 
+mod nodes;
+
 use std::collections::HashMap;
 
 use super::damage::{Damage, DamageKind, OpenError};
@@ -15,9 +17,7 @@ use crate::counters::{COUNTERS_PAGE, Counter, Counters};
 use crate::event::Event;
 use crate::header::{FORMAT_VERSION, Header, HeaderFault};
 use crate::ids::Ticks;
-use crate::node::{NODE_BYTES, Node, PARENT_LIMIT, WIDE_NODE_BYTES};
-use crate::node_codec::NodesReader;
-use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, u32_at};
+use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES};
 use crate::page::{PageFault, PageHeader, PageKind, u64_at};
 use crate::page_codec::{PageThread, decompress, raw_events, read_totals};
 use crate::totals::{TOTALS_BYTES, Temporaries};
@@ -91,6 +91,8 @@ struct Scan<'a> {
     replaced: HashMap<u64, bool>,
     /// The same as they were copied, of a trace that is being written.
     copied: Option<Vec<(PageHeader, usize)>>,
+    /// Pages of nodes with damaged ones: their serials, where they are, and how many.
+    damaged_nodes: Vec<(u64, usize, u64)>,
     /// The serial of the last compaction; 0: there was none.
     compacted_below: u64,
 }
@@ -110,8 +112,8 @@ impl<'a> Scan<'a> {
             snapshot: Snapshot::default(),
             unused: 0,
         };
-        let (raw, replaced) = (Vec::new(), HashMap::new());
-        Self { trace, raw, replaced, copied: None, compacted_below: 0 }
+        let (raw, replaced, damaged_nodes) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { trace, raw, replaced, copied: None, damaged_nodes, compacted_below: 0 }
     }
 
     fn damage(&mut self, offset: usize, bytes: usize, kind: DamageKind) {
@@ -169,7 +171,7 @@ impl<'a> Scan<'a> {
         self.compacted_below = self.last_compaction();
         let mut parts = self.parts();
         let ends = parts.iter().filter_map(|part| match part {
-            // Of a trace that is being written the last page of nodes is always there.
+            // The newest page of nodes is seldom full, and so a page.
             Part::Nodes(header, _) => Some(header.number as usize + NODES_PER_PAGE),
             _ => None,
         });
@@ -204,31 +206,6 @@ impl<'a> Scan<'a> {
                 found.into_iter().for_each(|found| self.found(found));
             }
         });
-    }
-
-    /// Reads the pages of nodes, before their chunks: a page is emptied after its chunk is written. Gives whether
-    /// one was emptied since its header was read.
-    fn node_pages(&mut self, parts: &[Part]) -> bool {
-        let mut is_emptied = false;
-        for part in parts {
-            if let Part::Nodes(header, at) = part {
-                let damaged = self.nodes(header, *at);
-                let page = self.trace.bytes.get(*at..).unwrap_or_default();
-                if PageHeader::from_wire(page).as_ref() != Ok(header) {
-                    is_emptied = true;
-                } else if damaged > 0 {
-                    self.damage(*at, PAGE_BYTES, DamageKind::Entries(damaged));
-                }
-            }
-        }
-        is_emptied
-    }
-
-    /// More nodes than a file of this length can have: those of old versions are not compressed.
-    fn most_nodes(&self) -> usize {
-        (self.trace.bytes.len() / PAGE_BYTES + 1)
-            .saturating_mul(NODES_PER_PAGE)
-            .max(PARENT_LIMIT as usize + 1)
     }
 
     /// The parts of the file by their headers; pages of threads are put aside.
@@ -286,46 +263,6 @@ impl<'a> Scan<'a> {
         bytes.len()
     }
 
-    /// Reads a page of nodes. Gives how many are damaged.
-    fn nodes(&mut self, header: &PageHeader, at: usize) -> u64 {
-        let mut damaged = 0;
-        let is_wide = header.kind == PageKind::WideNodes;
-        let entry_bytes = if is_wide { WIDE_NODE_BYTES } else { NODE_BYTES };
-        for (index, slot) in page_body(self.trace.bytes, at).chunks_exact(entry_bytes).enumerate() {
-            let (exists, node) = if is_wide {
-                let words = [u64_at(slot, 0), u64_at(slot, 8)];
-                (words[1] != 0, Node::from_wide(words))
-            } else {
-                let words = [0, 4, 8].map(|place| u32_at(slot, place));
-                (words[2] != 0, Node::from_wire(words))
-            };
-            if exists {
-                damaged += u64::from(!self.node(header.number as usize + index, node));
-            }
-        }
-        damaged
-    }
-
-    /// Takes a node. False: it is damaged.
-    fn node(&mut self, id: usize, node: Option<Node>) -> bool {
-        // Ids are dense, so a number that is too large is damage.
-        if id >= self.most_nodes() {
-            return false;
-        }
-        self.trace.nodes.set(id, node);
-        node.is_some()
-    }
-
-    fn node_chunk(&mut self, plain: &[u8], offset: usize) {
-        let Some(mut nodes) = NodesReader::new(plain) else {
-            return self.damage(offset, plain.len(), DamageKind::Contents);
-        };
-        let are_sound = nodes.by_ref().all(|(id, node)| self.node(id as usize, Some(node)));
-        if !are_sound || !nodes.is_finished() {
-            self.damage(offset, plain.len(), DamageKind::Contents);
-        }
-    }
-
     fn found(&mut self, found: Found<'a>) {
         match found {
             Found::Damage { offset, bytes, kind } => self.damage(offset, bytes, kind),
@@ -343,7 +280,13 @@ impl<'a> Scan<'a> {
                 self.is_in_chunk(serial);
                 self.trace.event_pages.extend(page);
             }
-            Found::Nodes { plain, offset } => self.node_chunk(&plain, offset),
+            Found::Nodes { serial, offset } => {
+                if self.node_chunk(offset) {
+                    self.is_in_chunk(serial);
+                } else {
+                    self.damage(offset, 0, DamageKind::Contents);
+                }
+            }
             Found::Totals { serial, offset } => {
                 self.is_in_chunk(serial);
                 self.trace.totals_pages.push(TotalsSource(Source::chunk(offset)));
@@ -358,6 +301,7 @@ impl<'a> Scan<'a> {
     }
 
     fn finish(mut self) -> Trace<'a> {
+        self.damaged_node_pages();
         for (header, offset) in std::mem::take(&mut self.raw) {
             if self.replaced.get(&header.serial).copied().unwrap_or(false) {
                 continue;

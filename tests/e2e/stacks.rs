@@ -107,8 +107,9 @@ fn check_large_tables(flags: &[&str], own: u8) {
     let trace = Host::c("large_tables.c").arg(&library).arg(own.to_string()).trace();
     let says = |own: u8| {
         format!(
-            "alone: {own} more\nchild: 0, then {own} more\nunloaded: 0 left\n\
-             with threads: {own} more\nunloaded: 0 left\nopen files 5\n"
+            "alone: {own} more\nchild: {own}, then {} more\nunloaded: 0 left\n\
+             with threads: {own} more\nunloaded: 0 left\nopen files 5\n",
+            2 * own
         )
     };
     assert_eq!((&trace.plain.stdout, &trace.traced.stdout), (&says(0), &says(own)), "{trace:?}");

@@ -122,14 +122,15 @@ impl OpenFile {
             .map(|at| at as *mut u8)
     }
 
-    /// Maps `len` bytes of the file from a page's beginning on, to read them; not in children.
+    /// Maps `len` bytes of the file from a page's beginning on, to read them.
     pub(crate) fn map_to_read(&self, offset: u64, len: usize) -> Result<*mut u8, Errno> {
         let (protection, flags) = (libc::PROT_READ as usize, libc::MAP_PRIVATE as usize);
         // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let at =
             unsafe { call(libc::SYS_mmap, [0, len, protection, flags, self.0, offset as usize]) }?;
-        // SAFETY: the mapping was made just above; its contents stay for this process.
-        let _ = unsafe { advise(at as *mut u8, len, libc::MADV_DONTFORK) };
+        // A host that locks all it maps (`mlockall`) does not mean this.
+        // SAFETY: the mapping was made just above; what it holds stays.
+        let _ = unsafe { call(libc::SYS_munlock, [at, len, 0, 0, 0, 0]) };
         Ok(at as *mut u8)
     }
 

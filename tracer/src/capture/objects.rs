@@ -169,6 +169,7 @@ impl ObjectTable {
             map.store(0, Ordering::Release);
         }
         sampling::stop_watching(link_map);
+        process.table_views.unloaded(index);
         process.rules.forget_mapping(index);
         // Release: who sees the new generation does not find the old rules.
         self.generation.fetch_add(1, Ordering::Release);

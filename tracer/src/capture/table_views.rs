@@ -4,7 +4,8 @@
 //! resident because of the tracer. The host's mapping is not ours to advise about: what is there may be
 //! unloaded meanwhile and be something else. So the drain maps the same part of the same file once
 //! more, and drops its pages after use; the kernel has them still. Until it has, and where it cannot,
-//! tables are read in place.
+//! tables are read in place. A child of `fork` inherits these mappings and leaves them as they are: what
+//! was read when a signal handler forked goes on being read there.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -70,8 +71,9 @@ impl TableViews {
     /// An object was numbered whose tables begin at `header`. Gives whether a view of them is wanted.
     pub(super) fn consider(&self, object: u32, image: &ElfImage, header: u64) -> bool {
         let len = image.from(header).len();
-        // What the loader writes into the tables is not in the file.
-        if len < LEAST_BYTES || image.has_text_relocations() {
+        // What the loader writes into the tables is not in the file. Where address space is limited it is the host's.
+        let is_limited = || system_call::limit(libc::RLIMIT_AS) != libc::RLIM_INFINITY;
+        if len < LEAST_BYTES || image.has_text_relocations() || is_limited() {
             return false;
         }
         // Acquire and Release, here and below: who sees the state sees the place as it was then.
@@ -104,29 +106,33 @@ impl TableViews {
         }
     }
 
-    /// Drops pages that were read, and frees the places of unloaded objects. `after_a_while`: a second has passed
-    /// since it last was.
+    /// Drops pages that were read, and frees the places of objects that were unloaded while it did so before.
+    /// `after_a_while`: a second has passed since it last was.
     pub(crate) fn look_after(&self, objects: &ObjectTable, after_a_while: bool) {
+        let least = if after_a_while { 1 } else { MANY_READS };
         for place in &self.0 {
             let state = place.state.load(Ordering::Acquire);
-            let kind = state & KINDS;
-            if kind != MAPPED && kind != IN_PLACE {
-                continue;
+            let object = (state as u32).wrapping_sub(1);
+            if matches!(state & KINDS, MAPPED | IN_PLACE) && !objects.is_loaded(object) {
+                place.free(state);
+            } else if state & KINDS == MAPPED
+                && place.reads.load(Ordering::Relaxed) >= least
+                // Nobody unmaps it meanwhile; who wants to read reads in place.
+                && place.claim(state)
+            {
+                place.reads.store(0, Ordering::Relaxed);
+                place.drop_pages();
+                place.state.store(state, Ordering::Release);
             }
-            if !objects.is_loaded((state as u32).wrapping_sub(1)) {
-                if place.claim(state) {
-                    if kind == MAPPED {
-                        // SAFETY: who reads a view has its object on the stack: nobody does any more.
-                        unsafe { place.unmap() };
-                    }
-                    place.state.store(FREE, Ordering::Release);
-                }
-            } else if kind == MAPPED {
-                let least = if after_a_while { 1 } else { MANY_READS };
-                if place.reads.load(Ordering::Relaxed) >= least {
-                    place.reads.store(0, Ordering::Relaxed);
-                    place.drop_pages();
-                }
+        }
+    }
+
+    /// An object is unloaded: its view goes with it. Nobody reads it, who would have the object on the stack.
+    pub(super) fn unloaded(&self, object: u32) {
+        for place in &self.0 {
+            let state = place.state.load(Ordering::Acquire);
+            if (state as u32).checked_sub(1) == Some(object) {
+                place.free(state);
             }
         }
     }
@@ -136,6 +142,17 @@ impl Place {
     /// Makes the place this thread's, if it is still in this state.
     fn claim(&self, state: u64) -> bool {
         self.state.compare_exchange(state, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Frees the place of an unloaded object, if it is still in this state.
+    fn free(&self, state: u64) {
+        if self.claim(state) {
+            if state & KINDS == MAPPED {
+                // SAFETY: who reads a view has its object on the stack: nobody does any more.
+                unsafe { self.unmap() };
+            }
+            self.state.store(FREE, Ordering::Release);
+        }
     }
 
     /// What is at an address of the host's, from the file that is mapped there. `None`: it stays in place.
@@ -149,7 +166,7 @@ impl Place {
         let mut path = PathBuffer::new();
         path.push(hosts.path)?;
         // Without waiting: a pipe may stand there by now.
-        let flags = libc::O_RDONLY | libc::O_NONBLOCK;
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = system_call::open(path.as_c_str(), flags, 0).ok()?;
         let mapped = len.checked_add(start.checked_sub(first)?)? as usize;
         let at = file.map_to_read(offset, mapped).ok()?;
@@ -271,11 +288,13 @@ mod tests {
         let (path, start, bytes) = mapped_file("other", libc::PROT_READ);
         fs::remove_file(&path).unwrap();
         assert_eq!(place(start, LEN).map(), None, "deleted");
+        // Which is how the kernel names it now.
+        let other = format!("{} (deleted)", path.display());
         let padding = vec![0; PAGE as usize];
-        fs::write(&path, [padding, bytes].concat()).unwrap();
+        fs::write(&other, [padding, bytes].concat()).unwrap();
         assert_eq!(place(start, LEN).map(), None, "another file under this name");
         assert!(!is_mapped_elsewhere(&path, start));
-        fs::remove_file(&path).unwrap();
+        fs::remove_file(&other).unwrap();
 
         let (path, start, _) = mapped_file("writable", libc::PROT_READ | libc::PROT_WRITE);
         assert_eq!(place(start, LEN).map(), None, "it may have been changed in memory");
@@ -303,9 +322,18 @@ mod tests {
         let second = start + PAGE;
         assert_eq!(views.of(8).unwrap().from(second), bytes.get(PAGE as usize..2 * PAGE as usize));
         objects.simulate_loaded(7, false);
-        views.look_after(&objects, true);
+        views.unloaded(7);
         assert!(views.of(7).is_none() && views.of(8).is_some());
         assert!(views.0.first().unwrap().claim(FREE), "its place is free");
+        // The drain dropped pages when it was unloaded.
+        let second = views.0.get(1).unwrap();
+        assert!(second.claim(stands_for(MAPPED, 8)));
+        objects.simulate_loaded(8, false);
+        views.unloaded(8);
+        second.state.store(stands_for(MAPPED, 8), Ordering::Relaxed);
+        views.look_after(&objects, false);
+        assert!(second.claim(FREE));
+        assert!(!is_mapped_elsewhere(&path, start));
         fs::remove_file(&path).unwrap();
     }
 }

@@ -82,8 +82,8 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
         }
         if with_files {
             process.table_views.map_wanted(&process.objects);
-            process.table_views.look_after(&process.objects, now >= next_search);
         }
+        process.table_views.look_after(&process.objects, now >= next_search);
         if now >= next_search {
             process.threads.reclaim(process);
             next_search = now + Duration::from_secs(1);

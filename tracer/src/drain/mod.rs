@@ -247,11 +247,14 @@ pub(crate) fn layout_from_drain(process: &Process) {
     }
 }
 
-/// Has the tables mapped that are wanted: by the drain, or here if the host has no threads beside this one.
+/// Has the tables mapped that are wanted: by the drain, or here while the host has started no thread. In a hook, on
+/// the own stack.
 pub(crate) fn map_tables(process: &Process) {
     match process.drain.load(Ordering::Relaxed) {
         STARTED => wake(process),
-        NOT_STARTED => process.table_views.map_wanted(&process.objects),
+        NOT_STARTED => {
+            guard::as_own_thread(|| process.table_views.map_wanted(&process.objects));
+        }
         _ => {}
     }
 }

@@ -37,7 +37,7 @@ const READY_STEP: u64 = 32;
 pub(crate) enum PageState {
     /// Never taken, or given back.
     Free = 0,
-    /// A hook writes to it, or it stays as it is (nodes, chunks).
+    /// A hook writes to it, or it stays as it is.
     Open = 1,
     /// Full: whoever sees this state owns the page.
     Full = 2,

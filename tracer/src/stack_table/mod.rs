@@ -5,7 +5,7 @@
 //! table is a counted loss.
 //!
 //! A node is known by 40 bits of its hash, which depends on its frame and on its parent: that two are taken for
-//! one has, in a table that is full, a probability of about one in fifty thousand.
+//! one has, in a table that is full, a probability of about one in ten thousand.
 //!
 //! A stack that is new makes a chain of new nodes, whose ids follow one another: what is looked for is
 //! most often the next node, and has no slot ([`successors`]). The other children of neighbours are looked
@@ -42,8 +42,10 @@ const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;
 const FIRST: usize = 1 << 20;
 const FIRST_SAMPLED: usize = 1 << 16;
 
-/// So many neighbouring parents share a line of the near part. Two of five children need a slot.
-const PARENTS_PER_LINE: usize = 32;
+/// So many neighbouring parents share a line of the near part, as a power of two. Two of five children need a slot;
+/// where address space is limited, and most stacks have no mark, more of them.
+const PARENTS_PER_LINE_BITS: u32 = 5;
+const FEWER_BITS: u32 = 4;
 
 /// Slots of the far part; one part in so many, and of stacks whose successors are known, where the host's
 /// address space is limited already.
@@ -57,6 +59,7 @@ pub(crate) struct StackTable {
     checks: Pieces,
     /// The near part: not by id, but lines of slots.
     near: Pieces,
+    parents_per_line_bits: u32,
     /// Open addressing, for what finds its line full: the same by hash.
     far: *mut AtomicU32,
     /// How many slots it has; a power of two.
@@ -130,6 +133,7 @@ impl StackTable {
         Some(Self {
             checks: Pieces::new(),
             near: Pieces::new(),
+            parents_per_line_bits: if is_limited { FEWER_BITS } else { PARENTS_PER_LINE_BITS },
             far: far.cast(),
             far_slots,
             far_used: AtomicU32::new(0),
@@ -142,8 +146,8 @@ impl StackTable {
 
     /// Maps what is mapped as it is used; for a host that forbids it later.
     pub(crate) fn prepare(&self) {
-        self.checks.prepare();
-        self.near.prepare();
+        self.checks.prepare(MOST_NODES as usize / LINE);
+        self.near.prepare((MOST_NODES >> self.parents_per_line_bits) as usize);
     }
 
     #[inline(always)]
@@ -210,7 +214,7 @@ impl StackTable {
         // Each node has a place of its own where the search begins, so that it ends soon.
         let (after, before) = self
             .near
-            .line(parent as usize / PARENTS_PER_LINE)
+            .line((parent >> self.parents_per_line_bits) as usize)
             .split_at_checked(start(hash))
             .unwrap_or_default();
         for slot in before.iter().chain(after) {
@@ -329,6 +333,11 @@ impl StackTable {
     fn add(&self, spool: &Spool, now: Ticks, node: &Wanted) -> Option<u32> {
         let id = self.next_id.load(Ordering::Relaxed); // Only an early look; the real id comes below.
         if id >= MOST_NODES {
+            spool.count(Counter::StackTableFull, 1);
+            return None;
+        }
+        if self.checks.of(id).is_none() {
+            // Before an id is taken, which would be nobody's.
             spool.count(Counter::StackTableFull, 1);
             return None;
         }

@@ -1,4 +1,4 @@
-//! A word of four bytes for every stack, by its id.
+//! Words of four bytes, as many as there are ids: one for each stack, or lines of them for some.
 //!
 //! Mapped piece by piece, as ids are used: a host may limit its address space. Never unmaps a piece.
 
@@ -29,7 +29,7 @@ impl Pieces {
         Self([const { AtomicPtr::new(core::ptr::null_mut()) }; PIECES])
     }
 
-    /// A line of words, with those of 16 stacks: zeros until they are set; none if they cannot be mapped.
+    /// A line of words: zeros until they are set; none if they cannot be mapped.
     #[inline(always)]
     pub(super) fn line(&self, line: usize) -> &[AtomicU32] {
         let line = line % LINES;
@@ -54,9 +54,9 @@ impl Pieces {
         self.line(id as usize / LINE).get(id as usize % LINE)
     }
 
-    /// Maps all of them now.
-    pub(super) fn prepare(&self) {
-        for piece in &self.0 {
+    /// Maps so many lines now.
+    pub(super) fn prepare(&self, lines: usize) {
+        for piece in self.0.iter().take(lines.div_ceil(LINES_PER_PIECE)) {
             if piece.load(Ordering::Acquire).is_null() {
                 map_piece(piece);
             }

@@ -3,12 +3,35 @@
 use serde_json::Value;
 
 use crate::support::Host;
+use crate::support::build::{compile, tools};
+use crate::support::host::{clean_environment, finish};
 use crate::support::trace::analyze;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// What of the whole may be nobody's.
 const MOST_UNEXPLAINED: f64 = 0.02;
+
+/// As in a container: the drain has descriptors of its own all the same, and with them its figures.
+#[test]
+fn where_unshare_is_refused_the_memory_is_read_too() {
+    let (wrapper, program) = (compile("contained.c", &[]), compile("owners.c", &[]));
+    let place = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(wrapper);
+    command.arg(&tools().library).arg(&program);
+    clean_environment(&mut command);
+    let outcome = finish(command.current_dir(place.path()));
+    assert_eq!((outcome.code(), outcome.stderr.as_str()), (0, ""), "{outcome:?}");
+    let report: Value =
+        serde_json::from_str(&analyze(&["--json", "--no-page"], &place.path().join("trace.bin")))
+            .unwrap();
+    let found = &report["reconciliation"];
+    let stacks = found["owners"].as_array().unwrap().iter().find(|owner| {
+        owner["name"].as_str().is_some_and(|name| name.starts_with("stacks of threads"))
+    });
+    let bytes = stacks.and_then(|owner| owner["bytes"].as_f64());
+    assert!(bytes.is_some_and(|bytes| bytes >= 8.0 * 0.99 * MIB), "{found}");
+}
 
 /// Most of its mappings are one to the kernel, in an order that differs from run to run.
 #[test]

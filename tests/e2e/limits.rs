@@ -3,7 +3,7 @@
 use crate::support::Host;
 use crate::support::build::{compile, tools};
 use crate::support::host::{Outcome, clean_environment, finish};
-use crate::support::trace::{Trace, analyze};
+use crate::support::trace::{Trace, analyze, number_after};
 
 /// A program started by a shell, which sets a limit before.
 fn limited(limit: &str, program: &str, arguments: &[&str]) -> Host {
@@ -44,6 +44,17 @@ fn of_an_address_space_the_tracer_takes_less_than_100_mib() {
     trace.assert_host_ends_with(0);
     let (plain, traced) = (blocks(&trace.plain), blocks(&trace.traced));
     assert!(plain - traced < 100, "{plain} MiB without the tracer, {traced} with it");
+}
+
+/// Nothing rewrites what it writes, and the kernel alone would keep it in memory.
+#[test]
+fn of_a_host_with_one_thread_s_trace_little_is_resident() {
+    let trace = Host::c("resident.c").trace();
+    trace.assert_host_ends_with(0);
+    trace.assert_counts(&[(101, 1_000_000, 900_000)]);
+    assert!(std::fs::metadata(trace.path()).unwrap().len() > 40 << 20);
+    let resident = |outcome: &Outcome| number_after(&outcome.stderr, "resident: ").unwrap();
+    assert!(resident(&trace.traced) < 8 << 10, "{trace:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod runs;
 mod segments;
 
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use tftrace_format::Ticks;
 use tftrace_format::check;
@@ -66,6 +66,8 @@ pub(crate) struct Spool {
     full_until: AtomicU64,
     /// Pages that the file may have while no drain runs.
     cap: AtomicU64,
+    /// Whether a drain runs, or did.
+    is_drained: AtomicBool,
     /// Pages whose blocks were given back to the file system.
     punched: AtomicU64,
     /// Open pages that can be lent.
@@ -95,6 +97,7 @@ impl Spool {
             next_serial: AtomicU64::new(1),
             full_until: AtomicU64::new(0),
             cap: AtomicU64::new(bound.map_or(u64::MAX, |bytes| bytes.get() / PAGE_BYTES as u64)),
+            is_drained: AtomicBool::new(false),
             punched: AtomicU64::new(0),
             lendable: AtomicU32::new(bound.map_or(MOST_LENT, |bytes| {
                 (bytes.get() / (32 * PAGE_BYTES as u64)).min(MOST_LENT.into()) as u32
@@ -283,10 +286,26 @@ impl Spool {
     /// Hands a full page to the drain. The caller does not touch it again.
     #[inline]
     pub(crate) fn hand_over(&self, index: PageIndex) {
+        self.is_full(index);
         if let Some(state) = self.state(u64::from(index.0)) {
             // Release: the drain that sees the state sees the page's entries.
             state.store(PageState::Full as u8, Ordering::Release);
         }
+    }
+
+    /// A page is full, and nobody looks at it for long where no drain runs: all that a host with one thread writes
+    /// would stay in its resident memory.
+    pub(crate) fn is_full(&self, index: PageIndex) {
+        if !self.is_drained.load(Ordering::Relaxed) {
+            self.leave(index); // A page more or less does no harm.
+        }
+    }
+
+    /// Brings a page that was full into the resident memory, and no other: reading one that has left brings its
+    /// neighbours, which may have left as well. For the drain.
+    pub(crate) fn bring(&self, index: PageIndex) {
+        let from = u64::from(index.0);
+        let _ = self.file.populate(from, from.saturating_add(1)); // It has its blocks: it is mapped when it is read.
     }
 
     /// Takes a page out of the process's resident memory until it is touched again: with thousands of

@@ -79,9 +79,11 @@ impl Spool {
         self.ready.load(Ordering::Relaxed).saturating_sub(punched)
     }
 
-    /// Lets the file go past its bound for a moment: the drain runs and makes it smaller again.
-    pub(crate) fn lift_cap(&self) {
+    /// The drain runs. The file may go past its bound for a moment: it is made smaller again; and full pages stay in
+    /// memory until they are rewritten.
+    pub(crate) fn drain_begins(&self) {
         self.cap.store(u64::MAX, Ordering::Relaxed);
+        self.is_drained.store(true, Ordering::Relaxed);
     }
 
     /// Shows every page of raw events, one after the other, header and words. For the drain.

@@ -50,6 +50,7 @@ impl StackTable {
     fn full_page(&self, number: usize, spool: &Spool) -> Option<PageIndex> {
         let first = u32::try_from(number * NODES_PER_PAGE).ok()?;
         let index = self.page_index(first)?;
+        spool.bring(index);
         // Acquire: pairs with the commit of each node in `add`.
         let is_written = |id: u32| {
             self.words(spool, id).is_some_and(|[_, _, high]| high.load(Ordering::Acquire) != 0)

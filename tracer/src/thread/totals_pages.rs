@@ -244,7 +244,7 @@ mod tests {
     /// Counts each of 100,000 kinds 20 times; gives how many pages are open then.
     fn pages_after_repetition(spool: &Spool) -> usize {
         // Nothing is drained here.
-        spool.lift_cap();
+        spool.drain_begins();
         // SAFETY: zeros are valid: there are no pages.
         let mut pages: TotalsPages = unsafe { core::mem::zeroed() };
         (0..20).for_each(|_| (0..100_000).for_each(|kind| _ = count(&mut pages, spool, kind)));

@@ -90,7 +90,7 @@ pub(super) fn run(process: &'static Process, pages: &Receiver<PageIndex>) -> boo
             compactor => compactor,
         },
     };
-    process.spool.lift_cap();
+    process.spool.drain_begins();
     for page in pages {
         // The compression takes a block of this size and aborts where there is none.
         let ready = own_memory::make_ready();
@@ -113,6 +113,7 @@ fn rewrite(
     compactor: Option<&mut Compactor>,
 ) -> Option<()> {
     let Room { events, order, totals, plain, packed } = room;
+    process.spool.bring(page);
     // SAFETY: the page was handed over, so nobody writes to it, and it stays mapped.
     let bytes = unsafe { core::slice::from_raw_parts(process.spool.page(page), PAGE_BYTES) };
     let header = PageHeader::from_wire(bytes).ok()?;

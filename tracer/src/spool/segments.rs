@@ -44,7 +44,12 @@ impl Segments {
     /// Maps the beginning of a file; `pages` is no more than [`FIRST_PAGES`].
     pub(super) fn new(file: &OpenFile, pages: u64) -> Result<Self, Errno> {
         let segments = Self([const { AtomicPtr::new(core::ptr::null_mut()) }; SEGMENTS]);
-        let first = file.map_shared(pages as usize * PAGE_BYTES)?;
+        let len = pages as usize * PAGE_BYTES;
+        let first = file.map_shared(len)?;
+        // Page by page: else the kernel reads the zeros of megabytes that are not used yet, and keeps them in pieces that
+        // come back as a whole where one page of them is touched. Copies of the mapping have this too.
+        // SAFETY: changes how the kernel reads the file, and nothing that is read.
+        let _ = unsafe { system_call::advise(first, len, libc::MADV_RANDOM) };
         if let Some(place) = segments.0.first() {
             place.store(first, Ordering::Relaxed); // Not shared yet.
         }

@@ -6,10 +6,12 @@ live, and two threads beside one.
 
 Plain and traced runs are interleaved; the figures are medians of the rounds. A smaller live heap is a window of
 `pair_cost.c`: each block is freed so many allocations after it was made, in fifteen rounds of a million pairs, of which
-the last one shows whether time has made a difference.
+the last one shows whether time has made a difference. It is measured in a host with one thread, whose events stay as
+they are, and in one with a second thread, where the tracer compresses them in threads of its own: their time counts.
 """
 
 import argparse
+import itertools
 import os
 import pathlib
 import re
@@ -77,13 +79,15 @@ def live(kinds: Kinds, place: pathlib.Path, rounds: int) -> None:
     """Nanoseconds for a pair, median and last round, by blocks that live."""
     program = built("pair_cost")
     print(f"{'ns for a pair':22} {'plain':>16} {'traced':>16} {'sampled':>16}")
-    for blocks in LIVE:
+    for others, blocks in itertools.product((0, 1), LIVE):
+        command = [program, "64", str(blocks), "20", str(others)]
         times: dict[str, list[list[float]]] = {}
         for _ in range(rounds):
             for kind, environment in kinds.items():
-                times.setdefault(kind, []).append(printed([program, "64", str(blocks)], environment, place))
+                times.setdefault(kind, []).append(printed(command, environment, place))
         row = [[statistics.median(column) for column in zip(*times[kind])] for kind in times]
-        print(f"{blocks:14,} live   ", *(f"{median:8.0f} {last:7.0f}" for _, median, last in row), flush=True)
+        name = f"{blocks:,} live, {1 + others} thread{'s' * others}"
+        print(f"{name:22}", *(f"{median:8.0f} {last:7.0f}" for _, median, last in row), flush=True)
 
 
 def threads(kinds: Kinds, place: pathlib.Path, rounds: int) -> None:

@@ -1,8 +1,10 @@
 //! Call stacks name the functions that were really there.
 
+use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageKind};
+
 use crate::support::Host;
 use crate::support::build::{compile, have};
-use crate::support::trace::{Trace, has_chain, is_frame};
+use crate::support::trace::{Trace, analyze, has_chain, is_frame, number_after};
 
 /// The stacks of unfreed memory whose leaf, malloc aside, is this function.
 fn stacks_of(trace: &Trace, function: &str) -> Vec<(Vec<String>, u64)> {
@@ -87,6 +89,25 @@ fn libraries_that_come_and_go(host: Host) {
         };
         assert!(stacks.iter().all(|(frames, _)| is_right(frames)), "{stacks:?}");
     }
+}
+
+/// Which takes an eighth of the pages.
+#[test]
+fn full_pages_of_the_stack_tree_are_compressed_and_its_stacks_are_whole() {
+    let trace = Host::c("many_stacks.c").trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(101, 16_384, 0)]);
+    let stacks: Vec<_> = trace.folded().into_iter().filter(|(_, bytes)| bytes % 101 == 0).collect();
+    assert_eq!(bytes(&stacks), 16_384 * 101);
+    assert!(stacks.iter().all(|(frames, _)| has_chain(frames, &["main", "left"])), "{stacks:?}");
+    assert!(stacks.len() >= 16_384 / 2, "{}", stacks.len());
+    let file = std::fs::read(trace.path()).unwrap();
+    let magic = PAGE_MAGIC.to_le_bytes();
+    let is_nodes = |page: &&[u8]| page.starts_with(&magic) && page[4] == PageKind::Nodes as u8;
+    let nodes = file.chunks(PAGE_BYTES).filter(is_nodes);
+    let info = analyze(&["info"], &trace.path());
+    assert!(number_after(&info, "stacks: ").unwrap() > 32_768, "{info}");
+    assert!(nodes.count() <= 3, "of more than twelve the first and the last are left");
 }
 
 /// Read in place, they would stay in memory because of the tracer.

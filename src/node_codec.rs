@@ -21,8 +21,7 @@ pub fn write_nodes(first: u32, body: &[u8], room: &mut [u8]) -> Option<usize> {
     let mut out = Writer::new(room);
     out.number(first.into());
     out.number(nodes().len() as u64);
-    let frames = out.finish()?;
-    let mut at = frames;
+    let mut at = out.finish()?;
     for slot in nodes() {
         Node::from_wire(words(slot))?;
         put(room, at, slot.get(4..)?)?;

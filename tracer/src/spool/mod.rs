@@ -286,7 +286,7 @@ impl Spool {
     /// Hands a full page to the drain. The caller does not touch it again.
     #[inline]
     pub(crate) fn hand_over(&self, index: PageIndex) {
-        self.is_full(index);
+        self.leave_full(index);
         if let Some(state) = self.state(u64::from(index.0)) {
             // Release: the drain that sees the state sees the page's entries.
             state.store(PageState::Full as u8, Ordering::Release);
@@ -295,7 +295,7 @@ impl Spool {
 
     /// A page is full, and nobody looks at it for long where no drain runs: all that a host with one thread writes
     /// would stay in its resident memory.
-    pub(crate) fn is_full(&self, index: PageIndex) {
+    pub(crate) fn leave_full(&self, index: PageIndex) {
         if !self.is_drained.load(Ordering::Relaxed) {
             self.leave(index); // A page more or less does no harm.
         }

@@ -362,7 +362,7 @@ impl StackTable {
     fn add_page(&self, spool: &Spool, now: Ticks, id: u32, page: &AtomicU32) -> Option<()> {
         let first_id = id - id % NODES_PER_PAGE as u32;
         if let Some(before) = self.page_index(first_id.wrapping_sub(1)) {
-            spool.is_full(before);
+            spool.leave_full(before);
         }
         let Some(PageIndex(new)) = spool.take(PageKind::Nodes, first_id, 0, now) else {
             spool.count(Counter::StackTableFull, 1);

@@ -129,11 +129,17 @@ fn check_large_tables(flags: &[&str], own: u8) {
     let says = |own: u8| {
         format!(
             "alone: {own} more\nchild: {own}, then {} more\nunloaded: 0 left\n\
-             with threads: {own} more\nunloaded: 0 left\nopen files 5\n",
+             with threads: {own} more\nunloaded: 0 left\n",
             2 * own
         )
     };
-    assert_eq!((&trace.plain.stdout, &trace.traced.stdout), (&says(0), &says(own)), "{trace:?}");
+    // How many files are open depends on who started the tests, and not on the tracer.
+    let [plain, traced] = [&trace.plain.stdout, &trace.traced.stdout].map(|stdout| {
+        let at = stdout.find("open files").expect("the program's last line");
+        stdout.split_at(at)
+    });
+    assert_eq!((plain.0, traced.0), (says(0).as_str(), says(own).as_str()), "{trace:?}");
+    assert_eq!(plain.1, traced.1);
     assert!(trace.plain.status.success() && trace.traced.status.success(), "{trace:?}");
     assert_eq!(trace.traced.stderr, "");
     let stacks = stacks_of(&trace, "entry_of_large");

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{SeekFrom, seek};
+use tftrace_format::counters::{COUNTERS_PAGE, Counter, Counters};
 use tftrace_format::header::TRACE_MAGIC;
 use tftrace_format::page::PAGE_BYTES;
 
@@ -23,9 +24,8 @@ pub fn open_trace(path: &Path) -> Result<MappedFile, Error> {
     }
     let file = File::open(path).map_err(fault)?;
     let len = about.len();
-    MappedFile::of(&file, used_len(&file, data_end(&file, len)).min(len))
-        .map(MappedFile::without_residence)
-        .map_err(fault)
+    let used = used_len(&file, data_end(&file, len)).max(taken_len(&file));
+    MappedFile::of(&file, used.min(len)).map(MappedFile::without_residence).map_err(fault)
 }
 
 /// The version of the format that the bytes of a trace say they have.
@@ -58,10 +58,21 @@ fn used_len(file: &File, end: u64) -> u64 {
     if begun { start.saturating_add(page) } else { start }
 }
 
+/// The end of the last page that was taken. What stood in it may have moved to a chunk: then it is a
+/// hole, at the latest in a copy of the file, and nothing of the file is missing.
+fn taken_len(file: &File) -> u64 {
+    let mut page = vec![0; PAGE_BYTES];
+    let is_read = file.read_exact_at(&mut page, (COUNTERS_PAGE * PAGE_BYTES) as u64).is_ok();
+    let counters = is_read.then(|| Counters::from_wire(&page));
+    let taken = counters.and_then(|counters| counters.get(Counter::PagesTaken)).unwrap_or(0);
+    taken.saturating_mul(PAGE_BYTES as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use tftrace_format::builder::{Packing, TraceBuilder};
+    use tftrace_format::reader::Trace;
 
     const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -85,6 +96,22 @@ mod tests {
             mapped_len(&[(0, &used), (4 * PAGE + 8192, &[1; 9])], 100 * PAGE),
             4 * PAGE_BYTES
         );
+    }
+
+    #[test]
+    fn a_last_page_that_was_emptied_is_not_cut_off() {
+        let written = TraceBuilder::new().note("all there is").build(Packing::Raw);
+        let (last, pages) = (written.len() - PAGE_BYTES, [written.len(), 9 * PAGE_BYTES]);
+        let damage = |len: usize| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("trace.bin");
+            let file = File::create(&path).unwrap();
+            file.write_all_at(&written[..last], 0).unwrap();
+            file.set_len(len as u64).unwrap();
+            Trace::open(open_trace(&path).unwrap().bytes()).unwrap().damage().len()
+        };
+        assert_eq!(pages.map(damage), [0, 0], "as long as it was, and with room behind it");
+        assert_eq!(damage(last), 1);
     }
 
     #[test]

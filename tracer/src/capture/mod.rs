@@ -9,6 +9,7 @@ mod cfi_comparison;
 mod eh_frame;
 pub(crate) mod elf_image;
 pub(crate) mod elf_symbols;
+mod extent;
 mod kept_frame;
 pub(crate) mod kept_stack;
 pub(crate) mod loader_list;
@@ -35,7 +36,7 @@ use crate::thread::guard::HookEntry;
 use crate::thread::lane::Lane;
 use kept_frame::KeptFrame;
 use objects::NO_MAPPING;
-use stack_cache::{Node, StackCache};
+use stack_cache::Node;
 use unwind::Updated;
 
 /// For how many frames nodes are fetched ahead: there are three or four new ones, mostly.
@@ -139,8 +140,8 @@ fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
 #[inline(always)]
 fn node(entry: &mut HookEntry, now: Ticks, parent: Node, frame: u64) -> Option<Node> {
     let process = entry.process();
-    let (place, path) = StackCache::place(parent, frame);
     let cache = &mut entry.lane().stacks;
+    let (place, path) = cache.place(parent, frame);
     if let Some(id) = cache.find(place, parent.id, frame) {
         return Some(Node { id, path });
     }
@@ -177,7 +178,7 @@ fn fetch_nodes_ahead(entry: &mut HookEntry) {
     let mut node = Node { id: last.stack, path: last.path };
     for index in first..len.min(first.saturating_add(FETCHED_AHEAD)) {
         let Some(frame) = lane.kept.get(index) else { return };
-        let (place, path) = StackCache::place(node, tree_frame(process, frame));
+        let (place, path) = lane.stacks.place(node, tree_frame(process, frame));
         lane.stacks.fetch_ahead(place);
         node.path = path;
     }

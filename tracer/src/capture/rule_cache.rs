@@ -12,6 +12,8 @@ use super::rule::{Rule, Step};
 
 const INDEX_BITS: u32 = 12;
 const SETS: usize = 1 << INDEX_BITS;
+/// Of so many parts of the cache it is known whether anything is in them: pages, which are not in memory before.
+const PARTS: usize = u16::BITS as usize;
 const TAG_AT: u32 = 28;
 const CFA_AT: u32 = 10;
 const SAVED_AT: u32 = 22;
@@ -23,7 +25,11 @@ const NONE: u32 = (1 << CFA_AT) - 1;
 
 /// Sets of two, by address. All zeros is valid and empty: a frame has at least the return address.
 #[derive(Debug)]
-pub(crate) struct RuleCache([[u64; 2]; SETS]);
+pub(crate) struct RuleCache {
+    sets: [[u64; 2]; SETS],
+    /// The parts with anything in them, a bit for each.
+    used: u16,
+}
 
 /// Where an address is looked for, and what of it is compared there: together they are all of it.
 #[inline(always)]
@@ -38,7 +44,7 @@ impl RuleCache {
     #[inline(always)]
     pub(super) fn find(&self, address: u64) -> Option<Rule> {
         let (index, tag) = place(address);
-        let [first, second] = *self.0.get(index)?;
+        let [first, second] = *self.sets.get(index)?;
         let known = if first >> TAG_AT == tag {
             first
         } else if second >> TAG_AT == tag {
@@ -54,15 +60,21 @@ impl RuleCache {
     pub(super) fn remember(&mut self, address: u64, rule: Rule) {
         let (index, tag) = place(address);
         if let Some(packed) = pack(tag, rule)
-            && let Some(set) = self.0.get_mut(index)
+            && let Some(set) = self.sets.get_mut(index)
         {
             *set = [packed, set[0]];
+            self.used |= 1 << (index / (SETS / PARTS));
         }
     }
 
     /// Forgets everything: an object was unloaded.
     pub(super) fn forget(&mut self) {
-        self.0.fill([0; 2]);
+        let used = core::mem::take(&mut self.used);
+        for (part, sets) in self.sets.chunks_exact_mut(SETS / PARTS).enumerate() {
+            if used >> part & 1 == 1 {
+                sets.fill([0; 2]);
+            }
+        }
     }
 }
 

@@ -4,10 +4,13 @@
 //! twice. This fits into a second-level cache, and where a frame is looked for follows from the frames
 //! towards the root and not from what was found for them: several look-ups wait at once.
 
+use super::extent::Extent;
 use crate::arch;
 use crate::stack_table;
 
 const ENTRIES: usize = 1 << 14;
+/// A thread that asks for few stacks has a page of them.
+const FIRST: usize = 4096 / size_of::<Entry>();
 
 /// A node, or none: the root of the tree.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +30,10 @@ impl Node {
 
 /// Direct-mapped by parent and frame. All zeros is valid and empty: no frame's word is zero.
 #[derive(Debug)]
-pub(crate) struct StackCache([Entry; ENTRIES]);
+pub(crate) struct StackCache {
+    entries: [Entry; ENTRIES],
+    extent: Extent<FIRST, ENTRIES>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -39,15 +45,15 @@ struct Entry {
 impl StackCache {
     /// Where the node of `frame` below a node stands, and how that is reached.
     #[inline(always)]
-    pub(super) fn place(parent: Node, frame: u64) -> (usize, u32) {
+    pub(super) fn place(&self, parent: Node, frame: u64) -> (usize, u32) {
         let hash = stack_table::hash(parent.path, frame);
-        ((hash >> 48) as usize % ENTRIES, hash as u32)
+        (self.extent.place((hash >> 48) as usize), hash as u32)
     }
 
     /// Brings a place near, which will be looked at soon.
     #[inline(always)]
     pub(super) fn fetch_ahead(&self, place: usize) {
-        if let Some(entry) = self.0.get(place) {
+        if let Some(entry) = self.entries.get(place) {
             arch::fetch_ahead(entry);
         }
     }
@@ -55,15 +61,24 @@ impl StackCache {
     /// The id of the node of `frame` below `parent`, whose place this is, if it was seen lately.
     #[inline(always)]
     pub(super) fn find(&self, place: usize, parent: u32, frame: u64) -> Option<u32> {
-        let entry = self.0.get(place)?;
+        let entry = self.entries.get(place)?;
         (entry.frame == frame && entry.parent == parent).then_some(entry.id)
     }
 
     /// Remembers a node.
     #[inline(always)]
     pub(super) fn remember(&mut self, place: usize, parent: u32, frame: u64, id: u32) {
-        if let Some(entry) = self.0.get_mut(place) {
+        if let Some(entry) = self.entries.get_mut(place) {
+            let is_taken = entry.frame != 0;
             *entry = Entry { frame, parent, id };
+            if is_taken {
+                self.extent.displaced();
+            }
         }
+    }
+
+    /// Another thread has it from now on.
+    pub(crate) fn begin_again(&mut self) {
+        self.extent.begin_again();
     }
 }

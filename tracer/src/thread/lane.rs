@@ -164,6 +164,7 @@ impl Lane {
         self.events.retire(spool);
         self.totals.retire(spool);
         self.kept.forget_stacks();
+        self.stacks.begin_again();
         self.python.clear();
     }
 

@@ -11,9 +11,7 @@ fn workers_in_every_way_of_pythons_have_traces_of_their_own() {
     }
     let program = repository().join("tests/programs/workers.py");
     for how in ["prefork", "fork", "spawn", "forkserver"] {
-        let host = Host::program("python3").arg(&program).arg(how);
-        // Those that are started by `exec` are traced on request.
-        let trace = host.env("TFTRACE_CHILDREN", "exec").trace();
+        let trace = Host::program("python3").arg(&program).arg(how).trace();
         trace.assert_host_unharmed();
         let files = trace.files();
         let traces: Vec<_> = files.iter().map(|name| trace.directory.join(name)).collect();

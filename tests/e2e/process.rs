@@ -1,9 +1,12 @@
 //! Processes: fork, exec, the names of traces, and ends without warning.
 
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::support::Host;
-use crate::support::build::compile;
+use crate::support::build::{compile, tools};
+use crate::support::host::clean_environment;
 use crate::support::trace::{analyze, counts};
 
 #[test]
@@ -58,6 +61,84 @@ fn a_program_that_a_shell_becomes_has_the_trace() {
     trace.assert_host_unharmed();
     trace.assert_counts(&[(10_001, 5, 0)]);
     assert_eq!(trace.files(), ["trace.bin"]);
+}
+
+/// A start script calls tools before and after the service, and does not become it.
+#[test]
+fn a_service_that_a_script_starts_has_the_trace() {
+    let place = tempfile::tempdir().unwrap();
+    let tool = compile("chain.c", &[]);
+    let service = place.path().join("python3.99");
+    std::fs::copy(&tool, &service).unwrap();
+    let [tool, service] = [&tool, &service].map(|path| path.to_str().unwrap());
+    let script = "\"$0\" 7; timeout 60 \"$1\" 5; \"$0\" 7";
+    let host = Host::program("/bin/sh").arg("-c").arg(script).arg(tool).arg(service);
+    let trace = host.trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_001, 5, 0)]);
+    assert_eq!(trace.files(), ["trace.bin"]);
+}
+
+#[test]
+fn what_stands_in_front_of_a_command_leaves_it_the_trace() {
+    let program = compile("chain.c", &[]);
+    let trace = Host::program("timeout").arg("60").arg(program.to_str().unwrap()).arg("5").trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_001, 5, 0)]);
+    assert_eq!(trace.files(), ["trace.bin"]);
+}
+
+/// In a container the service is process 1.
+#[test]
+fn a_program_that_process_1_executes_is_left_alone() {
+    let program = compile("executes.c", &[]);
+    let new_ids = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"];
+    let can = Command::new("unshare").args(new_ids).arg("true").status();
+    if !can.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no process can be process 1 here (unshare)");
+        return;
+    }
+    let host =
+        new_ids.into_iter().fold(Host::program("unshare"), |host, argument| host.arg(argument));
+    let trace = host.arg(program.to_str().unwrap()).arg("spawn").trace();
+    trace.assert_host_unharmed();
+    trace.assert_counts(&[(10_001, 20, 0), (10_003, 0, 0)]);
+    assert_eq!(trace.files(), ["trace.bin"]);
+}
+
+/// As when a service's health is checked by a program of its own, again and again.
+#[test]
+fn the_trace_of_a_program_that_runs_stays_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let command = |program: &Path| {
+        let mut command = Command::new(program);
+        clean_environment(&mut command);
+        command.env("LD_PRELOAD", &tools().library).current_dir(directory.path());
+        command.env("TFTRACE_OUTPUT", "trace.bin").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    };
+    let mut service = command(&compile("switched.c", &[])).spawn().unwrap();
+    // It answers when it has recorded something.
+    service.stdin.as_mut().unwrap().write_all(b"a").unwrap();
+    service.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let check = compile("chain.c", &[]);
+    let checks = [(); 2].map(|()| {
+        let mut check = command(&check).arg("5").spawn().unwrap();
+        assert!(check.wait().unwrap().success());
+        directory.path().join(format!("trace.{}.bin", check.id()))
+    });
+    drop(service.stdin.take());
+    assert!(service.wait().unwrap().success());
+    for trace in checks {
+        assert_eq!(counts(&trace, 10_001).allocations, 5);
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
+    let report = analyze(&["info"], &directory.path().join("trace.bin"));
+    assert!(report.contains(&format!("\npid: {} ", service.id())), "{report}");
+    // It has ended: its trace is an old one.
+    assert!(command(&check).arg("5").spawn().unwrap().wait().unwrap().success());
+    assert!(directory.path().join("trace.bin.1").exists());
+    assert_eq!(counts(&directory.path().join("trace.bin"), 10_001).allocations, 5);
 }
 
 #[test]

@@ -73,10 +73,19 @@ impl Drop for ProcFile {
 
 /// A field of `/proc/PID/stat` by its number in the manual (4 = parent, 22 = start time).
 pub(crate) fn stat_field(stat: &[u8], number: usize) -> Option<u64> {
-    // The second field is the program's name in parentheses, and may hold anything.
-    let after_name = stat.iter().rposition(|&byte| byte == b')')?.checked_add(2)?;
-    let mut fields = stat.get(after_name..)?.split(|&byte| byte == b' ');
+    let mut fields = after_name(stat)?.split(|&byte| byte == b' ');
     core::str::from_utf8(fields.nth(number.checked_sub(3)?)?).ok()?.trim().parse().ok()
+}
+
+/// The letter of a process's state in `/proc/PID/stat`.
+pub(crate) fn stat_state(stat: &[u8]) -> Option<u8> {
+    after_name(stat)?.first().copied()
+}
+
+/// The fields from the third on. The second is the program's name in parentheses, and may hold anything.
+fn after_name(stat: &[u8]) -> Option<&[u8]> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?.checked_add(2)?;
+    stat.get(end..)
 }
 
 /// The two addresses at the beginning of a line of `/proc/PID/maps`.

@@ -9,11 +9,12 @@ use tftrace_format::counters::{COUNTERS_PAGE, Counter};
 use tftrace_format::header::{HEADER_LIMIT, Header, TRACE_MAGIC};
 use tftrace_format::page::PAGE_BYTES;
 
+use super::descent::{self, Descent};
 use super::path::{PathBuffer, output_path};
 use super::proc_file::ProcFile;
 use super::settings::{self, Parsed, Settings};
 use super::switch::{self, Switch};
-use super::{Process, descent, notice};
+use super::{Process, notice};
 use crate::arch;
 use crate::capture::objects::ObjectTable;
 use crate::capture::rule_table::RuleTable;
@@ -70,16 +71,22 @@ fn begin() -> Option<&'static Process> {
                 return None;
             }
             let Parsed { settings, complaint } = settings::read()?;
-            let executed = descent::ancestor_is_traced();
-            if executed && !settings.follow_exec {
+            let descent = descent::of_this_process();
+            let is_traced = match descent {
+                Descent::First => true,
+                Descent::OfScript => descent::is_service(),
+                Descent::OfTraced => descent::is_worker(),
+            };
+            if !is_traced && !settings.follow_exec {
                 return None;
             }
             // Wrapper scripts end in `exec python`: the process is still the one to be traced.
-            let own_name = executed || is_later_image(&settings);
+            let is_first = is_traced && descent != Descent::OfTraced && !is_later_image(&settings);
             // The first program said it already.
-            if let Some(complaint) = complaint.filter(|_| !own_name) {
+            if let Some(complaint) = complaint.filter(|_| is_first) {
                 complaint.say();
             }
+            let own_name = !is_first || is_name_taken(&settings);
             if settings.start_paused {
                 switch::begin_paused();
             }
@@ -111,6 +118,12 @@ fn begin() -> Option<&'static Process> {
             None
         }
     }
+}
+
+/// Whether a process that still runs has the name of the trace, as a service has beside which its health is checked.
+fn is_name_taken(settings: &Settings) -> bool {
+    let path = output_path(&settings.output, system_call::process_id(), true);
+    path.is_some_and(|path| descent::is_of_living(path.as_c_str()))
 }
 
 /// Whether this process was traced before it executed the program that it is now.

@@ -5,6 +5,7 @@
 
 mod describe;
 mod path;
+mod request_clock;
 mod requests;
 mod split;
 mod start_up;

@@ -5,12 +5,13 @@
 //! one counts that ran often and does much.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tftrace_format::StackId;
 use tftrace_format::reader::Trace;
 
 use super::path::{PathId, Paths, Step};
+use super::request_clock::{fades, windows_of};
 use super::start_up::Imports;
 use super::wanted::Wanted;
 use crate::symbol::Symbols;
@@ -34,24 +35,20 @@ const RECENTLY: f64 = 0.2;
 
 /// Of growth at least this share of what was allocated is kept.
 const KEPT: f64 = 0.5;
-/// When something was is known if this share of it was: of most temporaries it is not.
-const TIMED: f64 = 0.5;
-/// A call stack that is reached once for each request differs from their number by less than this share.
-const CLOCK_TOLERANCE: f64 = 0.01;
 /// A line that calls the one that ran most often, and ran itself at least once for so many times of
 /// that, is what repeats; it did not merely say how far it had come.
 const MOST_INNER: u64 = 32;
 
 /// A call stack through the user's code, and how often it allocated after start-up.
 #[derive(Clone, Copy, Debug)]
-struct Calls {
-    stack: Option<StackId>,
+pub(super) struct Calls {
+    pub(super) stack: Option<StackId>,
     path: PathId,
-    number: u64,
+    pub(super) number: u64,
     /// Those that were recorded as events.
-    events: u64,
+    pub(super) events: u64,
     /// Those of which it is known when they were, more or less.
-    timed: u64,
+    pub(super) timed: u64,
     /// The first and the last window of these.
     first: usize,
     last: usize,
@@ -65,6 +62,8 @@ struct Repeated {
     at: PathId,
     weight: f64,
     number: u64,
+    /// The larger number that fewer of its stacks agree on, and its weight: of those the one that weighs most.
+    larger: Option<(f64, u64)>,
 }
 
 /// Requests after start-up, if a line repeats, or the function that is wanted.
@@ -81,11 +80,23 @@ pub fn count_requests(
         .iter()
         .filter_map(|(&at, stacks)| {
             let come_and_go = stacks.iter().filter(|calls| !calls.is_kept);
-            let (weight, number) = agreed(come_and_go.map(|calls| calls.number).collect())?;
-            Some(Repeated { at, weight, number })
+            let groups = groups(come_and_go.map(|calls| calls.number).collect());
+            let (weight, number) = agreed(&groups)?;
+            Some(Repeated { at, weight, number, larger: larger(&groups, number) })
         })
         .collect();
-    let Repeated { at, number, .. } = outermost(&paths, &lines, &repeated)?;
+    let mut found = outermost(&paths, &lines, &repeated)?;
+    let when =
+        |found: &Repeated| windows_of(found.number, lines.values().flatten(), line, start_up);
+    let mut windows = when(&found);
+    for every in larger_than(&found, &paths, &lines, &repeated) {
+        let of_every = when(&every);
+        if fades(&windows, &of_every) {
+            (found, windows) = (every, of_every);
+            break;
+        }
+    }
+    let Repeated { at, number, .. } = found;
     let Some(Step::Line(place)) = paths.step(at) else { return None };
     let source = wanted.map_or_else(
         || {
@@ -94,27 +105,7 @@ pub fn count_requests(
         },
         Wanted::counted,
     );
-    // When they were: as those call stacks show that were reached once for each, wherever they are. If
-    // there are none, requests are taken to be spread evenly from the first to the last.
-    let mut windows = vec![0.0; line.len()];
-    let is_one = |calls: &&Calls| {
-        calls.number.abs_diff(number) as f64 <= CLOCK_TOLERANCE * number as f64
-            && calls.timed as f64 >= TIMED * number as f64
-    };
-    // Those of which most calls were recorded say it to the call, temporaries that are only counted more or less.
-    let is_exact = |calls: &&Calls| calls.events as f64 >= TIMED * number as f64;
-    let (exact, rough): (Vec<&Calls>, Vec<&Calls>) =
-        lines.values().flatten().filter(is_one).partition(is_exact);
-    let clocks = if exact.is_empty() { rough } else { exact };
-    let clocks: BTreeSet<_> = clocks.into_iter().map(|calls| calls.stack).collect();
-    let events = line.keys().filter(|(_, stack)| clocks.contains(stack));
-    let events = events.flat_map(|key| line.calls(key).map(|(at, calls)| (at, u64::from(calls))));
-    let folded = clocks.iter().flatten().flat_map(|stack| line.temporaries(*stack));
-    for (window, calls) in events.chain(folded).filter(|(window, _)| *window >= start_up) {
-        if let Some(sum) = windows.get_mut(window) {
-            *sum += calls as f64;
-        }
-    }
+    // Without any requests are taken to be spread evenly from the first to the last.
     if windows.iter().sum::<f64>() == 0.0 {
         let own = lines.get(&at)?;
         let first = own.iter().map(|calls| calls.first).min()?;
@@ -156,6 +147,33 @@ fn outermost(
         }
     }
     Some(found)
+}
+
+/// What may be all requests, if the line that was found does only what some of them need, such as what is cached then:
+/// it has many call stacks, which outweigh those of all. What weighs most comes first.
+fn larger_than(
+    found: &Repeated,
+    paths: &Paths<'_>,
+    lines: &BTreeMap<PathId, Vec<Calls>>,
+    repeated: &[Repeated],
+) -> Vec<Repeated> {
+    let own = found.larger.map(|(weight, number)| Repeated { weight, number, ..*found });
+    let mut way = Vec::new();
+    let mut path = lines
+        .get(&found.at)
+        .and_then(|calls| calls.iter().max_by_key(|calls| calls.number))
+        .map_or(0, |calls| calls.path);
+    while path != 0 {
+        way.push(path);
+        path = paths.parent(path);
+    }
+    let is_around = |it: &&Repeated| {
+        it.number > found.number && way.iter().any(|path| paths.are_in_one_function(it.at, *path))
+    };
+    let mut larger: Vec<_> =
+        own.into_iter().chain(repeated.iter().filter(is_around).copied()).collect();
+    larger.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    larger
 }
 
 /// The call stacks of each of the user's lines that allocated again and again.
@@ -253,11 +271,8 @@ fn seen(trace: &Trace<'_>, line: &TimeLine, start_up: usize) -> BTreeMap<Option<
     seen
 }
 
-/// How often a line ran, given how often its call stacks were reached, and how much that weighs.
-///
-/// The number that most of them agree on; or one that many agree on and that goes into it: what a call
-/// does for each of its layers is done several times.
-fn agreed(mut counts: Vec<u64>) -> Option<(f64, u64)> {
+/// How many of these numbers agree, and on which, where enough do.
+fn groups(mut counts: Vec<u64>) -> Vec<(usize, u64)> {
     counts.sort_unstable();
     // Stacks that agree, and the middle one of their numbers: those at the edges are off by one or two.
     let mut numbers: Vec<(usize, u64)> = Vec::new();
@@ -272,6 +287,26 @@ fn agreed(mut counts: Vec<u64>) -> Option<(f64, u64)> {
             numbers.push((agree, counts[begin + agree / 2]));
         }
     }
+    numbers
+}
+
+fn weight(agree: usize, number: u64) -> f64 {
+    agree as f64 * number as f64
+}
+
+/// Of the numbers that are larger than this the one that weighs most, and its weight.
+fn larger(numbers: &[(usize, u64)], than: u64) -> Option<(f64, u64)> {
+    let larger = numbers.iter().filter(|(_, number)| *number > than);
+    larger
+        .map(|&(agree, number)| (weight(agree, number), number))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+}
+
+/// How often a line ran, given how often its call stacks were reached, and how much that weighs.
+///
+/// The number that most of them agree on; or one that many agree on and that goes into it: what a call
+/// does for each of its layers is done several times.
+fn agreed(numbers: &[(usize, u64)]) -> Option<(f64, u64)> {
     let best = numbers.iter().copied().max_by_key(|(agree, number)| (*agree, Reverse(*number)))?;
     let (most, number) = best;
     let goes_into = |part: u64| {
@@ -285,8 +320,7 @@ fn agreed(mut counts: Vec<u64>) -> Option<(f64, u64)> {
     // Of the numbers around it, the one that most agree on.
     let is_near = |part: u64| part as f64 <= smallest as f64 * (1.0 + TOLERANCE);
     let part = parts.filter(|(_, part)| is_near(*part)).max_by_key(|(agree, _)| *agree);
-    let weight = most as f64 * number as f64;
-    Some((weight, part.map_or(number, |(_, part)| *part)))
+    Some((weight(most, number), part.map_or(number, |(_, part)| *part)))
 }
 
 #[cfg(test)]
@@ -297,7 +331,7 @@ mod tests {
     fn the_number_that_most_stacks_agree_on_is_how_often_a_line_ran() {
         let number = |counts: &[(u64, usize)]| {
             let counts = counts.iter().flat_map(|(count, times)| vec![*count; *times]);
-            agreed(counts.collect()).map(|(_, number)| number)
+            agreed(&groups(counts.collect())).map(|(_, number)| number)
         };
         assert_eq!(number(&[(1000, 30), (999, 1), (4000, 2), (250, 1)]), Some(1000));
         assert_eq!(number(&[(300, 90), (150, 20), (70, 30)]), Some(150), "two layers");

@@ -27,6 +27,9 @@ pub(crate) struct Service {
     /// Whether that is only counted, and every eighth time an event says when; the second half of the requests takes three
     /// times as long as the first then.
     pub(crate) folds: bool,
+    /// So many requests find nothing in a cache, fewer and fewer of them: they allocate from ten times as many places, and
+    /// keep 10 kB each.
+    pub(crate) misses: u64,
     pub(crate) file: &'static str,
     pub(crate) function: &'static str,
 }
@@ -41,6 +44,7 @@ impl Default for Service {
             marks: true,
             places: 1,
             folds: false,
+            misses: 0,
             file: "/app/serve.py",
             function: "handle",
         }
@@ -73,9 +77,15 @@ impl Service {
         let kept = builder.stack(&[python, native(0x10)]);
         let churned: Vec<StackId> =
             (0..self.places).map(|place| builder.stack(&[python, native(0x20 + place)])).collect();
+        let missed: Vec<StackId> = (0..10 * self.places)
+            .map(|place| builder.stack(&[python, native(0x1000 + place)]))
+            .collect();
         let label = builder.label("request");
         let mut writer = Writer { builder, label, service: self };
         for request in 0..self.requests {
+            if self.is_miss(request) {
+                writer.miss(request, &missed);
+            }
             writer.request(request, kept, &churned);
         }
         for part in 1..=8 {
@@ -92,6 +102,11 @@ impl Service {
         }
         writer.builder.build(Packing::Chunked)
     }
+
+    fn is_miss(self, request: u64) -> bool {
+        let at = |miss: u64| (miss as f64 / self.misses as f64).powi(3) * self.requests as f64;
+        (0..self.misses).any(|miss| at(miss) as u64 == request)
+    }
 }
 
 struct Writer {
@@ -101,6 +116,21 @@ struct Writer {
 }
 
 impl Writer {
+    fn miss(&mut self, request: u64, places: &[StackId]) {
+        let domain = Domain::Malloc;
+        for (at, stack) in (0..).zip(places) {
+            let size = if at == 0 { 10_000 } else { 100 };
+            let (stack, file_backed) = (Some(*stack), false);
+            let address = 0x4000_0000_0000 + (request * 0x1000 + at) * 0x1_0000;
+            let time = Ticks(request * REQUEST);
+            let event = Event::Allocated { time, domain, address, size, stack, file_backed };
+            self.builder.event(0, event);
+            if at > 0 {
+                self.builder.event(0, Event::Freed { time: Ticks(time.0 + 1), domain, address });
+            }
+        }
+    }
+
     fn request(&mut self, request: u64, kept: StackId, churned: &[StackId]) {
         let slow =
             if self.service.folds { request.saturating_sub(self.service.requests / 2) } else { 0 };

@@ -113,6 +113,20 @@ fn requests_are_the_calls_of_the_function_that_is_named() {
     assert_eq!(other, "not counted: seconds; no calls of other were seen to repeat");
 }
 
+/// What fills a cache has more call stacks than all that every request does.
+#[test]
+fn requests_are_all_calls_and_not_those_that_find_nothing_in_a_cache() {
+    let folder = Folder::new();
+    let service = Service { leaks: 0, marks: false, places: 4, misses: 60, ..Service::default() };
+    folder.with("trace.bin", &service.trace());
+    for arguments in [&[][..], &["--requests", "serve.py:handle"]] {
+        let arguments = [&["trace.bin", "--json", "--no-page"], arguments].concat();
+        let report = folder.json(&arguments);
+        assert_eq!(report["requests"]["count"], REQUESTS as f64, "{}", report["requests"]);
+        assert_eq!(report["verdict"], "cache-filling", "{}", report["sentence"]);
+    }
+}
+
 #[test]
 fn requests_are_counted_and_timed_where_all_that_they_allocate_is_only_counted() {
     let report = timed_requests(0);

@@ -1,0 +1,84 @@
+//! When requests were: as those call stacks show that were reached once for each.
+
+use std::collections::BTreeSet;
+
+use super::requests::Calls;
+use crate::time_line::TimeLine;
+
+/// When something was is known if this share of it was: of most temporaries it is not.
+const TIMED: f64 = 0.5;
+/// A call stack that is reached once for each request differs from their number by less than this share.
+const CLOCK_TOLERANCE: f64 = 0.01;
+/// What fades had less than this share of itself in the second half of all requests. Of twenty that are spread evenly
+/// so few are there once in fifty times.
+const FADING: f64 = 0.25;
+
+/// How many calls were in each window, of what was called this often; of the trace's call stacks these tell,
+/// wherever they are. All zeros: none does.
+pub(super) fn windows_of<'c>(
+    number: u64,
+    calls: impl Iterator<Item = &'c Calls>,
+    line: &TimeLine,
+    start_up: usize,
+) -> Vec<f64> {
+    let mut windows = vec![0.0; line.len()];
+    let is_one = |calls: &&Calls| {
+        calls.number.abs_diff(number) as f64 <= CLOCK_TOLERANCE * number as f64
+            && calls.timed as f64 >= TIMED * number as f64
+    };
+    // Those of which most calls were recorded say it to the call, temporaries that are only counted more or less.
+    let is_exact = |calls: &&Calls| calls.events as f64 >= TIMED * number as f64;
+    let (exact, rough): (Vec<&Calls>, Vec<&Calls>) = calls.filter(is_one).partition(is_exact);
+    let clocks = if exact.is_empty() { rough } else { exact };
+    let clocks: BTreeSet<_> = clocks.into_iter().map(|calls| calls.stack).collect();
+    let events = line.keys().filter(|(_, stack)| clocks.contains(stack));
+    let events = events.flat_map(|key| line.calls(key).map(|(at, calls)| (at, u64::from(calls))));
+    let folded = clocks.iter().flatten().flat_map(|stack| line.temporaries(*stack));
+    for (window, calls) in events.chain(folded).filter(|(window, _)| *window >= start_up) {
+        if let Some(sum) = windows.get_mut(window) {
+            *sum += calls as f64;
+        }
+    }
+    windows
+}
+
+/// Whether something becomes rarer and rarer among requests, as the filling of a cache does.
+pub(super) fn fades(some: &[f64], every: &[f64]) -> bool {
+    let [all, of_every] = [some, every].map(|windows| windows.iter().sum::<f64>());
+    let mut passed = 0.0;
+    let mut late = 0.0;
+    for (some, every) in some.iter().zip(every) {
+        // Of the window that the middle is in its part.
+        let after = (passed + every - of_every / 2.0).clamp(0.0, *every);
+        late += if *every > 0.0 {
+            some * after / every
+        } else if passed > of_every / 2.0 {
+            *some
+        } else {
+            0.0
+        };
+        passed += every;
+    }
+    all > 0.0 && of_every > 0.0 && late < FADING * all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_once_for_each_key_fades_and_what_goes_on_does_not() {
+        let every = [10.0; 20];
+        let misses: Vec<f64> = (0..20).map(|at| 8.0 * 0.8_f64.powi(at)).collect();
+        assert!(fades(&misses, &every));
+        assert!(!fades(&[1.0; 20], &every));
+        assert!(!fades(&every, &misses));
+        let every_tenth: Vec<f64> = (0..20).map(|at| f64::from(u8::from(at % 10 == 3))).collect();
+        assert!(!fades(&every_tenth, &every));
+        // Requests that come later count more: as many of each are in the second half of them.
+        let rising: Vec<f64> = (0..20).map(f64::from).collect();
+        assert!(!fades(&rising, &rising));
+        assert!(!fades(&[0.0; 20], &every));
+        assert!(!fades(&misses, &[0.0; 20]));
+    }
+}

@@ -18,7 +18,7 @@ use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
 use crate::heap::{Level, TotalsKey};
-use crate::model::Verdict;
+use crate::model::{Estimate, Verdict};
 use crate::python;
 use crate::symbol::{Place, Symbols};
 use crate::time_line::{Series, TimeLine};
@@ -39,6 +39,8 @@ const RECENT: f64 = 1.0 / 3.0;
 const LEAST_SHARE: f64 = 0.02;
 /// Growth of which this share nothing held is called garbage.
 const GARBAGE_SHARE: f64 = 0.5;
+/// What grows beside so much garbage does so beyond doubt if the lower bound of its rate is this share of it.
+const SURE: f64 = 0.5;
 /// Lines that do not leak are listed up to this number.
 const MOST_HARMLESS: usize = 12;
 
@@ -183,7 +185,9 @@ fn judged(series: &Series, axis: &Axis, start_up: usize) -> Judgement {
     let garbage: f64 = since.garbage.iter().sum();
     if is_growth(judgement.verdict) && garbage > 0.0 {
         let held = judge(&since.without_garbage(), &axis);
-        judgement = match garbage >= GARBAGE_SHARE * since.held() && !is_growth(held.verdict) {
+        // Of what garbage refers to a little outlives it, and a little garbage is not known as such.
+        let is_rest = garbage >= GARBAGE_SHARE * since.held() && !is_sure(&held);
+        judgement = match is_rest {
             true => Judgement { verdict: Verdict::Sawtooth, rate: None, windows: 0, ..judgement },
             false => held,
         };
@@ -193,6 +197,12 @@ fn judged(series: &Series, axis: &Axis, start_up: usize) -> Judgement {
     }
     judgement.warm_up += start_up;
     judgement
+}
+
+/// Whether something grows beyond doubt: at a rate whose lower bound is near it.
+fn is_sure(held: &Judgement) -> bool {
+    let is_sure = |rate: &Estimate| rate.low >= SURE * rate.estimate;
+    is_growth(held.verdict) && held.rate.as_ref().is_none_or(is_sure)
 }
 
 fn is_growth(verdict: Verdict) -> bool {
@@ -223,4 +233,39 @@ fn is_arena(
     let Some(asked_by) = asked_by.filter(|_| domain == Domain::Mmap) else { return false };
     let level: Level = line.held_by((domain, stack));
     python::are_arenas(symbols.places(asked_by), domain, level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUESTS: usize = 160;
+
+    /// What requests keep, by their number, and beside it about so much garbage each.
+    fn series(garbage: f64, kept: impl Fn(usize) -> f64) -> Series {
+        let mut series = Series::new(REQUESTS);
+        let mut live = 0.0;
+        for at in 0..REQUESTS {
+            series.garbage[at] = garbage * (1.0 + (at * 7 % 11) as f64 / 10.0);
+            series.garbage_blocks[at] = if garbage > 0.0 { 100.0 } else { 0.0 };
+            series.kept[at] = series.garbage[at] + kept(at);
+            series.kept_blocks[at] = series.garbage_blocks[at] + 1.0;
+            live += series.kept[at];
+            series.live[at] = live;
+        }
+        series
+    }
+
+    #[test]
+    fn what_grows_beside_garbage_is_a_leak_if_there_is_no_doubt() {
+        let axis = Axis { units: vec![1.0; REQUESTS] };
+        let leaks = |at: usize| 600.0 + 50.0 * (at * 5 % 7) as f64;
+        let leak = judged(&series(40_000.0, leaks), &axis, 0);
+        assert_eq!(leak.verdict, Verdict::Leak);
+        assert!(leak.rate.is_some_and(|rate| (700.0..800.0).contains(&rate.estimate)), "{leak:?}");
+        let doubtful = |at: usize| if at % 23 == 11 { 15_000.0 } else { 100.0 };
+        let rate = judged(&series(0.0, doubtful), &axis, 0).rate;
+        assert!(rate.is_some_and(|rate| rate.low < SURE * rate.estimate), "{rate:?}");
+        assert_eq!(judged(&series(40_000.0, doubtful), &axis, 0).verdict, Verdict::Sawtooth);
+    }
 }

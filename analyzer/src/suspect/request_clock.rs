@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use tftrace_format::StackId;
+
 use super::requests::Calls;
 use crate::time_line::TimeLine;
 
 /// When something was is known if this share of it was: of most temporaries it is not.
-const TIMED: f64 = 0.5;
+const PART: f64 = 0.5;
 /// A call stack that is reached once for each request differs from their number by less than this share.
 const CLOCK_TOLERANCE: f64 = 0.01;
 /// What fades had less than this share of itself in the second half of all requests. Of twenty that are spread evenly
@@ -22,18 +24,28 @@ pub(super) fn windows_of<'c>(
     start_up: usize,
 ) -> Vec<f64> {
     let mut windows = vec![0.0; line.len()];
-    let is_one = |calls: &&Calls| {
-        calls.number.abs_diff(number) as f64 <= CLOCK_TOLERANCE * number as f64
-            && calls.timed as f64 >= TIMED * number as f64
+    let requests = number as f64;
+    let is_near = |number: u64| (number as f64 - requests).abs() <= CLOCK_TOLERANCE * requests;
+    let all: Vec<&Calls> = calls.collect();
+    let those = |are_clocks: &dyn Fn(&Calls) -> bool| -> BTreeSet<Option<StackId>> {
+        all.iter().filter(|calls| are_clocks(calls)).map(|calls| calls.stack).collect()
     };
-    // Those of which most calls were recorded say it to the call, temporaries that are only counted more or less.
-    let is_exact = |calls: &&Calls| calls.events as f64 >= TIMED * number as f64;
-    let (exact, rough): (Vec<&Calls>, Vec<&Calls>) = calls.filter(is_one).partition(is_exact);
-    let clocks = if exact.is_empty() { rough } else { exact };
-    let clocks: BTreeSet<_> = clocks.into_iter().map(|calls| calls.stack).collect();
+    // One recorded block for each request says it to the call, first where it is all that the stack allocates. Where only
+    // a part was recorded, that may be another part at another time; and temporaries say it more or less.
+    let is_part = |of: u64| of as f64 >= PART * requests;
+    let kinds: [&dyn Fn(&Calls) -> bool; 4] = [
+        &|calls| is_near(calls.number) && is_near(calls.events),
+        &|calls| is_near(calls.events),
+        &|calls| is_near(calls.number) && is_part(calls.timed) && is_part(calls.events),
+        &|calls| is_near(calls.number) && is_part(calls.timed),
+    ];
+    let mut found = kinds.into_iter().map(those).enumerate();
+    let Some((kind, clocks)) = found.find(|(_, clocks)| !clocks.is_empty()) else { return windows };
     let events = line.keys().filter(|(_, stack)| clocks.contains(stack));
     let events = events.flat_map(|key| line.calls(key).map(|(at, calls)| (at, u64::from(calls))));
-    let folded = clocks.iter().flatten().flat_map(|stack| line.temporaries(*stack));
+    let are_recorded = kind < 2;
+    let counted = clocks.iter().flatten().filter(|_| !are_recorded);
+    let folded = counted.flat_map(|stack| line.temporaries(*stack));
     for (window, calls) in events.chain(folded).filter(|(window, _)| *window >= start_up) {
         if let Some(sum) = windows.get_mut(window) {
             *sum += calls as f64;

@@ -137,6 +137,10 @@ impl Writer {
         let time = |part: u64| Ticks((request + 2 * slow) * REQUEST + part * REQUEST / 10);
         let domain = Domain::Malloc;
         if self.service.folds {
+            // What is kept is made beside something that is only counted, by the same call.
+            let key = TemporaryKey { stack: Some(kept), size: 100, domain };
+            let count = u64::from(self.service.leaks > 0);
+            self.builder.temporaries(0, Temporaries { key, count });
             for (at, stack) in (0..).zip(churned) {
                 let key = TemporaryKey { stack: Some(*stack), size: 100, domain };
                 self.builder.temporaries(0, Temporaries { key, count: 1 });

@@ -14,6 +14,11 @@ const MOST: f64 = 0.5;
 /// Tracing leaves more behind than it allocates itself: graphs are optimized and instantiated by the
 /// first call. Traced once, it would have no share in what keeps growing.
 const TRACED: f64 = 0.15;
+/// What is made is made use of, and allocates more then than when it was made.
+const CREATED: f64 = 0.15;
+/// Where `tf.data` is, and its functions that read an element.
+const DATASETS: &str = "/tensorflow/python/data/";
+const NEXT: [&str; 5] = ["__next__", "_next_internal", "next", "get_next", "generator_py_func"];
 /// So many of the heaviest stacks are looked at: they have nearly all of the growth.
 const HEAVIEST: usize = 2_000;
 
@@ -31,7 +36,7 @@ struct Known {
 }
 
 /// In the order in which they are looked for; the first that fits is the cause.
-const KNOWN: [Known; 10] = [
+const KNOWN: [Known; 12] = [
     Known {
         id: "predict-in-a-loop",
         least: MOST,
@@ -95,12 +100,30 @@ const KNOWN: [Known; 10] = [
                  as there are.",
     },
     Known {
-        id: "dataset-created-repeatedly",
+        id: "lookup-table-grows",
         least: MOST,
-        shows: |place| in_python(place, "/tensorflow/python/data/", &[]),
-        evidence: "passes through tf.data",
+        shows: |place| is_native(place, &["tensorflow::lookup::Mutable"]),
+        evidence: "was allocated by a lookup table of TensorFlow's",
+        sentence: "A lookup table of TensorFlow's keeps every key that was ever inserted.",
+        remedy: "Remove keys that are no longer needed, table.remove(keys), or insert none that are new in each \
+                 request.",
+    },
+    Known {
+        id: "dataset-created-repeatedly",
+        least: CREATED,
+        shows: |place| in_python(place, DATASETS, &[]) && !in_python(place, DATASETS, &NEXT),
+        evidence: "passes through the making of a dataset or an iterator of tf.data",
         sentence: "Datasets or iterators are created again and again, and the earlier ones are kept.",
         remedy: "Create the dataset once, or feed the model with tensors.",
+    },
+    Known {
+        id: "dataset-elements-kept",
+        least: MOST,
+        shows: |place| in_python(place, DATASETS, &NEXT),
+        evidence: "was made when the next element of a dataset was asked for",
+        sentence: "Elements of a dataset are kept: by what they are put into, or by cache() in the dataset itself.",
+        remedy: "Look for a container that elements are put into. In memory, Dataset.cache() keeps every element \
+                 that is read: leave it out where elements do not come again, or give it a file's name.",
     },
     Known {
         id: "graph-grows",
@@ -199,7 +222,7 @@ fn garbage(cause: &Cause<'_>) -> Option<Pattern> {
     })
 }
 
-/// Tensors, or arrays, that something in Python refers to.
+/// Tensors, or arrays, that something refers to.
 fn kept_results(growth: &Growth<'_>, suspect: &Suspect) -> Option<Pattern> {
     suspect.your_line.as_ref()?;
     let tensors = growth.share(|places| {
@@ -221,17 +244,24 @@ fn kept_results(growth: &Growth<'_>, suspect: &Suspect) -> Option<Pattern> {
             .iter()
             .any(|place| is_native(place, &["PyArray_NewFromDescr", "PyArray_NewLikeArray"]))
     });
-    let (id, what, share) = match tensors >= MOST {
-        true => ("results-kept", "tensors", tensors),
-        false if arrays >= MOST => ("arrays-kept", "NumPy arrays", arrays),
+    // Tensors are also kept by what they are fed to.
+    let (id, what, share, by, or) = match tensors >= MOST {
+        true => {
+            let or = ", or for a queue, table or dataset of TensorFlow's that it is fed to";
+            ("results-kept", "tensors", tensors, "Python or TensorFlow", or)
+        }
+        false if arrays >= MOST => ("arrays-kept", "NumPy arrays", arrays, "Python", ""),
         false => return None,
     };
     Some(Pattern {
         id,
-        sentence: format!("The {what} that are made here are kept: something in Python still refers to them."),
-        remedy: "Look for a list, dict, cache, closure or attribute that this result is put into; keep a \
-                 number instead of a tensor (float(x)), or bound the container."
-            .into(),
+        sentence: format!(
+            "The {what} that are made here are kept: something in {by} still refers to them."
+        ),
+        remedy: format!(
+            "Look for a list, dict, cache, closure or attribute that this result is put into{or}; keep a \
+             number instead of a tensor (float(x)), or bound the container."
+        ),
         evidence: vec![format!("{:.0} % of the growth is the memory of {what}", share * 100.0)],
     })
 }
@@ -340,5 +370,29 @@ mod tests {
         assert_eq!(first_of("tensorflow::LocalRendezvous::DoAbort"), ends);
         assert_eq!(first_of("tensorflow::EagerContext::LocalRendezvousCache::FindOrCreate"), ends);
         assert_eq!(first_of("tensorflow::LocalRendezvous::Send"), None);
+    }
+
+    #[test]
+    fn tables_are_told_by_their_functions() {
+        let insert =
+            |table: &str| first_of(&format!("tensorflow::lookup::{table}<long>::DoInsert"));
+        assert_eq!(insert("MutableHashTableOfScalars"), Some("lookup-table-grows"));
+        assert_eq!(insert("LookupInterface"), None);
+    }
+
+    #[test]
+    fn to_read_a_dataset_is_not_to_make_one() {
+        let first_of = |function: &str, file: &str| {
+            let location = Some(format!("/v/site-packages/tensorflow/python/data/ops/{file}.py:7"));
+            let place = Place { location, ..Place::of(Kind::Python, function) };
+            KNOWN.iter().find(|known| (known.shows)(&place)).map(|known| known.id)
+        };
+        for function in ["OwnedIterator.__next__", "OwnedIterator._next_internal", "_next_internal"]
+        {
+            assert_eq!(first_of(function, "iterator_ops"), Some("dataset-elements-kept"));
+        }
+        let created = Some("dataset-created-repeatedly");
+        assert_eq!(first_of("OwnedIterator.__init__", "iterator_ops"), created);
+        assert_eq!(first_of("DatasetV2.from_tensor_slices", "dataset_ops"), created);
     }
 }

@@ -97,3 +97,32 @@ fn a_script_is_traced_by_its_interpreter_even_behind_env() {
     assert_eq!((outcome.code(), outcome.stderr.as_str()), (0, ""), "{outcome:?}");
     assert_eq!(counts(&place.path().join("trace.bin"), 10_001).allocations, 9);
 }
+
+#[test]
+fn the_service_that_a_shell_script_starts_is_traced_and_what_is_not_is_said() {
+    let place = tempfile::tempdir().unwrap();
+    let program = compile("chain.c", &[]);
+    std::fs::copy(&program, place.path().join("python3.99")).unwrap();
+    let script = place.path().join("start.sh");
+    let commands = format!("#!/bin/sh\n'{}' 7\n./python3.99 5\ntrue\n", program.display());
+    std::fs::write(&script, commands).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = launch(place.path(), &["--", "./start.sh"]);
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    let said: Vec<_> = outcome.stderr.lines().collect();
+    let [line] = said[..] else { panic!("one line: {said:?}") };
+    assert!(line.contains("./start.sh: is a script of") && line.contains("--children exec"));
+    assert_eq!(counts(&place.path().join("trace.bin"), 10_001).allocations, 5);
+    // With all that it starts.
+    let outcome = launch(place.path(), &["--children", "exec", "--", "./start.sh"]);
+    assert_eq!((outcome.code(), outcome.stderr.as_str()), (0, ""), "{outcome:?}");
+    assert_eq!(counts(&place.path().join("trace.bin"), 10_001).allocations, 5);
+    let is_of_tool = |name: &str| {
+        name.starts_with("trace.") && name.ends_with(".bin") && name.len() > "trace.bin".len()
+    };
+    let files = std::fs::read_dir(place.path()).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let tools: Vec<_> = names.filter(|name| is_of_tool(name)).collect();
+    let [tool] = &tools[..] else { panic!("one trace of the other program: {tools:?}") };
+    assert_eq!(counts(&place.path().join(tool), 10_001).allocations, 7);
+}

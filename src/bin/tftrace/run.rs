@@ -78,7 +78,7 @@ pub(crate) fn run(library: &Path, options: &RunOptions) -> Result<u8, LaunchErro
         && options.children.is_none()
     {
         eprintln!(
-            "tftrace: {}: is a script of {}, and only that shell is traced: name the program that it starts, or use --children exec",
+            "tftrace: {}: is a script of {}: of what it starts, programs of Python's and TensorFlow's are traced; all are with --children exec",
             script.display(),
             image.display()
         );

@@ -11,8 +11,8 @@ use crate::time_line::TimeLine;
 const PART: f64 = 0.5;
 /// A call stack that is reached once for each request differs from their number by less than this share.
 const CLOCK_TOLERANCE: f64 = 0.01;
-/// What fades had less than this share of itself in the second half of all requests. Of twenty that are spread evenly
-/// so few are there once in fifty times.
+/// What fades had less than this share of itself in the second half of all requests. Of twenty that are spread at
+/// random so few are there less than once in a hundred times.
 const FADING: f64 = 0.25;
 
 /// How many calls were in each window, of what was called this often; of the trace's call stacks these tell,

@@ -7,6 +7,8 @@
 //! 0..10 mapping   10..22 place of the CFA / 8   22..26 place of the saved bp below it / 8   26 kind   28..64 address / 2^12
 //! ```
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use super::objects::NO_MAPPING;
 use super::rule::{Rule, Step};
 
@@ -62,19 +64,23 @@ impl RuleCache {
         if let Some(packed) = pack(tag, rule)
             && let Some(set) = self.sets.get_mut(index)
         {
-            *set = [packed, set[0]];
+            // Before the rule is there: a signal handler may jump out of this, and what is there must be known of.
             self.used |= 1 << (index / (SETS / PARTS));
+            compiler_fence(Ordering::SeqCst);
+            *set = [packed, set[0]];
         }
     }
 
     /// Forgets everything: an object was unloaded.
     pub(super) fn forget(&mut self) {
-        let used = core::mem::take(&mut self.used);
         for (part, sets) in self.sets.chunks_exact_mut(SETS / PARTS).enumerate() {
-            if used >> part & 1 == 1 {
+            if self.used >> part & 1 == 1 {
                 sets.fill([0; 2]);
             }
         }
+        // After they are gone, as above.
+        compiler_fence(Ordering::SeqCst);
+        self.used = 0;
     }
 }
 
@@ -158,7 +164,9 @@ mod tests {
         }
         assert!(found > 500, "{found}");
         cache.forget();
-        assert_eq!(cache.find(0x7F00_1234_5000), None);
+        let of_libraries =
+            (0..50 * 500).map(|at| 0x7F00_0000_0000 + at / 500 * 0x1234_5000 + at % 500);
+        assert!(of_libraries.into_iter().all(|address| cache.find(address).is_none()));
         assert_eq!(cache.find(0), None);
     }
 }

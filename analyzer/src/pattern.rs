@@ -19,6 +19,11 @@ const CREATED: f64 = 0.15;
 /// Where `tf.data` is, and its functions that read an element.
 const DATASETS: &str = "/tensorflow/python/data/";
 const NEXT: [&str; 5] = ["__next__", "_next_internal", "next", "get_next", "generator_py_func"];
+/// If more than this share of the growth are objects whose line is not sure, the rest says nothing of the cause.
+const NEARLY_ALL: f64 = 0.75;
+/// Patterns of which the question is what keeps the memory.
+const KEPT: [&str; 4] =
+    ["results-kept", "arrays-kept", "small-objects-kept", "dataset-elements-kept"];
 /// So many of the heaviest stacks are looked at: they have nearly all of the growth.
 const HEAVIEST: usize = 2_000;
 
@@ -52,7 +57,7 @@ const KNOWN: [Known; 12] = [
         least: TRACED,
         shows: |place| {
             is_tracing(place)
-                || in_python(place, "/tensorflow/python/eager/", &["_maybe_define_function"])
+                || in_python(place, "/tensorflow/python/eager/", &["_create_concrete_function"])
         },
         evidence: "was allocated while a tf.function was traced",
         sentence: "A tf.function is traced anew again and again, and keeps every graph it made.",
@@ -176,8 +181,13 @@ const KNOWN: [Known; 12] = [
     },
 ];
 
-/// The patterns of a suspect; empty if it does not grow, or if nothing fits.
-pub fn of(cause: &Cause<'_>, suspect: &Suspect, context: Context<'_>) -> Vec<Pattern> {
+/// The patterns of a suspect; empty if it does not grow, or if nothing fits. `containers` are those that grow meanwhile.
+pub fn of(
+    cause: &Cause<'_>,
+    suspect: &Suspect,
+    context: Context<'_>,
+    containers: &[String],
+) -> Vec<Pattern> {
     if !matches!(
         suspect.verdict,
         Verdict::Leak | Verdict::CacheFilling | Verdict::Undecided | Verdict::Sawtooth
@@ -190,17 +200,55 @@ pub fn of(cause: &Cause<'_>, suspect: &Suspect, context: Context<'_>) -> Vec<Pat
     if growth.sum <= 0.0 || suspect.verdict == Verdict::Sawtooth {
         return patterns;
     }
-    let known = KNOWN.iter().find_map(|known| {
-        let share = growth.share(|places| places.iter().any(|place| (known.shows)(place)));
-        (share >= known.least).then(|| Pattern {
+    let passed_on = growth.passed_on / growth.sum;
+    let found = (passed_on <= NEARLY_ALL)
+        .then(|| {
+            known(&growth).or_else(|| kept_results(&growth, suspect)).or_else(|| native(&growth))
+        })
+        .flatten()
+        .or_else(|| small_objects(passed_on, suspect));
+    patterns.extend(found.map(|pattern| match KEPT.contains(&pattern.id) {
+        true => with_containers(pattern, containers),
+        false => pattern,
+    }));
+    patterns
+}
+
+/// A cause that is in the table.
+fn known(growth: &Growth<'_>) -> Option<Pattern> {
+    KNOWN.iter().find_map(|known| {
+        let bytes = growth.bytes(|places| places.iter().any(|place| (known.shows)(place)));
+        growth.has(bytes, known.least).then(|| Pattern {
             id: known.id,
             sentence: known.sentence.to_owned(),
             remedy: known.remedy.to_owned(),
-            evidence: vec![format!("{:.0} % of the growth {}", share * 100.0, known.evidence)],
+            evidence: vec![format!("{} {}", growth.share_in_words(bytes), known.evidence)],
         })
-    });
-    patterns.extend(known.or_else(|| kept_results(&growth, suspect)).or_else(|| native(&growth)));
-    patterns
+    })
+}
+
+/// Small objects of Python's, of which it is not sure where they are kept.
+fn small_objects(passed_on: f64, suspect: &Suspect) -> Option<Pattern> {
+    (passed_on >= MOST && suspect.verdict == Verdict::Leak).then(|| Pattern {
+        id: "small-objects-kept",
+        sentence: "Small objects of Python's are kept: tuples, lists, dicts or floats, by their size.".into(),
+        remedy: "Look for a list, dict, cache or attribute that something is put into for each request. It may be filled \
+                 at another line of the same request: Python gives the memory of such an object to the next one without \
+                 asking for new, and what is named here is the line that found none left."
+            .into(),
+        evidence: vec![format!(
+            "{:.0} % of the growth are blocks of Python's of 24, or of 48 to 200 bytes",
+            passed_on * 100.0
+        )],
+    })
+}
+
+/// Says as well what grows meanwhile.
+fn with_containers(mut pattern: Pattern, containers: &[String]) -> Pattern {
+    if !containers.is_empty() {
+        pattern.evidence.push(format!("what may keep it: {}", containers.join("; ")));
+    }
+    pattern
 }
 
 /// What waits for Python's cycle collector.
@@ -225,7 +273,7 @@ fn garbage(cause: &Cause<'_>) -> Option<Pattern> {
 /// Tensors, or arrays, that something refers to.
 fn kept_results(growth: &Growth<'_>, suspect: &Suspect) -> Option<Pattern> {
     suspect.your_line.as_ref()?;
-    let tensors = growth.share(|places| {
+    let tensors = growth.bytes(|places| {
         places.iter().any(|place| {
             place.kind == Kind::Op
                 || is_native(
@@ -239,18 +287,18 @@ fn kept_results(growth: &Growth<'_>, suspect: &Suspect) -> Option<Pattern> {
                 )
         })
     });
-    let arrays = growth.share(|places| {
+    let arrays = growth.bytes(|places| {
         places
             .iter()
             .any(|place| is_native(place, &["PyArray_NewFromDescr", "PyArray_NewLikeArray"]))
     });
     // Tensors are also kept by what they are fed to.
-    let (id, what, share, by, or) = match tensors >= MOST {
+    let (id, what, bytes, by, or) = match growth.has(tensors, MOST) {
         true => {
             let or = ", or for a queue, table or dataset of TensorFlow's that it is fed to";
             ("results-kept", "tensors", tensors, "Python or TensorFlow", or)
         }
-        false if arrays >= MOST => ("arrays-kept", "NumPy arrays", arrays, "Python", ""),
+        false if growth.has(arrays, MOST) => ("arrays-kept", "NumPy arrays", arrays, "Python", ""),
         false => return None,
     };
     Some(Pattern {
@@ -262,7 +310,7 @@ fn kept_results(growth: &Growth<'_>, suspect: &Suspect) -> Option<Pattern> {
             "Look for a list, dict, cache, closure or attribute that this result is put into{or}; keep a \
              number instead of a tensor (float(x)), or bound the container."
         ),
-        evidence: vec![format!("{:.0} % of the growth is the memory of {what}", share * 100.0)],
+        evidence: vec![format!("{} is the memory of {what}", growth.share_in_words(bytes))],
     })
 }
 
@@ -290,17 +338,17 @@ fn native(growth: &Growth<'_>) -> Option<Pattern> {
             format!("{} in {}", leaf.function, leaf.module.as_deref().unwrap_or("the program"))
         })
     };
-    let share = growth.share(|places| asked(places).is_some());
+    let bytes = growth.bytes(|places| asked(places).is_some());
     let (heaviest, _) = growth.stacks.iter().find(|(places, _)| asked(places).is_some())?;
-    (share >= MOST).then(|| Pattern {
+    growth.has(bytes, MOST).then(|| Pattern {
         id: "native-allocation-kept",
         sentence: "Native code asks for memory and does not free it.".into(),
         remedy: "Look for the missing free, munmap or delete in the function that allocates, or in what owns the \
                  result."
             .into(),
         evidence: vec![format!(
-            "{:.0} % of the growth was asked for by native code itself, most by {}",
-            share * 100.0,
+            "{} was asked for by native code itself, most by {}",
+            growth.share_in_words(bytes),
             asked(heaviest).unwrap_or_default()
         )],
     })
@@ -308,29 +356,45 @@ fn native(growth: &Growth<'_>) -> Option<Pattern> {
 
 /// The growth of a cause by call stack.
 struct Growth<'a> {
-    /// Places from the leaf to the root, and bytes; heaviest first.
+    /// Places from the leaf to the root, and bytes; heaviest first. Without what was passed on.
     stacks: Vec<(Vec<&'a Place>, f64)>,
     sum: f64,
+    /// The part of the sum that may have come to another line than that of its stack ([`free_lists`](crate::python::free_lists)).
+    passed_on: f64,
 }
 
 impl<'a> Growth<'a> {
     fn of(cause: &Cause<'_>, context: Context<'a>) -> Self {
         let mut weights = cause.weights(context.line);
         weights.retain(|(_, bytes)| *bytes > 0.0);
-        weights.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         let sum = weights.iter().map(|(_, bytes)| bytes).sum();
+        let mut passed_on = 0.0;
+        for (key, bytes) in &mut weights {
+            let own = context.line.passed_on_since(*key, cause.judgement.typical_from());
+            *bytes -= own.min(*bytes);
+            passed_on += own;
+        }
+        weights.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         weights.truncate(HEAVIEST);
         let stacks = weights.into_iter().map(|((_, stack), bytes)| {
             let frames = stack.into_iter().flat_map(|stack| context.trace.frames(stack));
             (frames.flat_map(|frame| context.symbols.places(frame)).collect(), bytes)
         });
-        Self { stacks: stacks.collect(), sum }
+        Self { stacks: stacks.collect(), sum, passed_on }
     }
 
-    /// Which part of it has stacks like that.
-    fn share(&self, is_so: impl Fn(&[&Place]) -> bool) -> f64 {
-        let own = self.stacks.iter().filter(|(places, _)| is_so(places));
-        own.map(|(_, bytes)| bytes).sum::<f64>() / self.sum
+    /// How much of it has stacks like that, in bytes.
+    fn bytes(&self, is_so: impl Fn(&[&Place]) -> bool) -> f64 {
+        self.stacks.iter().filter(|(places, _)| is_so(places)).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Whether so many bytes are at least this share of what is sure to have been kept where it was made.
+    fn has(&self, bytes: f64, share: f64) -> bool {
+        bytes > 0.0 && bytes >= share * (self.sum - self.passed_on)
+    }
+
+    fn share_in_words(&self, bytes: f64) -> String {
+        format!("{:.0} % of the growth", bytes / self.sum * 100.0)
     }
 }
 

@@ -23,7 +23,9 @@ use crate::pattern;
 use crate::report::{compacted, wholeness};
 use crate::stack::frames_of;
 use crate::suppression::Suppressions;
-use crate::suspect::{Cause, Context, Wanted, count_requests, describe, find, start_up};
+use crate::suspect::{
+    Cause, Context, Wanted, count_requests, describe, find, growing_containers, start_up,
+};
 use crate::symbol::{Symbols, resolve};
 use crate::time_line::TimeLine;
 use crate::verdict::Axis;
@@ -142,10 +144,14 @@ fn suspects(
     context: Context<'_>,
     suppressions: &mut Suppressions,
 ) -> Vec<Suspect> {
+    let leading = causes.iter().find(|cause| cause.judgement.verdict == Verdict::Leak);
+    let containers = leading
+        .map(|cause| growing_containers(context, cause.judgement.typical_from()))
+        .unwrap_or_default();
     let described = causes.iter().enumerate().map(|(at, cause)| {
         let mut suspect = describe(cause, context);
         suspect.rank = at + 1;
-        suspect.patterns = pattern::of(cause, &suspect, context);
+        suspect.patterns = pattern::of(cause, &suspect, context, &containers);
         suspect.suppressed_by = suppressions.of(&suspect);
         suspect
     });

@@ -1,5 +1,6 @@
 //! What is known of Python: its interpreter's own functions, its lines, whose code a file is.
 
+pub mod free_lists;
 mod interpreter;
 mod line_table;
 mod user_code;

@@ -33,10 +33,10 @@ fn is_user_file(location: &str) -> bool {
         && !is_in_standard_library(location)
 }
 
-/// `…/lib/python3.11/threading.py`, wherever the interpreter is installed.
+/// `…/lib/python3.11/threading.py`, wherever the interpreter is installed; Red Hat's is in `/usr/lib64`.
 fn is_in_standard_library(location: &str) -> bool {
-    let folders = location.match_indices("/lib/python3.").map(|(at, found)| at + found.len());
-    folders.into_iter().any(|at| {
+    let after = |folder| location.match_indices(folder).map(|(at, found)| at + found.len());
+    after("/lib/python3.").chain(after("/lib64/python3.")).any(|at| {
         let rest = location[at..].trim_start_matches(|c: char| c.is_ascii_digit());
         rest.trim_start_matches('t').starts_with('/')
     })
@@ -72,6 +72,9 @@ mod tests {
             ("/home/me/lib/python3/x.py:1", true),
             ("/usr/lib/python3.11/threading.py:982", false),
             ("/opt/python/lib/python3.13t/asyncio/tasks.py:1", false),
+            ("/usr/lib64/python3.9/json/decoder.py:355", false),
+            ("/usr/lib64/python3.9/site-packages/numpy/core.py:9", false),
+            ("/home/me/lib64/python3/x.py:1", true),
             ("/venv/lib/python3.11/site-packages/keras/src/models.py:9", false),
             ("/usr/lib/python3/dist-packages/numpy/core.py:9", false),
             ("<frozen importlib._bootstrap>:1176", false),

@@ -26,17 +26,21 @@ pub struct Context<'a> {
 }
 
 impl Cause<'_> {
-    /// Bytes of each call stack by which the cause is described: what grew, or without growth what
-    /// is held.
+    /// Bytes of each call stack by which the cause is described: what grew lately, or at all, or without growth
+    /// what is held.
     pub fn weights(&self, line: &TimeLine) -> Vec<(super::TotalsKey, f64)> {
         let since = |from| {
             self.keys.iter().map(move |key| (*key, line.kept_since(*key, from))).collect::<Vec<_>>()
         };
-        let grown = since(self.judgement.warm_up);
-        match grown.iter().any(|(_, bytes)| *bytes > 0.0) {
-            true => grown,
-            false => self.keys.iter().map(|key| (*key, line.peak_of(*key) as f64)).collect(),
-        }
+        let grew =
+            |weights: &Vec<(super::TotalsKey, f64)>| weights.iter().any(|(_, bytes)| *bytes > 0.0);
+        [self.judgement.typical_from(), self.judgement.warm_up]
+            .into_iter()
+            .map(since)
+            .find(grew)
+            .unwrap_or_else(|| {
+                self.keys.iter().map(|key| (*key, line.peak_of(*key) as f64)).collect()
+            })
     }
 }
 

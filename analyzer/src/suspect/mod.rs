@@ -3,6 +3,7 @@
 //! One cause spreads over hundreds of call stacks, in several domains. They are brought together by
 //! the user's own line ([`path`]), cut where one line stands out ([`split`]), and judged as one.
 
+mod containers;
 mod describe;
 mod path;
 mod request_clock;
@@ -26,6 +27,7 @@ use crate::verdict::{Axis, Judgement, LEAST_BYTES, judge};
 use path::{PathId, Paths, Step};
 use split::split;
 
+pub use containers::growing_containers;
 pub use describe::{Context, describe, frames, line_of, more};
 pub use path::is_tracing;
 pub use requests::count_requests;

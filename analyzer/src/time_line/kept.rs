@@ -1,11 +1,18 @@
 //! When what is live was allocated: bytes and blocks of every site, by window.
 
+use tftrace_format::Domain;
+
+use crate::heap::Level;
+use crate::python::free_lists;
+
 /// What of a site's live memory was allocated in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) bytes: u64,
     site: u32,
     pub(super) blocks: u32,
+    /// How many of the bytes may have come to whoever keeps them by a free list of Python's.
+    pub(super) passed_on: u32,
     pub(super) window: u16,
 }
 
@@ -24,12 +31,16 @@ pub(super) struct KeptBySite {
 
 impl KeptBySite {
     /// Adds blocks.
-    pub(super) fn add(&mut self, site: usize, window: usize, bytes: u64, blocks: u64) {
+    pub(super) fn add(&mut self, site: usize, window: usize, domain: Domain, level: Level) {
         if self.kept.len() >= 2 * self.summed + TOGETHER {
             self.put_together();
         }
+        let Level { bytes, blocks, .. } = level;
+        let size = bytes.checked_div(blocks);
+        let is_passed_on = size.is_some_and(|size| free_lists::may_pass_on(domain, size));
+        let passed_on = if is_passed_on { u32::try_from(bytes).unwrap_or(u32::MAX) } else { 0 };
         let (site, window, blocks) = (site as u32, window as u16, blocks as u32);
-        self.kept.push(Kept { bytes, site, blocks, window });
+        self.kept.push(Kept { bytes, site, blocks, passed_on, window });
     }
 
     /// Adds up what is of one site and window. To be called after the last block.
@@ -51,6 +62,7 @@ impl KeptBySite {
             if same {
                 sum.bytes = sum.bytes.saturating_add(next.bytes);
                 sum.blocks = sum.blocks.saturating_add(next.blocks);
+                sum.passed_on = sum.passed_on.saturating_add(next.passed_on);
             }
             same
         });
@@ -88,7 +100,7 @@ mod tests {
     fn blocks_are_summed_by_site_and_window_however_many_there_are() {
         let mut kept = KeptBySite::default();
         for at in 0..3 * TOGETHER {
-            kept.add(at % 3, at % 2, 10, 1);
+            kept.add(at % 3, at % 2, Domain::Malloc, Level::exact(10, 1));
         }
         kept.sum_up();
         assert!(kept.kept.capacity() < TOGETHER, "sums take no room");
@@ -99,8 +111,8 @@ mod tests {
             assert_eq!(own, [(0, 10 * half, half as u32), (1, 10 * half, half as u32)]);
         }
         assert_eq!(kept.of(3), []);
-        kept.add(3, 5, 10, 1);
-        kept.add(4, 9, 0, 1);
+        kept.add(3, 5, Domain::Malloc, Level::exact(10, 1));
+        kept.add(4, 9, Domain::Malloc, Level::exact(0, 1));
         kept.sum_up();
         assert_eq!(
             [0, 3, 4, 5].map(|site| kept.over(site)),

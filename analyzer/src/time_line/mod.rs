@@ -102,9 +102,9 @@ impl TimeLine {
 
     /// Adds a block that Python's last collection freed after that.
     fn was_garbage(&mut self, site: SiteId, born: Ticks, level: Level) {
-        let is_known = born <= self.end && self.keys.get(site.index()).is_some_and(Option::is_some);
-        if let Some(window) = self.windows.of(born).filter(|_| is_known) {
-            self.garbage.add(site.index(), window, level.bytes, level.blocks);
+        let key = self.keys.get(site.index()).copied().flatten().filter(|_| born <= self.end);
+        if let Some((window, (domain, _))) = self.windows.of(born).zip(key) {
+            self.garbage.add(site.index(), window, domain, level);
         }
     }
 
@@ -173,6 +173,14 @@ impl TimeLine {
         let kept = self.kept.of(self.number(key));
         let since = kept.iter().filter(|kept| usize::from(kept.window) >= from);
         since.map(|kept| kept.bytes as f64).sum()
+    }
+
+    /// The part of it that may have come to whoever keeps it by a free list of Python's
+    /// ([`free_lists`](crate::python::free_lists)).
+    pub fn passed_on_since(&self, key: TotalsKey, from: usize) -> f64 {
+        let kept = self.kept.of(self.number(key));
+        let since = kept.iter().filter(|kept| usize::from(kept.window) >= from);
+        since.map(|kept| f64::from(kept.passed_on)).sum()
     }
 
     /// The first and the last window in which one allocated what is live at the end.

@@ -123,7 +123,9 @@ impl<'t, 'a> Pass<'t, 'a> {
         let mut kept = KeptBySite::default();
         heap.each_live(blocks, |site, level, born| {
             if let Some(window) = windows.of(born) {
-                kept.add(site.index(), window, level.bytes, level.blocks);
+                let domain =
+                    keys.get(site.index()).copied().flatten().map_or(Domain::Malloc, |key| key.0);
+                kept.add(site.index(), window, domain, level);
             }
         });
         kept.sum_up();

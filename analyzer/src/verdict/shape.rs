@@ -54,6 +54,14 @@ pub struct Judgement {
     pub windows: usize,
 }
 
+impl Judgement {
+    /// The window from which on what was allocated is typical of the growth. A rate that holds from the first request on
+    /// is no reason to count what the first requests alone leave: graphs that are traced once, caches that are filled.
+    pub fn typical_from(&self) -> usize {
+        self.warm_up + self.windows / 3
+    }
+}
+
 /// Time, as the windows see it.
 #[derive(Clone, Debug)]
 pub struct Axis {

@@ -211,6 +211,32 @@ fn garbage_that_waits_is_told_from_what_is_held() {
     }
 }
 
+/// What free lists pass on is not the line's that asked for it; the list that grows is where it is filled.
+#[test]
+fn what_keeps_small_objects_is_named_whoever_asked_for_their_memory() {
+    for python in interpreters() {
+        let program = repository().join("tests/programs/kept_records.py");
+        let trace = Host::program(python.clone()).arg(program).trace();
+        trace.assert_host_unharmed();
+        let report = analyze(&["--json", "--no-page"], &trace.path());
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["verdict"], "leak", "{}: {}", python.display(), report["sentence"]);
+        let action = report["action"].as_str().unwrap();
+        let kept_by = "Look first at a list that grows at ";
+        let named = action
+            .split_once(kept_by)
+            .map(|(_, rest)| rest.split('.').take(2).collect::<Vec<_>>().join("."));
+        let named = named.unwrap_or_else(|| panic!("{}: {action}", python.display()));
+        assert!(named.ends_with("kept_records.py:17 (note)"), "{}: {action}", python.display());
+        let (id, sum) =
+            (&report["suspects"][0]["patterns"][0]["id"], &report["growth"]["bytes_per_request"]);
+        assert_eq!(id, "small-objects-kept", "{}", python.display());
+        // 64 bytes for the tuple, 48 for its floats, 64 for the list, 28 for the number, and 4 to 9 in the list of records.
+        let sum = sum["estimate"].as_f64().unwrap();
+        assert!((195.0..215.0).contains(&sum), "{}: {sum}", python.display());
+    }
+}
+
 #[test]
 fn an_unknown_interpreter_is_named_in_one_line() {
     let old = all_interpreters().into_iter().find(|python| version(python) < (3, 9));

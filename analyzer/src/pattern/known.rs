@@ -1,16 +1,11 @@
-//! Known causes of growth: what happens, what shows it, and what to do about it.
-//!
-//! A pattern is claimed only where most of a suspect's growth passes through the functions that are
-//! its evidence. `docs/verdict.md` lists them.
+//! Causes that are told by the functions that the growth passes through.
 
-use crate::model::{Pattern, Suspect, Verdict};
-use crate::report::numbers::bytes;
-use crate::suspect::{Cause, Context, is_tracing};
-use crate::symbol::{Kind, Owner, Place};
-use crate::verdict::LEAST_BYTES;
+use super::MOST;
+use super::growth::Growth;
+use crate::model::Pattern;
+use crate::suspect::is_tracing;
+use crate::symbol::Place;
 
-/// A pattern is claimed if this share of the growth shows it.
-const MOST: f64 = 0.5;
 /// Tracing leaves more behind than it allocates itself: graphs are optimized and instantiated by the
 /// first call. Traced once, it would have no share in what keeps growing.
 const TRACED: f64 = 0.15;
@@ -19,14 +14,6 @@ const CREATED: f64 = 0.15;
 /// Where `tf.data` is, and its functions that read an element.
 const DATASETS: &str = "/tensorflow/python/data/";
 const NEXT: [&str; 5] = ["__next__", "_next_internal", "next", "get_next", "generator_py_func"];
-/// If more than this share of the growth are objects whose line is not sure, the rest says nothing of the cause.
-const NEARLY_ALL: f64 = 0.75;
-/// Patterns of which the question is what keeps the memory.
-const KEPT: [&str; 4] =
-    ["results-kept", "arrays-kept", "small-objects-kept", "dataset-elements-kept"];
-/// So many of the heaviest stacks are looked at: they have nearly all of the growth.
-const HEAVIEST: usize = 2_000;
-
 /// One known cause.
 struct Known {
     id: &'static str,
@@ -181,41 +168,8 @@ const KNOWN: [Known; 12] = [
     },
 ];
 
-/// The patterns of a suspect; empty if it does not grow, or if nothing fits. `containers` are those that grow meanwhile.
-pub fn of(
-    cause: &Cause<'_>,
-    suspect: &Suspect,
-    context: Context<'_>,
-    containers: &[String],
-) -> Vec<Pattern> {
-    if !matches!(
-        suspect.verdict,
-        Verdict::Leak | Verdict::CacheFilling | Verdict::Undecided | Verdict::Sawtooth
-    ) {
-        return Vec::new();
-    }
-    let mut patterns: Vec<Pattern> = garbage(cause).into_iter().collect();
-    let growth = Growth::of(cause, context);
-    // What is released again is not kept, whatever it is.
-    if growth.sum <= 0.0 || suspect.verdict == Verdict::Sawtooth {
-        return patterns;
-    }
-    let passed_on = growth.passed_on / growth.sum;
-    let found = (passed_on <= NEARLY_ALL)
-        .then(|| {
-            known(&growth).or_else(|| kept_results(&growth, suspect)).or_else(|| native(&growth))
-        })
-        .flatten()
-        .or_else(|| small_objects(passed_on, suspect));
-    patterns.extend(found.map(|pattern| match KEPT.contains(&pattern.id) {
-        true => with_containers(pattern, containers),
-        false => pattern,
-    }));
-    patterns
-}
-
 /// A cause that is in the table.
-fn known(growth: &Growth<'_>) -> Option<Pattern> {
+pub(super) fn of(growth: &Growth<'_>) -> Option<Pattern> {
     KNOWN.iter().find_map(|known| {
         let bytes = growth.bytes(|places| places.iter().any(|place| (known.shows)(place)));
         growth.has(bytes, known.least).then(|| Pattern {
@@ -227,180 +181,9 @@ fn known(growth: &Growth<'_>) -> Option<Pattern> {
     })
 }
 
-/// Small objects of Python's, of which it is not sure where they are kept.
-fn small_objects(passed_on: f64, suspect: &Suspect) -> Option<Pattern> {
-    (passed_on >= MOST && suspect.verdict == Verdict::Leak).then(|| Pattern {
-        id: "small-objects-kept",
-        sentence: "Small objects of Python's are kept: tuples, lists, dicts or floats, by their size.".into(),
-        remedy: "Look for a list, dict, cache or attribute that something is put into for each request. It may be filled \
-                 at another line of the same request: Python gives the memory of such an object to the next one without \
-                 asking for new, and what is named here is the line that found none left."
-            .into(),
-        evidence: vec![format!(
-            "{:.0} % of the growth are blocks of Python's of 24, or of 48 to 200 bytes",
-            passed_on * 100.0
-        )],
-    })
-}
-
-/// Says as well what grows meanwhile.
-fn with_containers(mut pattern: Pattern, containers: &[String]) -> Pattern {
-    if !containers.is_empty() {
-        pattern.evidence.push(format!("what may keep it: {}", containers.join("; ")));
-    }
-    pattern
-}
-
-/// What waits for Python's cycle collector.
-fn garbage(cause: &Cause<'_>) -> Option<Pattern> {
-    let garbage: f64 = cause.series.garbage.iter().sum();
-    let kept: f64 = cause.series.kept.iter().sum();
-    (garbage >= LEAST_BYTES && garbage >= MOST * kept).then(|| Pattern {
-        id: "garbage-cycles",
-        sentence: "Objects that refer to each other in a circle wait for Python's cycle collector, which runs \
-                   rarely: nothing holds them."
-            .into(),
-        remedy: "If the memory matters, call gc.collect() now and then, or break the circles."
-            .into(),
-        evidence: vec![format!(
-            "{} of {} were freed by the collection that Python runs when it ends, before it takes anything apart",
-            bytes(garbage as u64),
-            bytes(kept as u64)
-        )],
-    })
-}
-
-/// Tensors, or arrays, that something refers to.
-fn kept_results(growth: &Growth<'_>, suspect: &Suspect) -> Option<Pattern> {
-    suspect.your_line.as_ref()?;
-    let tensors = growth.bytes(|places| {
-        places.iter().any(|place| {
-            place.kind == Kind::Op
-                || is_native(
-                    place,
-                    &[
-                        "TFE_Execute",
-                        "TFE_Py_FastPathExecute",
-                        "TFE_Py_ExecuteCancelable",
-                        "EagerTensor",
-                    ],
-                )
-        })
-    });
-    let arrays = growth.bytes(|places| {
-        places
-            .iter()
-            .any(|place| is_native(place, &["PyArray_NewFromDescr", "PyArray_NewLikeArray"]))
-    });
-    // Tensors are also kept by what they are fed to.
-    let (id, what, bytes, by, or) = match growth.has(tensors, MOST) {
-        true => {
-            let or = ", or for a queue, table or dataset of TensorFlow's that it is fed to";
-            ("results-kept", "tensors", tensors, "Python or TensorFlow", or)
-        }
-        false if growth.has(arrays, MOST) => ("arrays-kept", "NumPy arrays", arrays, "Python", ""),
-        false => return None,
-    };
-    Some(Pattern {
-        id,
-        sentence: format!(
-            "The {what} that are made here are kept: something in {by} still refers to them."
-        ),
-        remedy: format!(
-            "Look for a list, dict, cache, closure or attribute that this result is put into{or}; keep a \
-             number instead of a tensor (float(x)), or bound the container."
-        ),
-        evidence: vec![format!("{} is the memory of {what}", growth.share_in_words(bytes))],
-    })
-}
-
-/// Native code of the user's that asks for memory and never gives it back.
-fn native(growth: &Growth<'_>) -> Option<Pattern> {
-    let asked = |places: &[&Place]| -> Option<String> {
-        let leaf = places.iter().find(|place| {
-            !is_native(
-                place,
-                &[
-                    "malloc",
-                    "calloc",
-                    "realloc",
-                    "operator new",
-                    "mmap",
-                    "aligned_alloc",
-                    "posix_memalign",
-                    "strdup",
-                ],
-            )
-        })?;
-        let is_theirs =
-            leaf.kind == Kind::Native(Owner::User) && !crate::python::is_interpreter(leaf);
-        is_theirs.then(|| {
-            format!("{} in {}", leaf.function, leaf.module.as_deref().unwrap_or("the program"))
-        })
-    };
-    let bytes = growth.bytes(|places| asked(places).is_some());
-    let (heaviest, _) = growth.stacks.iter().find(|(places, _)| asked(places).is_some())?;
-    growth.has(bytes, MOST).then(|| Pattern {
-        id: "native-allocation-kept",
-        sentence: "Native code asks for memory and does not free it.".into(),
-        remedy: "Look for the missing free, munmap or delete in the function that allocates, or in what owns the \
-                 result."
-            .into(),
-        evidence: vec![format!(
-            "{} was asked for by native code itself, most by {}",
-            growth.share_in_words(bytes),
-            asked(heaviest).unwrap_or_default()
-        )],
-    })
-}
-
-/// The growth of a cause by call stack.
-struct Growth<'a> {
-    /// Places from the leaf to the root, and bytes; heaviest first. Without what was passed on.
-    stacks: Vec<(Vec<&'a Place>, f64)>,
-    sum: f64,
-    /// The part of the sum that may have come to another line than that of its stack ([`free_lists`](crate::python::free_lists)).
-    passed_on: f64,
-}
-
-impl<'a> Growth<'a> {
-    fn of(cause: &Cause<'_>, context: Context<'a>) -> Self {
-        let mut weights = cause.weights(context.line);
-        weights.retain(|(_, bytes)| *bytes > 0.0);
-        let sum = weights.iter().map(|(_, bytes)| bytes).sum();
-        let mut passed_on = 0.0;
-        for (key, bytes) in &mut weights {
-            let own = context.line.passed_on_since(*key, cause.judgement.typical_from());
-            *bytes -= own.min(*bytes);
-            passed_on += own;
-        }
-        weights.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-        weights.truncate(HEAVIEST);
-        let stacks = weights.into_iter().map(|((_, stack), bytes)| {
-            let frames = stack.into_iter().flat_map(|stack| context.trace.frames(stack));
-            (frames.flat_map(|frame| context.symbols.places(frame)).collect(), bytes)
-        });
-        Self { stacks: stacks.collect(), sum, passed_on }
-    }
-
-    /// How much of it has stacks like that, in bytes.
-    fn bytes(&self, is_so: impl Fn(&[&Place]) -> bool) -> f64 {
-        self.stacks.iter().filter(|(places, _)| is_so(places)).map(|(_, bytes)| bytes).sum()
-    }
-
-    /// Whether so many bytes are at least this share of what is sure to have been kept where it was made.
-    fn has(&self, bytes: f64, share: f64) -> bool {
-        bytes > 0.0 && bytes >= share * (self.sum - self.passed_on)
-    }
-
-    fn share_in_words(&self, bytes: f64) -> String {
-        format!("{:.0} % of the growth", bytes / self.sum * 100.0)
-    }
-}
-
 /// A Python function of one of these names in a file whose path contains `folder`; any name if there
 /// are none.
-fn in_python(place: &Place, folder: &str, names: &[&str]) -> bool {
+pub(super) fn in_python(place: &Place, folder: &str, names: &[&str]) -> bool {
     // Names are qualified since Python 3.11.
     let ends_with = |name: &&str| {
         place
@@ -414,13 +197,14 @@ fn in_python(place: &Place, folder: &str, names: &[&str]) -> bool {
 }
 
 /// Machine code whose name contains one of these.
-fn is_native(place: &Place, names: &[&str]) -> bool {
+pub(super) fn is_native(place: &Place, names: &[&str]) -> bool {
     place.is_native() && names.iter().any(|name| place.function.contains(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbol::Kind;
 
     fn first_of(function: &str) -> Option<&'static str> {
         let place = Place::unnamed(function);

@@ -1,0 +1,133 @@
+//! Containers of Python's that grow: where something is put into a list, dict, set or deque that becomes larger and
+//! larger. What is kept is often made at another line than that which keeps it; this is the one that does.
+
+use std::collections::BTreeMap;
+
+use tftrace_format::Domain;
+
+use super::Context;
+use crate::heap::TotalsKey;
+use crate::python::is_user_function;
+use crate::symbol::Place;
+
+/// A container's own memory is at least this in the end: some hundred items.
+const LEAST: f64 = 1024.0;
+/// It grows by as much for each request: an item in every eighth.
+const LEAST_OF_A_REQUEST: f64 = 1.0;
+/// It is at least so many times as large as it was after a third of the requests. Of what grows evenly it would be
+/// three times; a list has an eighth in reserve, and a dict half.
+const GREW: f64 = 1.4;
+/// It is never smaller than this share of what it was.
+const NEVER_BELOW: f64 = 0.9;
+/// So many are named.
+const MOST: usize = 3;
+
+/// Functions of CPython's which make room in a container, and in what.
+const KINDS: [(&str, &[&str]); 4] = [
+    ("a list", &["list_resize", "list_append", "list_extend", "PyList_Append", "_PyList_"]),
+    (
+        "a dict",
+        &["dictresize", "insertion_resize", "insertdict", "PyDict_SetItem", "_odict_resize"],
+    ),
+    ("a set", &["set_table_resize", "set_add_entry", "set_add_key"]),
+    ("a deque", &["deque_append", "deque_extend", "deque_inplace_concat"]),
+];
+
+/// What is filled, at which location, by which function; and the user's line that called it, if it is not theirs.
+type Filled<'a> = (&'static str, &'a str, &'a str, Option<&'a str>);
+
+/// The containers that grow from a window on, those of the user's and the largest first: `a list that grows at /app/serve.py:42 (handle)`.
+pub fn growing_containers(context: Context<'_>, from: usize) -> Vec<String> {
+    let line = context.line;
+    let mut by_place: BTreeMap<Filled<'_>, Vec<TotalsKey>> = BTreeMap::new();
+    // All that were there at any time: room for more is made by another call stack than that which made the first.
+    for key in line
+        .keys()
+        .filter(|key| key.0 == Domain::Python && line.peak_of(*key) as f64 >= LEAST / 2.0)
+    {
+        if let Some(filled) = filled_at(context, key) {
+            by_place.entry(filled).or_default().push(key);
+        }
+    }
+    let requests: f64 = match line.requests.count() {
+        Some(_) => context.axis.since(from).units.iter().sum(),
+        None => 0.0,
+    };
+    let mut found: Vec<(f64, Filled<'_>)> = by_place
+        .into_iter()
+        .map(|(filled, keys)| (growth(&line.series(keys).since(from).live), filled))
+        .filter(|(grew, _)| *grew > 0.0 && *grew >= LEAST_OF_A_REQUEST * requests)
+        .collect();
+    // The user's own come first.
+    found.sort_by(|(a, one), (b, other)| {
+        one.3.is_some().cmp(&other.3.is_some()).then(b.total_cmp(a))
+    });
+    let in_words = |(_, (what, location, function, caller)): &(f64, Filled<'_>)| {
+        let called = caller.map(|caller| format!(", called from {caller}")).unwrap_or_default();
+        format!("{what} that grows at {location} ({function}){called}")
+    };
+    found.iter().take(MOST).map(in_words).collect()
+}
+
+/// By how much a container became larger, in bytes; 0 if it is one that does not grow.
+fn growth(live: &[f64]) -> f64 {
+    // What was soon made larger again counts as a temporary, and there is nothing of it until then.
+    let seen = || live.iter().copied().filter(|level| *level > 0.0);
+    let (Some(first), Some(last)) = (seen().next(), seen().next_back()) else { return 0.0 };
+    let mut highest: f64 = 0.0;
+    let falls = seen().any(|level| {
+        highest = highest.max(level);
+        level < NEVER_BELOW * highest
+    });
+    if falls || last < LEAST || last < GREW * first { 0.0 } else { last - first }
+}
+
+/// Where the container is filled that this memory belongs to, if it does to one: in the innermost function of Python's.
+fn filled_at<'a>(context: Context<'a>, (_, stack): TotalsKey) -> Option<Filled<'a>> {
+    let frames = context.trace.frames(stack?);
+    let mut places = frames.flat_map(|frame| context.symbols.places(frame));
+    let mut kind = None;
+    let inner = loop {
+        match places.next()? {
+            place if place.is_python() => break place,
+            place => kind = kind.or_else(|| kind_of(place)),
+        }
+    };
+    let (kind, location) = (kind?, inner.location.as_deref()?);
+    let caller = match is_user_function(inner) {
+        true => None,
+        false => places.find(|place| is_user_function(place)),
+    };
+    Some((kind, location, &inner.function, caller.and_then(|caller| caller.location.as_deref())))
+}
+
+fn kind_of(place: &Place) -> Option<&'static str> {
+    let makes_room = |names: &[&str]| names.iter().any(|name| place.function.starts_with(name));
+    let kind = KINDS.iter().find(|(_, names)| makes_room(names)).map(|(what, _)| *what);
+    kind.filter(|_| place.is_native())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_larger_and_never_smaller_grows() {
+        assert_eq!(growth(&[1000.0, 1000.0, 2000.0, 2000.0, 4000.0]), 3000.0);
+        assert_eq!(growth(&[1000.0, 0.0, 2000.0, 0.0, 3000.0]), 2000.0, "it was soon made larger");
+        assert_eq!(growth(&[2000.0, 2000.0, 2100.0]), 0.0, "it has an eighth in reserve");
+        assert_eq!(growth(&[1000.0, 4000.0, 1000.0, 4000.0]), 0.0, "it is emptied");
+        assert_eq!(growth(&[100.0, 200.0, 400.0]), 0.0, "it is small");
+        assert_eq!(growth(&[]), 0.0);
+    }
+
+    #[test]
+    fn containers_are_told_by_the_functions_that_make_room_in_them() {
+        let kind = |function: &str| kind_of(&Place::unnamed(function));
+        assert_eq!(kind("list_resize"), Some("a list"));
+        assert_eq!(kind("_PyList_AppendTakeRefListResize"), Some("a list"));
+        assert_eq!(kind("dictresize"), Some("a dict"));
+        assert_eq!(kind("deque_append_internal"), Some("a deque"));
+        assert_eq!(kind("PyObject_Malloc"), None);
+    }
+}

@@ -17,7 +17,7 @@ pub fn user_place<'a>(places: &[&'a Place]) -> Option<&'a Place> {
 
 /// Whether it is a Python function of the user's own.
 pub fn is_user_function(place: &Place) -> bool {
-    place.is_python() && place.location.as_deref().is_some_and(is_user_file)
+    place.is_python() && !place.installed && place.location.as_deref().is_some_and(is_user_file)
 }
 
 /// Whether it is machine code that is neither the system's, nor a framework's, nor Python's.

@@ -13,6 +13,8 @@ pub struct Place {
     pub module: Option<Arc<str>>,
     /// Whether the compiler put it into the next place.
     pub inlined: bool,
+    /// Whether it is Python of a package that was installed into a folder of another name than packages have.
+    pub installed: bool,
     /// What it is.
     pub kind: Kind,
 }
@@ -49,7 +51,8 @@ impl Place {
 
     /// Something without a file.
     pub(crate) fn of(kind: Kind, function: impl Into<String>) -> Self {
-        Self { function: function.into(), location: None, module: None, inlined: false, kind }
+        let function = function.into();
+        Self { function, location: None, module: None, inlined: false, installed: false, kind }
     }
 
     /// Whether it is a Python function.

@@ -12,7 +12,7 @@ use tftrace_format::{CodeId, CudaKind, CudaMemory, Frame};
 use super::object_file::look_up;
 use super::place::{Kind, Owner, Place, owner};
 use crate::progress::Progress;
-use crate::python::Lines;
+use crate::python::{Lines, PackageFolders};
 
 /// Names of frames.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +59,7 @@ struct Wanted(Vec<(u64, Frame)>);
 pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
     let mut symbols = Symbols::default();
     let mut files: BTreeMap<(&[u8], &[u8]), Wanted> = BTreeMap::new();
-    let mut functions: FxHashMap<CodeId, PythonCode<'_>> = FxHashMap::default();
+    let functions = functions(trace, frames);
     for &frame in frames {
         match frame {
             Frame::Native { mapping, offset } => {
@@ -75,8 +75,7 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
                 symbols.places.insert(frame, vec![Place::unnamed(format!("{address:#x}"))]);
             }
             Frame::Python { code, instruction } => {
-                let function = functions.entry(code).or_insert_with(|| PythonCode::of(trace, code));
-                symbols.places.insert(frame, vec![function.place(instruction)]);
+                symbols.places.insert(frame, vec![functions[&code].place(instruction)]);
             }
             Frame::Scheduled => {
                 symbols.places.insert(frame, vec![Place::of(Kind::Note, "[scheduled by]")]);
@@ -106,18 +105,46 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
     symbols
 }
 
+/// Python's functions on these frames.
+fn functions<'a>(
+    trace: &'a Trace<'_>,
+    frames: &FxHashSet<Frame>,
+) -> FxHashMap<CodeId, PythonCode<'a>> {
+    let codes: FxHashSet<CodeId> = frames
+        .iter()
+        .filter_map(|frame| match frame {
+            Frame::Python { code, .. } => Some(*code),
+            _ => None,
+        })
+        .collect();
+    let files = codes.iter().filter_map(|code| Some(trace.code(*code)?.file.as_str()));
+    let folders = PackageFolders::of(files);
+    codes.into_iter().map(|code| (code, PythonCode::of(trace, code, &folders))).collect()
+}
+
 /// What the frames of one code object have in common; `None` if it is not in the trace.
-struct PythonCode<'a>(Option<(&'a CodeObject, Lines, Arc<str>)>);
+struct PythonCode<'a>(Option<Function<'a>>);
+
+struct Function<'a> {
+    code: &'a CodeObject,
+    lines: Lines,
+    module: Arc<str>,
+    installed: bool,
+}
 
 impl<'a> PythonCode<'a> {
-    fn of(trace: &'a Trace<'_>, code: CodeId) -> Self {
-        // Functions of one name in two files are two.
-        let module = |code: &CodeObject| Arc::from(module_name(code.file.as_bytes()));
-        Self(trace.code(code).map(|code| (code, Lines::of(code), module(code))))
+    fn of(trace: &'a Trace<'_>, code: CodeId, folders: &PackageFolders) -> Self {
+        Self(trace.code(code).map(|code| Function {
+            code,
+            lines: Lines::of(code),
+            // Functions of one name in two files are two.
+            module: Arc::from(module_name(code.file.as_bytes())),
+            installed: folders.contain(&code.file),
+        }))
     }
 
     fn place(&self, instruction: u32) -> Place {
-        let Some((code, lines, module)) = &self.0 else {
+        let Some(Function { code, lines, module, installed }) = &self.0 else {
             return Place::of(Kind::Python, "[Python function]");
         };
         let location = match lines.line(instruction) {
@@ -126,7 +153,8 @@ impl<'a> PythonCode<'a> {
             None => code.file.clone(),
         };
         let module = Some(Arc::clone(module));
-        Place { location: Some(location), module, ..Place::of(Kind::Python, code.name.as_str()) }
+        let function = Place::of(Kind::Python, code.name.as_str());
+        Place { location: Some(location), module, installed: *installed, ..function }
     }
 }
 
@@ -220,12 +248,17 @@ impl Symbols {
         for (address, frame) in wanted.0 {
             let Ok(at) = addresses.binary_search(&call(address)) else { continue };
             let last = functions[at].len().saturating_sub(1);
-            let places = functions[at].iter().enumerate().map(|(depth, function)| Place {
-                function: function.name.clone().unwrap_or_else(|| format!("{module}+{address:#x}")),
-                location: function.location.clone(),
-                module: Some(Arc::clone(&shared)),
-                inlined: depth < last,
-                kind: Kind::Native(owner),
+            let places = functions[at].iter().enumerate().map(|(depth, function)| {
+                let name = function.name.clone();
+                Place {
+                    location: function.location.clone(),
+                    module: Some(Arc::clone(&shared)),
+                    inlined: depth < last,
+                    ..Place::of(
+                        Kind::Native(owner),
+                        name.unwrap_or_else(|| format!("{module}+{address:#x}")),
+                    )
+                }
             });
             let places = places.collect();
             self.places.insert(frame, places);

@@ -75,6 +75,34 @@ pub struct TimeLine {
     pub seconds: Vec<f64>,
 }
 
+/// The number that each window has when they are joined. Half of what makes a new one is time, and half of it requests: of a
+/// service that stands idle for most of the time, the minutes with requests would be a few windows else.
+fn coarse_numbers(windows: usize, start_up: usize, requests: &[f64]) -> Vec<u16> {
+    let before = start_up.div_ceil(MOST_BEFORE).max(1);
+    let until = |window: usize| window.checked_sub(1).and_then(|at| requests.get(at)).copied();
+    let (after, so_far) = ((windows - start_up).max(1) as f64, until(start_up).unwrap_or(0.0));
+    let all = until(windows).unwrap_or(0.0) - so_far;
+    let passed = |window: usize| {
+        let time = (window - start_up) as f64 / after;
+        let requests = (until(window).unwrap_or(0.0) - so_far) / all;
+        if all > 0.0 { (time + requests) / 2.0 } else { time }
+    };
+    let most = after.min(MOST_AFTER as f64);
+    let mut numbers: Vec<u16> = (0..start_up).map(|window| (window / before) as u16).collect();
+    let mut part = None;
+    for window in start_up..windows {
+        let next = (passed(window) * most) as usize;
+        let last = numbers.last().copied();
+        numbers.push(match (last, part) {
+            (None, _) => 0,
+            // No number is left out, however many requests come at once.
+            (Some(last), part) => last + u16::from(part != Some(next)),
+        });
+        part = Some(next);
+    }
+    numbers
+}
+
 impl TimeLine {
     /// Reads all events of a trace.
     pub fn of(trace: &Trace<'_>) -> Self {
@@ -126,15 +154,8 @@ impl TimeLine {
     /// Joins windows, so that there are enough of them after start-up, however short that is, and not
     /// more than can be judged. Returns the first window after start-up.
     pub fn coarsen(&mut self, start_up: usize) -> usize {
-        let chunk = |windows: usize, most: usize| windows.div_ceil(most).max(1);
-        let before = chunk(start_up, MOST_BEFORE);
-        let after = chunk(self.len() - start_up, MOST_AFTER);
-        let first = start_up.div_ceil(before);
-        let number = |window: usize| match window < start_up {
-            true => window / before,
-            false => first + (window - start_up) / after,
-        };
-        let numbers: Vec<u16> = (0..self.len()).map(|window| number(window) as u16).collect();
+        let numbers = coarse_numbers(self.len(), start_up, &self.requests.until);
+        let first = numbers.get(start_up).map_or(0, |first| usize::from(*first));
         self.history.renumber(&numbers);
         self.kept.renumber(&numbers);
         self.garbage.renumber(&numbers);

@@ -6,9 +6,14 @@ use tftrace_format::reader::Trace;
 use super::retention::Retention;
 use crate::model::{Estimate, Growth, Suspect, Verdict};
 use crate::report::numbers::{bytes, duration};
-use crate::suspect::more;
+use crate::suspect::{came_at_once, more};
 use crate::time_line::TimeLine;
 use crate::verdict::Axis;
+
+/// What to do if there is nothing to do.
+const NOTHING: &str = "Nothing to do.";
+/// A process that did nothing in more than this share of its time at the end was idle.
+const IDLE: f64 = 0.5;
 
 /// What the verdict rests on.
 pub(super) struct Facts<'a> {
@@ -57,7 +62,8 @@ pub(super) fn conclude(facts: &Facts<'_>) -> Conclusion {
             "Check that this cache has a bound, and trace longer to see it reach it.".into(),
         )
     } else {
-        harmless(&counted.collect::<Vec<_>>())
+        let (verdict, sentence, action) = harmless(&counted.collect::<Vec<_>>());
+        (verdict, sentence, action.or_else(|| stood_idle(facts)).unwrap_or(NOTHING.into()))
     };
     Conclusion { verdict, sentence, action, growth }
 }
@@ -101,17 +107,38 @@ fn undecided(facts: &Facts<'_>, suspect: Option<&Suspect>) -> (Verdict, String, 
             "Cannot tell yet: memory grew at {}, but the trace is too short to say whether it goes on.",
             place(suspect)
         ),
+        None if facts.line.requests.count().is_some() && came_at_once(facts.axis) => {
+            "Cannot tell: all requests came within a moment of the time that was traced.".to_owned()
+        }
         None => "Cannot tell: the trace is too short.".to_owned(),
     };
     (Verdict::Undecided, sentence, format!("To decide, {needed}."))
 }
 
-fn harmless(suspects: &[&Suspect]) -> (Verdict, String, String) {
+/// What to do where nothing leaks because nothing was done: no requests were counted, and for most of the time there were
+/// none.
+fn stood_idle(facts: &Facts<'_>) -> Option<String> {
+    if facts.line.requests.count().is_some() {
+        return None;
+    }
+    let windows = facts.line.len();
+    let start_up = windows - facts.axis.units.len();
+    let (idle, all) = (facts.line.idle_at_end(start_up), facts.axis.units.iter().sum::<f64>());
+    (idle > IDLE * all).then(|| {
+        format!(
+            "That says little: the process did next to nothing in the last {} of {} after start-up. To see a leak, \
+             let it work while it is traced.",
+            duration(idle),
+            duration(all)
+        )
+    })
+}
+
+fn harmless(suspects: &[&Suspect]) -> (Verdict, String, Option<String>) {
     let most = |verdict: Verdict| {
         let of_it = suspects.iter().filter(|suspect| suspect.verdict == verdict);
         of_it.map(|suspect| suspect.held_bytes).max()
     };
-    let nothing = "Nothing to do.".to_owned();
     match (most(Verdict::Sawtooth), most(Verdict::WarmUp)) {
         (Some(_), _) => {
             let tooth = suspects.iter().find(|suspect| suspect.verdict == Verdict::Sawtooth);
@@ -121,16 +148,16 @@ fn harmless(suspects: &[&Suspect]) -> (Verdict, String, String) {
                 .and_then(|suspect| suspect.patterns.first())
                 .map(|pattern| pattern.remedy.clone());
             let sentence = format!("No leak: memory grows and is released again{what}.");
-            (Verdict::Sawtooth, sentence, remedy.unwrap_or(nothing))
+            (Verdict::Sawtooth, sentence, remedy)
         }
         (None, Some(held)) => {
             let sentence = format!(
                 "No leak: memory was taken once, at the beginning ({} at one line), and does not grow since.",
                 bytes(held)
             );
-            (Verdict::WarmUp, sentence, nothing)
+            (Verdict::WarmUp, sentence, None)
         }
-        (None, None) => (Verdict::Steady, "No leak: memory does not grow.".into(), nothing),
+        (None, None) => (Verdict::Steady, "No leak: memory does not grow.".into(), None),
     }
 }
 

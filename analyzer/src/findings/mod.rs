@@ -86,7 +86,7 @@ pub fn examine(
     let axis = axis(&line);
     let causes = find(trace, &line, &symbols, &axis, start_up);
     let context = Context { trace, symbols: &symbols, line: &line, axis: &axis };
-    let mut suspects = suspects(&causes, context, suppressions);
+    let mut suspects = suspects(&causes, context, start_up, suppressions);
     errors(&causes, &mut suspects, &weights.unfreed);
     let live = retention::live(&line);
     let kept = retention::retention(trace, &line, &axis, &live, start_up);
@@ -142,12 +142,11 @@ fn is_leak(suspect: &Suspect) -> bool {
 fn suspects(
     causes: &[Cause<'_>],
     context: Context<'_>,
+    start_up: usize,
     suppressions: &mut Suppressions,
 ) -> Vec<Suspect> {
-    let leading = causes.iter().find(|cause| cause.judgement.verdict == Verdict::Leak);
-    let containers = leading
-        .map(|cause| growing_containers(context, cause.judgement.typical_from()))
-        .unwrap_or_default();
+    let leaks = causes.iter().any(|cause| cause.judgement.verdict == Verdict::Leak);
+    let containers = if leaks { growing_containers(context, start_up) } else { Vec::new() };
     let described = causes.iter().enumerate().map(|(at, cause)| {
         let mut suspect = describe(cause, context);
         suspect.rank = at + 1;

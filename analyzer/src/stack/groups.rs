@@ -206,11 +206,9 @@ mod tests {
 
     fn symbols() -> Symbols {
         let place = |function: &str, module: &str, line: &str| Place {
-            function: function.into(),
             location: Some(line.into()),
             module: Some(module.into()),
-            inlined: false,
-            kind: Kind::Native(Owner::User),
+            ..Place::of(Kind::Native(Owner::User), function)
         };
         let inlined = Place { inlined: true, ..place("parse", "a.so", "a.c:30") };
         let tensorflow = |function: &str| Place {

@@ -7,7 +7,7 @@ use tftrace_format::Domain;
 
 use super::Context;
 use crate::heap::TotalsKey;
-use crate::python::is_user_function;
+use crate::python::{is_calling, is_user_function};
 use crate::symbol::Place;
 
 /// A container's own memory is at least this in the end: some hundred items.
@@ -33,12 +33,16 @@ const KINDS: [(&str, &[&str]); 4] = [
     ("a deque", &["deque_append", "deque_extend", "deque_inplace_concat"]),
 ];
 
+/// What it is where the interpreter's functions have no names, as in most distributions: one block that becomes larger.
+const UNNAMED: &str = "a list or dict";
+
 /// What is filled, at which location, by which function; and the user's line that called it, if it is not theirs.
 type Filled<'a> = (&'static str, &'a str, &'a str, Option<&'a str>);
 
-/// The containers that grow from a window on, those of the user's and the largest first: `a list that grows at /app/serve.py:42 (handle)`.
-pub fn growing_containers(context: Context<'_>, from: usize) -> Vec<String> {
+/// The containers that grow after start-up, those of the user's and the largest first: `a list that grows at /app/serve.py:42 (handle)`.
+pub fn growing_containers(context: Context<'_>, start_up: usize) -> Vec<String> {
     let line = context.line;
+    let from = start_up + a_third(&context.axis.since(start_up).units);
     let mut by_place: BTreeMap<Filled<'_>, Vec<TotalsKey>> = BTreeMap::new();
     // All that were there at any time: room for more is made by another call stack than that which made the first.
     for key in line
@@ -49,12 +53,15 @@ pub fn growing_containers(context: Context<'_>, from: usize) -> Vec<String> {
             by_place.entry(filled).or_default().push(key);
         }
     }
+    let blocks_of =
+        |keys: &[TotalsKey]| -> u64 { keys.iter().map(|key| line.held_by(*key).blocks).sum() };
     let requests: f64 = match line.requests.count() {
         Some(_) => context.axis.since(from).units.iter().sum(),
         None => 0.0,
     };
     let mut found: Vec<(f64, Filled<'_>)> = by_place
         .into_iter()
+        .filter(|(filled, keys)| filled.0 != UNNAMED || blocks_of(keys) == 1)
         .map(|(filled, keys)| (growth(&line.series(keys).since(from).live), filled))
         .filter(|(grew, _)| *grew > 0.0 && *grew >= LEAST_OF_A_REQUEST * requests)
         .collect();
@@ -67,6 +74,17 @@ pub fn growing_containers(context: Context<'_>, from: usize) -> Vec<String> {
         format!("{what} that grows at {location} ({function}){called}")
     };
     found.iter().take(MOST).map(in_words).collect()
+}
+
+/// The window in which a third has passed.
+fn a_third(units: &[f64]) -> usize {
+    let all: f64 = units.iter().sum();
+    let mut passed = 0.0;
+    let third = units.iter().position(|units| {
+        passed += units;
+        passed >= all / 3.0
+    });
+    third.unwrap_or(0)
 }
 
 /// By how much a container became larger, in bytes; 0 if it is one that does not grow.
@@ -86,14 +104,17 @@ fn growth(live: &[f64]) -> f64 {
 fn filled_at<'a>(context: Context<'a>, (_, stack): TotalsKey) -> Option<Filled<'a>> {
     let frames = context.trace.frames(stack?);
     let mut places = frames.flat_map(|frame| context.symbols.places(frame));
-    let mut kind = None;
+    let (mut kind, mut says_nothing) = (None, None);
     let inner = loop {
-        match places.next()? {
-            place if place.is_python() => break place,
-            place => kind = kind.or_else(|| kind_of(place)),
+        let place = places.next()?;
+        if place.is_python() {
+            break place;
         }
+        kind = kind.or_else(|| kind_of(place));
+        says_nothing = Some(says_nothing != Some(false) && is_calling(place));
     };
-    let (kind, location) = (kind?, inner.location.as_deref()?);
+    let kind = kind.or_else(|| (says_nothing == Some(true)).then_some(UNNAMED))?;
+    let location = inner.location.as_deref()?;
     let caller = match is_user_function(inner) {
         true => None,
         false => places.find(|place| is_user_function(place)),
@@ -119,6 +140,13 @@ mod tests {
         assert_eq!(growth(&[1000.0, 4000.0, 1000.0, 4000.0]), 0.0, "it is emptied");
         assert_eq!(growth(&[100.0, 200.0, 400.0]), 0.0, "it is small");
         assert_eq!(growth(&[]), 0.0);
+    }
+
+    #[test]
+    fn a_third_of_the_requests_is_not_a_third_of_the_windows() {
+        assert_eq!(a_third(&[1.0; 9]), 2);
+        assert_eq!(a_third(&[0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0]), 3);
+        assert_eq!(a_third(&[]), 0);
     }
 
     #[test]

@@ -242,10 +242,18 @@ fn needed(judgement: &Judgement, axis: &Axis, are_requests: bool) -> Option<Stri
     Some(more(traced, &axis.since(judgement.warm_up), are_requests))
 }
 
+/// Whether there were enough requests, but all of them in a part of the time in which nothing can be told apart.
+pub fn came_at_once(after: &Axis) -> bool {
+    !after.is_long_enough() && after.units.iter().sum::<f64>() >= 2.0 * FEWEST_WINDOWS as f64
+}
+
 /// As much again as was traced, in plain words, and enough for a leak to be seen in the time that passed after
 /// start-up.
 pub fn more(traced: f64, after: &Axis, are_requests: bool) -> String {
     let passed: f64 = after.units.iter().sum();
+    if are_requests && came_at_once(after) {
+        return "trace requests over a longer time, or end the trace soon after them".into();
+    }
     let least =
         if are_requests && !after.is_long_enough() { FEWEST_WINDOWS as f64 - passed } else { 1.0 };
     let amount = traced.max(least).ceil() as u64;

@@ -5,6 +5,7 @@
 
 mod containers;
 mod describe;
+mod passing;
 mod path;
 mod request_clock;
 mod requests;
@@ -28,7 +29,7 @@ use path::{PathId, Paths, Step};
 use split::split;
 
 pub use containers::growing_containers;
-pub use describe::{Context, describe, frames, line_of, more};
+pub use describe::{Context, came_at_once, describe, frames, line_of, more};
 pub use path::is_tracing;
 pub use requests::count_requests;
 pub use start_up::start_up;

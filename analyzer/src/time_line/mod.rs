@@ -29,6 +29,8 @@ pub use series::Series;
 /// How much later than the interpreter's last breath a process may go on and still count as ending.
 const LONGEST_SHUT_DOWN: f64 = 30.0;
 
+/// Of what was allocated this share is next to nothing.
+const NEXT_TO_NOTHING: f64 = 0.005;
 /// Windows of start-up, at most, once it is known how long that took.
 const MOST_BEFORE: usize = 100;
 /// Windows after start-up, at most.
@@ -91,7 +93,8 @@ fn coarse_numbers(windows: usize, start_up: usize, requests: &[f64]) -> Vec<u16>
     let mut numbers: Vec<u16> = (0..start_up).map(|window| (window / before) as u16).collect();
     let mut part = None;
     for window in start_up..windows {
-        let next = (passed(window) * most) as usize;
+        // A division may come out a hair too small.
+        let next = (passed(window) * most + 1e-6) as usize;
         let last = numbers.last().copied();
         numbers.push(match (last, part) {
             (None, _) => 0,
@@ -230,6 +233,28 @@ impl TimeLine {
         changes.iter().map(|change| (change.window(), change.calls()))
     }
 
+    /// For how many seconds at the end next to nothing was allocated, compared with what was since a window.
+    pub fn idle_at_end(&self, since: usize) -> f64 {
+        let mut done = vec![0; self.len()];
+        for (window, calls) in self.keys().flat_map(|key| self.calls(key)) {
+            if let Some(done) = done.get_mut(window) {
+                *done += u64::from(calls);
+            }
+        }
+        let all: u64 = done[since..].iter().sum();
+        let mut left = 0;
+        let is_rest = |calls: &&u64| {
+            left += **calls;
+            left as f64 <= NEXT_TO_NOTHING * all as f64
+        };
+        let idle = done[since..].iter().rev().take_while(is_rest).count();
+        let end = |window: usize| self.seconds.get(window).copied().unwrap_or(0.0);
+        match self.len().checked_sub(idle + 1) {
+            Some(busy) => end(self.len() - 1) - end(busy),
+            None => end(self.len().saturating_sub(1)),
+        }
+    }
+
     /// What of one is live at the end.
     pub fn held_by(&self, key: TotalsKey) -> Level {
         let mut held = Level::default();
@@ -282,5 +307,43 @@ fn add_kept(from: &[Kept], bytes: &mut [f64], blocks: &mut [f64]) {
             *bytes += kept.bytes as f64;
             *blocks += f64::from(kept.blocks);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count_in(numbers: &[u16], windows: std::ops::Range<usize>) -> usize {
+        let own = &numbers[windows];
+        usize::from(own[own.len() - 1] - own[0]) + 1
+    }
+
+    #[test]
+    fn windows_are_joined_to_as_many_as_can_be_judged() {
+        let numbers = coarse_numbers(4000, 400, &[]);
+        assert_eq!(count_in(&numbers, 0..400), MOST_BEFORE);
+        assert_eq!(count_in(&numbers, 400..4000), MOST_AFTER);
+        assert_eq!(coarse_numbers(100, 0, &[]), (0..100).collect::<Vec<u16>>());
+        assert_eq!(coarse_numbers(3, 3, &[]), [0, 1, 2]);
+    }
+
+    #[test]
+    fn half_of_the_windows_are_where_the_requests_are() {
+        // A thousand requests in a tenth of the time, and nothing before and after that.
+        let until = |window: usize| (window.clamp(2000, 2400) - 2000) as f64 * 2.5;
+        let requests: Vec<f64> = (0..4000).map(until).collect();
+        let numbers = coarse_numbers(4000, 0, &requests);
+        assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] <= 1), "no number is left out");
+        assert!(count_in(&numbers, 2000..2400) >= MOST_AFTER / 2);
+        assert!(count_in(&numbers, 2400..4000) >= MOST_AFTER / 6, "what happens later is seen");
+    }
+
+    #[test]
+    fn requests_at_once_leave_no_number_out() {
+        let requests: Vec<f64> =
+            (0..4000).map(|window| f64::from(u8::from(window >= 100)) * 1e6).collect();
+        let numbers = coarse_numbers(4000, 50, &requests);
+        assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] <= 1));
     }
 }

@@ -108,7 +108,8 @@ fn undecided(facts: &Facts<'_>, suspect: Option<&Suspect>) -> (Verdict, String, 
             place(suspect)
         ),
         None if facts.line.requests.count().is_some() && came_at_once(facts.axis) => {
-            "Cannot tell: all requests came within a moment of the time that was traced.".to_owned()
+            "Cannot tell: the requests came in too small a part of the time that was traced."
+                .to_owned()
         }
         None => "Cannot tell: the trace is too short.".to_owned(),
     };

@@ -5,7 +5,6 @@
 
 mod containers;
 mod describe;
-mod passing;
 mod path;
 mod request_clock;
 mod requests;

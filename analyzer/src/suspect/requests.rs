@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use tftrace_format::StackId;
 use tftrace_format::reader::Trace;
 
-use super::passing::Passing;
 use super::path::{PathId, Paths, Step};
 use super::request_clock::{fades, windows_of};
 use super::start_up::Imports;
@@ -29,6 +28,11 @@ const TOLERANCE: f64 = 0.02;
 const MANY: f64 = 0.2;
 /// More often than this nothing is done for one call: any number would go into it, nearly.
 const MOST_TIMES: f64 = 16.0;
+/// Over this share of the time after start-up a line must repeat.
+const SPREAD: f64 = 0.1;
+/// And still in this last share of it: what was repeated earlier is the making of something.
+const RECENTLY: f64 = 0.2;
+
 /// Of growth at least this share of what was allocated is kept.
 const KEPT: f64 = 0.5;
 /// A line that calls the one that ran most often, and ran itself at least once for so many times of
@@ -71,25 +75,7 @@ pub fn count_requests(
     wanted: Option<&Wanted>,
 ) -> Option<Requests> {
     let mut paths = Paths::new(trace, symbols);
-    let (stacks, done) = seen(trace, line, start_up);
-    let time = vec![1; line.len()];
-    // Who stands idle since the last request did nothing recently; nor did the making of something, which would be taken
-    // for requests if both counted.
-    [&time, &done].into_iter().find_map(|passing| {
-        let passing = Passing::of(passing, start_up);
-        let lines = lines(trace, symbols, &mut paths, &stacks, &passing, wanted);
-        count(&paths, &lines, line, start_up, wanted)
-    })
-}
-
-/// Requests, given the lines that repeat.
-fn count(
-    paths: &Paths<'_>,
-    lines: &BTreeMap<PathId, Vec<Calls>>,
-    line: &TimeLine,
-    start_up: usize,
-    wanted: Option<&Wanted>,
-) -> Option<Requests> {
+    let lines = lines(trace, symbols, &mut paths, line, start_up, wanted);
     let repeated: Vec<Repeated> = lines
         .iter()
         .filter_map(|(&at, stacks)| {
@@ -99,11 +85,11 @@ fn count(
             Some(Repeated { at, weight, number, larger: larger(&groups, number) })
         })
         .collect();
-    let mut found = outermost(paths, lines, &repeated)?;
+    let mut found = outermost(&paths, &lines, &repeated)?;
     let when =
         |found: &Repeated| windows_of(found.number, lines.values().flatten(), line, start_up);
     let mut windows = when(&found);
-    for every in larger_than(&found, paths, lines, &repeated) {
+    for every in larger_than(&found, &paths, &lines, &repeated) {
         let of_every = when(&every);
         if fades(&windows, &of_every) {
             (found, windows) = (every, of_every);
@@ -195,18 +181,21 @@ fn lines(
     trace: &Trace<'_>,
     symbols: &Symbols,
     paths: &mut Paths<'_>,
-    stacks: &BTreeMap<Option<StackId>, Seen>,
-    passing: &Passing,
+    line: &TimeLine,
+    start_up: usize,
     wanted: Option<&Wanted>,
 ) -> BTreeMap<PathId, Vec<Calls>> {
     // A function has many lines: the first one seen stands for all.
     let mut named = None;
     let mut imports = Imports::new(trace, symbols);
     let mut lines: BTreeMap<PathId, Vec<Calls>> = BTreeMap::new();
-    for (&stack, seen) in stacks {
-        let Seen { timed, first, last, kept, .. } = *seen;
+    let after = (line.len() - start_up) as f64;
+    let (least_span, recently) =
+        ((after * SPREAD) as usize, line.len() - (after * RECENTLY) as usize);
+    for (stack, seen) in seen(trace, line, start_up) {
+        let Seen { timed, first, last, kept, .. } = seen;
         // A stack of which nobody knows when it was reached is not looked at.
-        if timed == 0 || !passing.goes_on(first, last) {
+        if timed == 0 || last - first < least_span || last < recently {
             continue;
         }
         let number = seen.temporaries.saturating_add(seen.events);
@@ -256,25 +245,14 @@ impl Seen {
     }
 }
 
-/// All call stacks that allocated after start-up, as far as is known; and how many allocations there were in each window.
-fn seen(
-    trace: &Trace<'_>,
-    line: &TimeLine,
-    start_up: usize,
-) -> (BTreeMap<Option<StackId>, Seen>, Vec<u64>) {
+/// All call stacks that allocated after start-up, as far as is known.
+fn seen(trace: &Trace<'_>, line: &TimeLine, start_up: usize) -> BTreeMap<Option<StackId>, Seen> {
     let mut seen = BTreeMap::new();
-    let mut done = vec![0; line.len()];
-    let mut was_done = |window: usize, calls: u64| {
-        if let Some(sum) = done.get_mut(window) {
-            *sum += calls;
-        }
-    };
     for key in line.keys() {
         let of_stack: &mut Seen = seen.entry(key.1).or_insert(Seen::NOTHING);
         of_stack.kept = of_stack.kept.saturating_add(line.held_by(key).blocks);
         for (window, calls) in line.calls(key).filter(|at| at.0 >= start_up && at.1 > 0) {
             of_stack.was(window, u64::from(calls));
-            was_done(window, u64::from(calls));
             of_stack.events = of_stack.events.saturating_add(u64::from(calls));
         }
     }
@@ -282,10 +260,7 @@ fn seen(
         let mut after = line.temporaries(stack).filter(|at| at.0 >= start_up).peekable();
         if after.peek().is_some() {
             let of_stack = seen.entry(Some(stack)).or_insert(Seen::NOTHING);
-            after.for_each(|(window, calls)| {
-                of_stack.was(window, calls);
-                was_done(window, calls);
-            });
+            after.for_each(|(window, calls)| of_stack.was(window, calls));
         }
     }
     for entry in trace.totals().flat_map(|page| page.entries) {
@@ -293,7 +268,7 @@ fn seen(
             of_stack.temporaries = of_stack.temporaries.saturating_add(entry.count);
         }
     }
-    (seen, done)
+    seen
 }
 
 /// How many of these numbers agree, and on which, where enough do.

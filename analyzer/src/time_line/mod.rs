@@ -35,6 +35,10 @@ const NEXT_TO_NOTHING: f64 = 0.005;
 const MOST_BEFORE: usize = 100;
 /// Windows after start-up, at most.
 const MOST_AFTER: usize = 256;
+/// A service stands idle for most of the time if at most this share of them has requests,
+const IDLE: f64 = 0.5;
+/// and it has as many as this: of fewer each may have its window.
+const FEWEST_OF_IDLE: f64 = 128.0;
 
 /// Memory over time.
 #[derive(Debug)]
@@ -77,31 +81,44 @@ pub struct TimeLine {
     pub seconds: Vec<f64>,
 }
 
-/// The number that each window has when they are joined. Half of what makes a new one is time, and half of it requests: of a
-/// service that stands idle for most of the time, the minutes with requests would be a few windows else.
+/// The number that each window has when they are joined: equal parts of the time before start-up is over, and after it.
+///
+/// Of a service that stands idle for most of the time, the minutes with requests would be a few windows. There half of what
+/// makes a new window is time, and half of it requests.
 fn coarse_numbers(windows: usize, start_up: usize, requests: &[f64]) -> Vec<u16> {
-    let before = start_up.div_ceil(MOST_BEFORE).max(1);
-    let until = |window: usize| window.checked_sub(1).and_then(|at| requests.get(at)).copied();
-    let (after, so_far) = ((windows - start_up).max(1) as f64, until(start_up).unwrap_or(0.0));
-    let all = until(windows).unwrap_or(0.0) - so_far;
-    let passed = |window: usize| {
-        let time = (window - start_up) as f64 / after;
-        let requests = (until(window).unwrap_or(0.0) - so_far) / all;
-        if all > 0.0 { (time + requests) / 2.0 } else { time }
+    let chunk = |windows: usize, most: usize| windows.div_ceil(most).max(1);
+    let (before, after) = (chunk(start_up, MOST_BEFORE), chunk(windows - start_up, MOST_AFTER));
+    let first = start_up.div_ceil(before);
+    let number = |window: usize| match window < start_up {
+        true => window / before,
+        false => first + (window - start_up) / after,
     };
-    let most = after.min(MOST_AFTER as f64);
-    let mut numbers: Vec<u16> = (0..start_up).map(|window| (window / before) as u16).collect();
-    let mut part = None;
+    let numbers: Vec<u16> = (0..windows).map(|window| number(window) as u16).collect();
+    let until = |window: usize| window.checked_sub(1).and_then(|at| requests.get(at)).copied();
+    let so_far = until(start_up).unwrap_or(0.0);
+    let all = until(windows).unwrap_or(0.0) - so_far;
+    let has_any = |window: &usize| until(window + 1) > until(*window).or(Some(0.0));
+    let mut busy: Vec<u16> =
+        (start_up..windows).filter(has_any).map(|window| numbers[window]).collect();
+    busy.dedup();
+    let joined = numbers.last().map_or(0, |last| usize::from(*last) + 1) - first;
+    if all < FEWEST_OF_IDLE || busy.len() as f64 > IDLE * joined as f64 {
+        return numbers;
+    }
+    let whole = (windows - start_up) as f64;
+    let part = |window: usize| {
+        let time = (window - start_up) as f64 / whole;
+        let requests = (until(window).unwrap_or(0.0) - so_far) / all;
+        ((time + requests) / 2.0 * whole.min(MOST_AFTER as f64)) as usize
+    };
+    let mut numbers = numbers[..start_up].to_vec();
+    let mut number = first;
     for window in start_up..windows {
-        // A division may come out a hair too small.
-        let next = (passed(window) * most + 1e-6) as usize;
-        let last = numbers.last().copied();
-        numbers.push(match (last, part) {
-            (None, _) => 0,
-            // No number is left out, however many requests come at once.
-            (Some(last), part) => last + u16::from(part != Some(next)),
-        });
-        part = Some(next);
+        // No number is left out, however many requests come at once.
+        if window > start_up && part(window) != part(window - 1) {
+            number += 1;
+        }
+        numbers.push(number as u16);
     }
     numbers
 }
@@ -323,9 +340,14 @@ mod tests {
     fn windows_are_joined_to_as_many_as_can_be_judged() {
         let numbers = coarse_numbers(4000, 400, &[]);
         assert_eq!(count_in(&numbers, 0..400), MOST_BEFORE);
-        assert_eq!(count_in(&numbers, 400..4000), MOST_AFTER);
+        assert_eq!(count_in(&numbers, 400..4000), 3600 / 15);
         assert_eq!(coarse_numbers(100, 0, &[]), (0..100).collect::<Vec<u16>>());
         assert_eq!(coarse_numbers(3, 3, &[]), [0, 1, 2]);
+        // Requests that come all the time, or few of them, change nothing.
+        let steady: Vec<f64> = (0..4000).map(f64::from).collect();
+        assert_eq!(coarse_numbers(4000, 400, &steady), numbers);
+        let few: Vec<f64> = (0..4000).map(|window| f64::from(window / 200)).collect();
+        assert_eq!(coarse_numbers(4000, 400, &few), numbers);
     }
 
     #[test]

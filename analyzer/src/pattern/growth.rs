@@ -28,8 +28,9 @@ impl<'a> Growth<'a> {
         let python = of_python.map(|(_, bytes)| bytes).sum();
         let mut passed_on = 0.0;
         for (key, bytes) in &mut weights {
-            let own = context.line.passed_on_since(*key, cause.judgement.typical_from());
-            *bytes -= own.min(*bytes);
+            let since = context.line.passed_on_since(*key, cause.judgement.typical_from());
+            let own = since.min(*bytes);
+            *bytes -= own;
             passed_on += own;
         }
         weights.sort_by(|(_, a), (_, b)| b.total_cmp(a));

@@ -1,7 +1,7 @@
 //! Known causes of growth: what happens, what shows it, and what to do about it.
 //!
-//! A pattern is claimed only where most of a suspect's growth passes through the functions that are
-//! its evidence. `docs/verdict.md` lists them.
+//! A pattern is claimed only where most of a suspect's growth is evidence of it: most often, passes through certain
+//! functions. `docs/verdict.md` lists them.
 
 mod growth;
 mod kept;

@@ -67,6 +67,26 @@ fn the_verdict_is_a_leak_at_the_line_that_leaks_with_its_true_rate() {
     assert!((rate / (leaked / requests) - 1.0).abs() < 0.1, "{rate} {leaked} {requests}");
 }
 
+/// What the first requests leave, and what CPython's free lists pass on, makes no false cause.
+#[test]
+fn kept_results_are_no_retracing_and_the_list_that_keeps_them_is_named() {
+    let program = repository().join("tests/programs/kept_results.py");
+    let trace = Host::program(python()).arg(program).trace();
+    trace.assert_host_ends_with(0);
+    let report = analyze(&["--json", "--no-page"], &trace.path());
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["verdict"], "leak", "{}", report["sentence"]);
+    let suspects = report["suspects"].as_array().unwrap();
+    let patterns = suspects.iter().flat_map(|suspect| suspect["patterns"].as_array().unwrap());
+    let ids: Vec<&str> = patterns.clone().map(|pattern| pattern["id"].as_str().unwrap()).collect();
+    assert!(ids.contains(&"results-kept") && !ids.contains(&"tf-function-retracing"), "{ids:?}");
+    let keeps = "a list that grows at ";
+    let action = report["action"].as_str().unwrap().replace("a list or dict", "a list");
+    let named =
+        action.split_once(keeps).map(|(_, rest)| rest.contains("kept_results.py:20 (remember)"));
+    assert_eq!(named, Some(true), "{action}");
+}
+
 #[test]
 fn live_bytes_agree_with_the_allocator_s_own_figure() {
     let info = analyze(&["info"], &example().path());

@@ -13,7 +13,8 @@ pub(super) struct Growth<'a> {
     /// Places from the leaf to the root, and bytes; heaviest first. Without what was passed on.
     pub(super) stacks: Vec<(Vec<&'a Place>, f64)>,
     pub(super) sum: f64,
-    /// The part of the sum that may have come to another line than that of its stack ([`free_lists`](crate::python::free_lists)).
+    /// The part of the sum that may have come to another line than that of its stack:
+    /// [`free_lists`](crate::python::free_lists).
     pub(super) passed_on: f64,
     /// The part of it that is memory of Python's objects.
     pub(super) python: f64,

@@ -39,7 +39,8 @@ const UNNAMED: &str = "a list or dict";
 /// What is filled, at which location, by which function; and the user's line that called it, if it is not theirs.
 type Filled<'a> = (&'static str, &'a str, &'a str, Option<&'a str>);
 
-/// The containers that grow after start-up, those of the user's and the largest first: `a list that grows at /app/serve.py:42 (handle)`.
+/// The containers that grow after start-up, those of the user's and the largest first:
+/// `a list that grows at /app/serve.py:42 (handle)`.
 pub fn growing_containers(context: Context<'_>, start_up: usize) -> Vec<String> {
     let line = context.line;
     let from = start_up + a_third(&context.axis.since(start_up).units);

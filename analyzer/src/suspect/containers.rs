@@ -46,10 +46,11 @@ pub fn growing_containers(context: Context<'_>, start_up: usize) -> Vec<String> 
     let from = start_up + a_third(&context.axis.since(start_up).units);
     let mut by_place: BTreeMap<Filled<'_>, Vec<TotalsKey>> = BTreeMap::new();
     // All that were there at any time: room for more is made by another call stack than that which made the first.
-    for key in line
-        .keys()
-        .filter(|key| key.0 == Domain::Python && line.peak_of(*key) as f64 >= LEAST / 2.0)
-    {
+    // Without Python's own blocks in the trace (`TFTRACE_PYTHON=0`) it is malloc's memory.
+    let may_be = |key: &TotalsKey| {
+        matches!(key.0, Domain::Python | Domain::Malloc) && line.peak_of(*key) as f64 >= LEAST / 2.0
+    };
+    for key in line.keys().filter(may_be) {
         if let Some(filled) = filled_at(context, key) {
             by_place.entry(filled).or_default().push(key);
         }

@@ -302,6 +302,32 @@ mod tests {
     }
 
     #[test]
+    fn a_package_in_a_folder_of_another_name_is_not_the_users_own() {
+        use tftrace_format::record::{Code, LineTable, Record};
+        let mut builder = TraceBuilder::new();
+        let files =
+            ["/nowhere/deps/uvicorn/protocols/h.py", "/nowhere/deps/x/y.py", "/nowhere/a.py"];
+        for (id, file) in (1..).map(CodeId).zip(files) {
+            let (name, file) = (&b"f"[..], file.as_bytes());
+            let line_table = LineTable::Locations;
+            builder.record(&Record::Code(Code {
+                id,
+                first_line: 1,
+                name,
+                file,
+                line_table,
+                lines: &[],
+            }));
+        }
+        let bytes = builder.build(Packing::Raw);
+        let trace = Trace::open(&bytes).unwrap();
+        let frame = |code| Frame::Python { code: CodeId(code), instruction: 0 };
+        let symbols = resolve(&trace, &(1..=3).map(frame).collect());
+        let own = |code| crate::python::is_user_function(&symbols.places(frame(code))[0]);
+        assert_eq!([1, 2, 3].map(own), [false, false, true]);
+    }
+
+    #[test]
     fn this_program_finds_its_own_functions_with_file_and_line() {
         let mut builder = TraceBuilder::new();
         let path = std::env::current_exe().unwrap();

@@ -70,8 +70,6 @@ pub(crate) struct KeptFrame {
     pub(super) origin: u32,
     /// Its node, once it has one; Python frames that it runs stand above that.
     pub(crate) stack: u32,
-    /// Where children of that are looked for, as [`super::stack_cache::Node`] has it.
-    pub(super) path: u32,
     /// How many Python frames stand above `stack`, those of the frames towards the root included.
     pub(crate) python: u32,
     /// How many words are compared of it and of the frames towards the root.
@@ -101,21 +99,8 @@ impl KeptFrame {
         let flags =
             flags | if matters { BP_MATTERS } else { 0 } | if in_handler { IN_HANDLER } else { 0 };
         let origin = if scheduled == 0 { origin } else { scheduled };
-        let (stack, path, python, words) = (0, 0, 0, 0);
-        Self {
-            slot,
-            address,
-            bp,
-            bp_from,
-            scheduled,
-            mapping,
-            flags,
-            origin,
-            stack,
-            path,
-            python,
-            words,
-        }
+        let (stack, python, words) = (0, 0, 0);
+        Self { slot, address, bp, bp_from, scheduled, mapping, flags, origin, stack, python, words }
     }
 
     /// Whether a signal interrupted it.

@@ -31,16 +31,12 @@ use tftrace_format::{Frame, StackId, Ticks};
 use crate::arch::EntryRegisters;
 use crate::process::Process;
 use crate::python;
-use crate::stack_table::{hash, stack_id};
+use crate::stack_table::{Wanted, stack_id};
 use crate::thread::guard::HookEntry;
 use crate::thread::lane::Lane;
 use kept_frame::KeptFrame;
 use objects::NO_MAPPING;
-use stack_cache::Node;
 use unwind::Updated;
-
-/// For how many frames nodes are fetched ahead: there are three or four new ones, mostly.
-const FETCHED_AHEAD: usize = 4;
 
 /// The stack of the caller whose registers these are. `None`: the stack table is full.
 /// `now` is when what is new of it was first seen.
@@ -55,9 +51,6 @@ pub(crate) fn call_stack(
         return slow_unwinder::call_stack(entry, registers);
     }
     let mut updated = unwind::update(entry, registers, now);
-    if updated == Updated::Anew {
-        fetch_nodes_ahead(entry);
-    }
     python::update(entry, now);
     let lane = entry.lane();
     if lane.kept.unseen() > lane.python.stayed() {
@@ -101,14 +94,13 @@ pub(crate) fn python_stack(
     }
     let mut index = kept.alone();
     let before = index.checked_sub(1).and_then(|last| kept.get(last));
-    let mut stack =
-        before.map_or(Node::of(0), |frame| Node { id: frame.alone, path: frame.alone_path });
+    let mut stack = before.map_or(0, |frame| frame.alone);
     while let Some(wire) = entry.lane().python.get(index).map(|frame| frame.wire) {
         stack = node(entry, now, stack, wire)?;
-        entry.lane().python.set_alone(index, stack.id, stack.path);
+        entry.lane().python.set_alone(index, stack);
         index += 1;
     }
-    stack_id(Some(stack.id))
+    stack_id(Some(stack))
 }
 
 /// The stack with one more frame at its leaf, which says what the block is for.
@@ -119,7 +111,7 @@ pub(crate) fn with_leaf(
     stack: Option<StackId>,
     leaf: u64,
 ) -> Option<StackId> {
-    stack_id(node(entry, now, Node::of(StackId::to_wire(stack)), leaf).map(|node| node.id))
+    stack_id(node(entry, now, StackId::to_wire(stack), leaf))
 }
 
 /// The frame of the tree for a frame of the stack.
@@ -136,19 +128,18 @@ fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
     wire.to_wire()
 }
 
-/// Finds or makes the node of a frame below a parent.
+/// Finds or makes the node of a frame below a parent, 0 = the root of the tree.
 #[inline(always)]
-fn node(entry: &mut HookEntry, now: Ticks, parent: Node, frame: u64) -> Option<Node> {
+fn node(entry: &mut HookEntry, now: Ticks, parent: u32, frame: u64) -> Option<u32> {
     let process = entry.process();
+    let node = Wanted::new(parent, frame);
     let cache = &mut entry.lane().stacks;
-    let (place, path) = cache.place(parent, frame);
-    if let Some(id) = cache.find(place, parent.id, frame) {
-        return Some(Node { id, path });
+    if let Some(id) = cache.find(&process.stacks, &node) {
+        return Some(id);
     }
-    let wanted = (parent.id, frame, hash(parent.id, frame));
-    let id = process.stacks.intern(&process.spool, now, wanted)?;
-    cache.remember(place, parent.id, frame, id);
-    Some(Node { id, path })
+    let id = process.stacks.intern(&process.spool, now, &node)?;
+    cache.remember(&process.stacks, &node, id);
+    Some(id)
 }
 
 /// Finds or makes the node of the kept stack, Python frames above the native ones that run them.
@@ -165,23 +156,6 @@ fn intern(entry: &mut HookEntry, now: Ticks, updated: Updated) -> Option<u32> {
         entry.lane().kept.set_cut(true);
     }
     intern_anew(entry, now)
-}
-
-/// Brings near what is remembered of the nodes of the new frames, while Python's frames are compared: where no
-/// Python frames are new, that is where [`intern_anew`] looks.
-#[inline(always)]
-fn fetch_nodes_ahead(entry: &mut HookEntry) {
-    let process = entry.process();
-    let lane = entry.lane();
-    let (first, len) = (lane.kept.interned(), lane.kept.len());
-    let Some(last) = first.checked_sub(1).and_then(|last| lane.kept.get(last)) else { return };
-    let mut node = Node { id: last.stack, path: last.path };
-    for index in first..len.min(first.saturating_add(FETCHED_AHEAD)) {
-        let Some(frame) = lane.kept.get(index) else { return };
-        let (place, path) = lane.stacks.place(node, tree_frame(process, frame));
-        lane.stacks.fetch_ahead(place);
-        node.path = path;
-    }
 }
 
 /// The node of the kept stack, if neither its native frames nor its Python frames have changed since
@@ -213,19 +187,19 @@ fn intern_anew(entry: &mut HookEntry, now: Ticks) -> Option<u32> {
     let kept = &lane.kept;
     let len = kept.len();
     let whole = if len <= depth { len } else { depth - depth / 4 };
-    let mut at = Place { stack: Node::of(0), python: 0 };
+    let mut at = Place { stack: 0, python: 0 };
     let mut index = kept.interned().min(whole);
     if let Some(last) = index.checked_sub(1) {
         let last = kept.get(last)?;
-        at = Place { stack: Node { id: last.stack, path: last.path }, python: last.python };
+        at = Place { stack: last.stack, python: last.python };
     } else if kept.is_cut() {
-        at.stack = node(entry, now, Node::of(0), Frame::Unknown.to_wire())?;
+        at.stack = node(entry, now, 0, Frame::Unknown.to_wire())?;
     }
     while index < whole {
         at = step(entry, now, at, index)?;
         let kept = &mut entry.lane().kept;
         let frame = kept.get_mut(index)?;
-        (frame.stack, frame.path, frame.python) = (at.stack.id, at.stack.path, at.python);
+        (frame.stack, frame.python) = (at.stack, at.python);
         index += 1;
         kept.set_interned(index);
     }
@@ -239,13 +213,13 @@ fn intern_anew(entry: &mut HookEntry, now: Ticks) -> Option<u32> {
         return None;
     }
     // Those whose loop was not found.
-    Some(add_python(entry, now, at, 0)?.stack.id)
+    Some(add_python(entry, now, at, 0)?.stack)
 }
 
 /// How far a stack has its nodes: the last of them, and how many Python frames are among them.
 #[derive(Clone, Copy)]
 struct Place {
-    stack: Node,
+    stack: u32,
     python: u32,
 }
 
@@ -275,7 +249,7 @@ fn step(entry: &mut HookEntry, now: Ticks, at: Place, index: usize) -> Option<Pl
         0 if is_own => at.stack,
         0 => node(entry, now, at.stack, wire)?,
         // What this thread's own frames towards the root are says nothing.
-        origin => node(entry, now, Node::of(origin), Frame::Scheduled.to_wire())?,
+        origin => node(entry, now, origin, Frame::Scheduled.to_wire())?,
     };
     add_python(entry, now, Place { stack, ..at }, slot)
 }

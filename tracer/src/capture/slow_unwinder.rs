@@ -6,7 +6,6 @@ use tftrace_format::{Frame, StackId};
 
 use super::cfi;
 use super::objects::NO_MAPPING;
-use super::stack_cache::Node;
 use crate::arch::EntryRegisters;
 use crate::process::Process;
 use crate::stack_table::stack_id;
@@ -53,7 +52,7 @@ pub(super) fn call_stack(entry: &mut HookEntry, registers: EntryRegisters) -> Op
     let mut parent = 0;
     for address in addresses.iter().take(count).rev().filter(|address| **address != 0) {
         let frame = frame_of(entry, process, *address);
-        parent = super::node(entry, now, Node::of(parent), frame.to_wire())?.id;
+        parent = super::node(entry, now, parent, frame.to_wire())?;
     }
     stack_id((parent != 0).then_some(parent))
 }

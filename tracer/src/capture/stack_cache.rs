@@ -1,38 +1,23 @@
 //! The nodes that a thread found last, so that most frames never reach the shared table.
 //!
-//! The table and its nodes are spread over tens of megabytes: a look-up there waits for memory
-//! twice. This fits into a second-level cache, and where a frame is looked for follows from the frames
-//! towards the root and not from what was found for them: several look-ups wait at once.
+//! The table is spread over tens of megabytes: a look-up there waits for memory twice. What a program does again it
+//! mostly does in the same order, and then the next node is behind the last one; what is not is looked for here,
+//! which fits into a second-level cache.
 
 use super::extent::Extent;
-use crate::arch;
-use crate::stack_table;
+use crate::stack_table::{StackTable, Wanted};
 
 const ENTRIES: usize = 1 << 14;
 /// A thread that asks for few stacks has a page of them.
 const FIRST: usize = 4096 / size_of::<Entry>();
-
-/// A node, or none: the root of the tree.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Node {
-    pub(super) id: u32,
-    /// What says where children of it are looked for; any number will do, if it is mostly the same one.
-    pub(super) path: u32,
-}
-
-impl Node {
-    /// The node of this id, 0 = none, however it was reached.
-    #[inline(always)]
-    pub(super) fn of(id: u32) -> Self {
-        Self { id, path: id }
-    }
-}
 
 /// Direct-mapped by parent and frame. All zeros is valid and empty: no frame's word is zero.
 #[derive(Debug)]
 pub(crate) struct StackCache {
     entries: [Entry; ENTRIES],
     extent: Extent<FIRST, ENTRIES>,
+    /// What was found last.
+    last: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,38 +28,35 @@ struct Entry {
 }
 
 impl StackCache {
-    /// Where the node of `frame` below a node stands, and how that is reached.
+    /// The id of a node that was seen lately, or that stands behind the one that was found last.
     #[inline(always)]
-    pub(super) fn place(&self, parent: Node, frame: u64) -> (usize, u32) {
-        let hash = stack_table::hash(parent.path, frame);
-        (self.extent.place((hash >> 48) as usize), hash as u32)
-    }
-
-    /// Brings a place near, which will be looked at soon.
-    #[inline(always)]
-    pub(super) fn fetch_ahead(&self, place: usize) {
-        if let Some(entry) = self.entries.get(place) {
-            arch::fetch_ahead(entry);
+    pub(super) fn find(&mut self, table: &StackTable, node: &Wanted) -> Option<u32> {
+        if table.is_behind(self.last, node) {
+            self.last = self.last.wrapping_add(1);
+            return Some(self.last);
         }
-    }
-
-    /// The id of the node of `frame` below `parent`, whose place this is, if it was seen lately.
-    #[inline(always)]
-    pub(super) fn find(&self, place: usize, parent: u32, frame: u64) -> Option<u32> {
-        let entry = self.entries.get(place)?;
-        (entry.frame == frame && entry.parent == parent).then_some(entry.id)
+        let entry = self.entries.get(self.extent.place(node.place_in_cache()))?;
+        if entry.frame != node.frame || entry.parent != node.parent {
+            return None;
+        }
+        self.last = entry.id;
+        table.fetch_behind(entry.id);
+        Some(entry.id)
     }
 
     /// Remembers a node.
     #[inline(always)]
-    pub(super) fn remember(&mut self, place: usize, parent: u32, frame: u64, id: u32) {
+    pub(super) fn remember(&mut self, table: &StackTable, node: &Wanted, id: u32) {
+        let place = self.extent.place(node.place_in_cache());
         if let Some(entry) = self.entries.get_mut(place) {
             let is_taken = entry.frame != 0;
-            *entry = Entry { frame, parent, id };
+            *entry = Entry { frame: node.frame, parent: node.parent, id };
             if is_taken {
                 self.extent.displaced();
             }
         }
+        self.last = id;
+        table.fetch_behind(id);
     }
 
     /// Another thread has it from now on.

@@ -19,8 +19,6 @@ pub(crate) struct KeptFrame {
     pub(crate) wire: u64,
     /// The node of the Python functions from the root to this one, without native frames.
     pub(crate) alone: u32,
-    /// Where children of that are looked for.
-    pub(crate) alone_path: u32,
     /// How many frames from the root to this one are generators, or another kind that is no call of a function.
     generators: u32,
 }
@@ -139,11 +137,11 @@ impl KeptFrames {
 
     /// Gives the next frame its node without native frames.
     #[inline(always)]
-    pub(crate) fn set_alone(&mut self, index: usize, node: u32, path: u32) {
+    pub(crate) fn set_alone(&mut self, index: usize, node: u32) {
         if index < self.len && index == self.alone {
             // SAFETY: `len` frames of the first array are written, and `self` is borrowed mutably.
             let frame = unsafe { &mut *self.frames.wrapping_add(index) };
-            (frame.alone, frame.alone_path) = (node, path);
+            frame.alone = node;
             self.alone = index.wrapping_add(1);
         }
     }

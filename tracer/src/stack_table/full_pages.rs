@@ -63,14 +63,14 @@ impl StackTable {
 mod tests {
     use tftrace_format::Ticks;
 
-    use super::super::hash;
+    use super::super::Wanted;
     use super::*;
 
     fn add(table: &StackTable, spool: &Spool, nodes: u64) {
         for frame in 0..nodes {
             let next = u64::from(table.next_id.load(Ordering::Relaxed));
             let frame = 1 << 60 | next << 8 | (frame % 2);
-            table.intern(spool, Ticks(1), (0, frame, hash(0, frame))).unwrap();
+            table.intern(spool, Ticks(1), &Wanted::new(0, frame)).unwrap();
         }
     }
 

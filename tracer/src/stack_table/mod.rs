@@ -4,37 +4,40 @@
 //! chunks when they are full; this table only finds their ids. Never waits, never allocates from the heap: a full
 //! table is a counted loss.
 //!
-//! A node is known by 40 bits of its hash, which depends on its frame and on its parent: that two are taken for
+//! A node is known by 39 bits of its hash, which depends on its frame and on its parent: that two are taken for
 //! one has, in a table that is full, a probability of about one in ten thousand.
 //!
 //! A stack that is new makes a chain of new nodes, whose ids follow one another: what is looked for is
 //! most often the next node, and has no slot ([`successors`]). The other children of neighbours are looked
 //! for in one line of memory, the near part of the table, and only those of stacks with many children in
 //! the far part, by their hash: a chain stays in the cache.
+//!
+//! A program that does the same again asks for nodes in the order in which it made them, and so nine in ten of them
+//! are the one behind the node before ([`StackTable::is_behind`]): they are in memory that is read from front to back.
 
 mod full_pages;
+mod node_pages;
 mod pieces;
 mod successors;
+mod wanted;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use tftrace_format::counters::Counter;
-use tftrace_format::node::{NODE_BYTES, PARENT_LIMIT, sealed};
-use tftrace_format::page::{NODES_PER_PAGE, PAGE_HEADER_BYTES, PageKind};
 use tftrace_format::{StackId, Ticks};
 
 use crate::arch;
-use crate::spool::{PageIndex, Spool};
+use crate::spool::Spool;
 use crate::system_call;
 pub(crate) use full_pages::FullPages;
+use node_pages::PAGES;
 use pieces::{LINE, Pieces};
 use successors::{Mark, Successor, Successors};
+pub(crate) use wanted::{Wanted, hash};
 
 /// A slot holds an id in these bits, and above it a tag, so that few nodes are looked at in vain.
 const ID_BITS: u32 = 24;
 const MOST_NODES: u32 = 1 << ID_BITS;
-const _: () = assert!(MOST_NODES <= PARENT_LIMIT);
-const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;
 
 /// Nodes that find their line full are looked for first in so many slots of the far part, a line for each, and
 /// among all others only where that is full too: else a few thousand would take a page each. Where only a
@@ -77,49 +80,10 @@ unsafe impl Sync for StackTable {}
 // SAFETY: as above.
 unsafe impl Send for StackTable {}
 
-/// Spreads a frame below a parent over 64 bits, each of which depends on every bit of both: the
-/// two halves of a 128-bit product, as in wyhash.
-#[inline(always)]
-pub(crate) fn hash(parent: u32, frame: u64) -> u64 {
-    let left = u128::from(frame ^ 0x9E37_79B9_7F4A_7C15);
-    let right = u128::from(u64::from(parent) ^ 0xD1B5_4A32_D192_ED03);
-    let product = left.wrapping_mul(right);
-    (product as u64) ^ ((product >> 64) as u64)
-}
-
-/// A node that is looked for, and what of its hash is compared.
-struct Wanted {
-    parent: u32,
-    frame: u64,
-    tag: u32,
-    check: u32,
-}
-
-impl Wanted {
-    #[inline(always)]
-    fn new((parent, frame, hash): (u32, u64, u64)) -> Self {
-        // Both halves: beside the tag, which is of the lower one, and beside the mark, which is of the upper one,
-        // these are 32 more bits.
-        Self { parent, frame, tag: tag(hash), check: (hash >> 32) as u32 ^ hash as u32 }
-    }
-}
-
 enum Look {
     Found(u32),
     Other,
     Empty,
-}
-
-/// The part of a hash that a slot holds: other bits than those that say where slot and cache look.
-#[inline(always)]
-fn tag(hash: u64) -> u32 {
-    (hash >> 24) as u32 & 0xFF
-}
-
-/// The slot of a line that is looked at first.
-#[inline(always)]
-fn start(hash: u64) -> usize {
-    hash as usize >> 20 & (LINE - 1)
 }
 
 impl StackTable {
@@ -156,88 +120,83 @@ impl StackTable {
         unsafe { &*self.far.wrapping_add(index & self.far_slots.wrapping_sub(1)) }
     }
 
-    /// The first slot of the line of the far part in which a node with this hash is looked for first.
+    /// The first slot of the line of the far part in which a node is looked for first.
     #[inline(always)]
-    fn far_line(&self, hash: u64) -> usize {
-        (hash as usize & self.first_slots.wrapping_sub(1)) & !(LINE - 1)
+    fn far_line(&self, node: &Wanted) -> usize {
+        (node.far() & self.first_slots.wrapping_sub(1)) & !(LINE - 1)
     }
 
-    /// Where it stands which page has the node of this id: one more than the page's number, 0 until it is taken.
-    fn page(&self, id: u32) -> Option<&AtomicU32> {
-        let page = id as usize / NODES_PER_PAGE;
-        if page >= PAGES {
-            return None;
+    /// Whether the node behind another one, of the next id, is the wanted one. Of nodes that follow one another in
+    /// the program's time that is often so, and takes no search.
+    #[inline(always)]
+    pub(crate) fn is_behind(&self, id: u32, node: &Wanted) -> bool {
+        match self.successors.of(id) {
+            Successor::Child(mark) | Successor::Other(mark) => {
+                mark == Mark::of(node) && self.is(id.wrapping_add(1), node)
+            }
+            Successor::Undecided | Successor::None => false,
         }
-        // SAFETY: below the array's length.
-        Some(unsafe { &*self.pages.wrapping_add(page) })
     }
 
-    fn page_index(&self, id: u32) -> Option<PageIndex> {
-        // Acquire: pairs with the release that published the page.
-        self.page(id)?.load(Ordering::Acquire).checked_sub(1).map(PageIndex)
+    /// Brings near what [`Self::is_behind`] looks at.
+    #[inline(always)]
+    pub(crate) fn fetch_behind(&self, id: u32) {
+        self.successors.fetch_ahead(id);
+        if let Some(check) = self.checks.of(id.wrapping_add(1)) {
+            arch::fetch_ahead(check);
+        }
     }
 
-    /// The three words of a node's place in its page, until that is full and given away.
-    fn words<'s>(&self, spool: &'s Spool, id: u32) -> Option<[&'s AtomicU32; 3]> {
-        let page = spool.page(self.page_index(id)?);
-        let at = PAGE_HEADER_BYTES + id as usize % NODES_PER_PAGE * NODE_BYTES;
-        // SAFETY: inside the page, which stays mapped; aligned to four bytes.
-        let word = |at: usize| unsafe { AtomicU32::from_ptr(page.wrapping_add(at).cast()) };
-        Some([word(at), word(at + 4), word(at + 8)])
-    }
-
-    /// The id of the stack that ends with `frame` (as [`tftrace_format::Frame::to_wire`] gives it)
-    /// below `parent` (0 = it is the root). `None`: the table or the file is full, which is counted.
-    /// `hash` is [`hash`] of both.
+    /// The id of a node, which is made if there is none. `None`: the table or the file is full, which is counted.
     #[inline]
-    pub(crate) fn intern(&self, spool: &Spool, now: Ticks, wanted: (u32, u64, u64)) -> Option<u32> {
-        let (parent, _, hash) = wanted;
-        let node = Wanted::new(wanted);
+    pub(crate) fn intern(&self, spool: &Spool, now: Ticks, node: &Wanted) -> Option<u32> {
+        let parent = node.parent;
         let mut own = None;
         match self.successors.of(parent) {
-            Successor::Marked(mark) if mark == Mark::of(hash) => {
+            Successor::Child(mark) if mark == Mark::of(node) => {
                 let next = parent.wrapping_add(1);
-                if self.is(next, &node) {
+                if self.is(next, node) {
                     return Some(next);
                 }
             }
-            Successor::Marked(_) | Successor::None => {}
+            Successor::Child(_) | Successor::Other(_) | Successor::None => {}
             Successor::Undecided => {
-                let id = self.own(&mut own, spool, now, &node)?;
-                if let Some(id) = self.first_child(parent, id, &node, Mark::of(hash)) {
+                let id = self.own(&mut own, spool, now, node)?;
+                if let Some(id) = self.first_child(parent, id, node) {
                     return Some(id);
                 }
             }
         }
         // Half of what a look-up there takes is waiting for its line.
-        arch::fetch_ahead(self.far_slot(self.far_line(hash)));
+        arch::fetch_ahead(self.far_slot(self.far_line(node)));
         // Each node has a place of its own where the search begins, so that it ends soon.
         let (after, before) = self
             .near
             .line((parent >> self.parents_per_line_bits) as usize)
-            .split_at_checked(start(hash))
+            .split_at_checked(node.start())
             .unwrap_or_default();
         for slot in before.iter().chain(after) {
-            match self.look(slot, &node) {
+            match self.look(slot, node) {
                 Look::Found(id) => return Some(id),
                 Look::Other => {}
                 Look::Empty => {
-                    let id = self.own(&mut own, spool, now, &node)?;
-                    if let Some(id) = self.fill(slot, id, &node) {
+                    let id = self.own(&mut own, spool, now, node)?;
+                    if let Some(id) = self.fill(slot, id, node) {
                         return Some(id);
                     }
                 }
             }
         }
-        self.intern_far(spool, now, &node, hash, own)
+        self.intern_far(spool, now, node, own)
     }
 
     /// Makes a new node the first child of its parent: its id if it stands behind that, or if another
     /// thread put the same there. `None`: it needs a slot.
-    fn first_child(&self, parent: u32, id: u32, node: &Wanted, mark: Mark) -> Option<u32> {
+    fn first_child(&self, parent: u32, id: u32, node: &Wanted) -> Option<u32> {
         let next = parent.wrapping_add(1);
-        match self.successors.decide(parent, (id == next).then_some(mark)) {
-            Successor::Marked(_) if self.is(next, node) => Some(next),
+        let child = Successor::Child(Mark::of(node));
+        match self.successors.decide(parent, if id == next { child } else { Successor::None }) {
+            Successor::Child(_) if self.is(next, node) => Some(next),
             _ => None,
         }
     }
@@ -248,12 +207,11 @@ impl StackTable {
         spool: &Spool,
         now: Ticks,
         node: &Wanted,
-        hash: u64,
         mut own: Option<u32>,
     ) -> Option<u32> {
-        let line = self.far_line(hash);
-        let first = (0..LINE).map(|probe| line | (start(hash).wrapping_add(probe) & (LINE - 1)));
-        let all = (0..self.far_slots).map(|probe| (hash as usize).wrapping_add(probe));
+        let line = self.far_line(node);
+        let first = (0..LINE).map(|probe| line | (node.start().wrapping_add(probe) & (LINE - 1)));
+        let all = (0..self.far_slots).map(|probe| node.far().wrapping_add(probe));
         for place in first.chain(all) {
             let slot = self.far_slot(place);
             match self.look(slot, node) {
@@ -292,7 +250,7 @@ impl StackTable {
     #[inline(always)]
     fn compare(&self, value: u32, node: &Wanted) -> Look {
         let id = value % MOST_NODES;
-        if value >> ID_BITS != node.tag {
+        if value >> ID_BITS != node.tag() {
             return Look::Other;
         }
         if self.is(id, node) { Look::Found(id) } else { Look::Other }
@@ -302,7 +260,7 @@ impl StackTable {
     #[inline(always)]
     fn is(&self, id: u32, node: &Wanted) -> bool {
         // Relaxed: the acquire of the slot, or of the mark, ordered this.
-        self.checks.of(id).is_some_and(|check| check.load(Ordering::Relaxed) == node.check)
+        self.checks.of(id).is_some_and(|check| check.load(Ordering::Relaxed) == node.check())
     }
 
     /// The node that this call made, or makes now.
@@ -318,59 +276,18 @@ impl StackTable {
     /// same; the one that was added stays unused then.
     #[inline(always)]
     fn fill(&self, slot: &AtomicU32, id: u32, node: &Wanted) -> Option<u32> {
-        let value = id | (node.tag << ID_BITS);
+        let value = id | (node.tag() << ID_BITS);
         // Release: who finds the id finds the node.
         match slot.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Some(id),
+            Ok(_) => {
+                self.successors.decide(id.wrapping_sub(1), Successor::Other(Mark::of(node)));
+                Some(id)
+            }
             Err(other) => match self.compare(other, node) {
                 Look::Found(id) => Some(id),
                 Look::Other | Look::Empty => None,
             },
         }
-    }
-
-    #[cold]
-    fn add(&self, spool: &Spool, now: Ticks, node: &Wanted) -> Option<u32> {
-        let id = self.next_id.load(Ordering::Relaxed); // Only an early look; the real id comes below.
-        if id >= MOST_NODES {
-            spool.count(Counter::StackTableFull, 1);
-            return None;
-        }
-        if self.checks.of(id).is_none() {
-            // Before an id is taken, which would be nobody's.
-            spool.count(Counter::StackTableFull, 1);
-            return None;
-        }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed); // Unique is enough; published by the slot.
-        if id >= MOST_NODES {
-            // Several threads took the last one at once. It is full from now on.
-            return None;
-        }
-        let (check, page) = (self.checks.of(id)?, self.page(id)?);
-        if page.load(Ordering::Acquire) == 0 {
-            self.add_page(spool, now, id, page)?;
-        }
-        let [parent, low, high] = self.words(spool, id)?;
-        parent.store(sealed(node.parent, node.frame), Ordering::Relaxed);
-        low.store(node.frame as u32, Ordering::Relaxed);
-        // Release: a reader of the file that sees this half of the frame sees the rest. The commit point.
-        high.store((node.frame >> 32) as u32, Ordering::Release);
-        check.store(node.check, Ordering::Relaxed); // Published by the slot, or by the mark.
-        Some(id)
-    }
-
-    fn add_page(&self, spool: &Spool, now: Ticks, id: u32, page: &AtomicU32) -> Option<()> {
-        let first_id = id - id % NODES_PER_PAGE as u32;
-        if let Some(before) = self.page_index(first_id.wrapping_sub(1)) {
-            spool.leave_full(before);
-        }
-        let Some(PageIndex(new)) = spool.take(PageKind::Nodes, first_id, 0, now) else {
-            spool.count(Counter::StackTableFull, 1);
-            return None;
-        };
-        // A thread that loses this race leaves its page empty in the file, which a reader understands.
-        let _ = page.compare_exchange(0, new.wrapping_add(1), Ordering::AcqRel, Ordering::Acquire);
-        Some(())
     }
 }
 
@@ -402,7 +319,7 @@ mod tests {
         };
         let look_up = |seed: u64| {
             path(seed).into_iter().fold(0, |parent, frame| {
-                table.intern(&spool, Ticks(1), (parent, frame, hash(parent, frame))).unwrap()
+                table.intern(&spool, Ticks(1), &Wanted::new(parent, frame)).unwrap()
             })
         };
         let ids: Vec<Vec<u32>> = std::thread::scope(|scope| {
@@ -415,9 +332,51 @@ mod tests {
         let distinct: HashSet<u32> = ids[0].iter().copied().collect();
         assert_eq!(distinct.len(), paths.len(), "one id for each stack");
         assert!(table.far_used.load(Ordering::Relaxed) > 0, "some lines are full");
-        let next = ids[0]
-            .iter()
-            .filter(|&&id| matches!(table.successors.of(id - 1), Successor::Marked(_)));
+        let next =
+            ids[0].iter().filter(|&&id| matches!(table.successors.of(id - 1), Successor::Child(_)));
         assert!(next.count() > 0, "some have no slot");
+    }
+
+    #[test]
+    fn who_asks_again_in_the_same_order_finds_each_node_behind_the_last_one() {
+        let table = StackTable::new(false).unwrap();
+        let spool = Spool::for_test(None);
+        // Four threads at once make some nodes that are of no use: they are not found this way either.
+        let nodes = |thread: u64| {
+            let mut seed = thread;
+            let mut parent = 0;
+            let mut made = Vec::new();
+            for _ in 0..20_000 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let outwards = (seed >> 33) % 8;
+                parent = if outwards == 0 { 0 } else { parent };
+                let node = Wanted::new(parent, 1 + (seed >> 40) % 5);
+                parent = table.intern(&spool, Ticks(1), &node).unwrap();
+                made.push((node, parent));
+            }
+            made
+        };
+        let made: Vec<Vec<(Wanted, u32)>> = std::thread::scope(|scope| {
+            let nodes = &nodes;
+            let threads = (0..4).map(|thread| scope.spawn(move || nodes(thread / 2)));
+            threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let found: HashSet<u32> = made.iter().flatten().map(|made| made.1).collect();
+        let behind = |id: u32, node: &Wanted| table.is_behind(id - 1, node);
+        for (node, id) in made.iter().flatten() {
+            let (next, other) = (table.is_behind(*id, node), Wanted::new(node.parent, 99));
+            assert!(
+                !next && !behind(*id, &other),
+                "{node:?} is not behind itself, and no other one is it"
+            );
+        }
+        let are_behind = made.iter().flatten().filter(|(node, id)| behind(*id, node));
+        assert!(are_behind.count() * 10 > 9 * 4 * 20_000);
+        let known = |id: &u32| {
+            !matches!(table.successors.of(id - 1), Successor::Undecided | Successor::None)
+        };
+        let used = table.next_id.load(Ordering::Relaxed);
+        let known: HashSet<u32> = (1..used).filter(known).collect();
+        assert!(known.is_subset(&found), "a node that lost the race for its slot is nobody's");
     }
 }

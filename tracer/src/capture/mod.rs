@@ -38,6 +38,37 @@ use kept_frame::KeptFrame;
 use objects::NO_MAPPING;
 use unwind::Updated;
 
+/// A look at the stack. The host goes on when the hook returns, and only what is asked for from then on has been
+/// time for a frame to run: so it ends as late as its hook knows.
+///
+/// One that is never ended is as good as none: the next one takes longer.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// At Python's frames.
+    OfPython,
+    /// At all frames.
+    OfAll,
+    /// At none that are kept.
+    OfNone,
+}
+
+impl Look {
+    /// Nothing of the host's has run since it began.
+    #[inline(always)]
+    pub(crate) fn ends(self, entry: &mut HookEntry) {
+        let process = entry.process();
+        let lane = entry.lane();
+        match self {
+            Self::OfPython => lane.python.end_look(&process.clock),
+            Self::OfAll => {
+                lane.python.end_look(&process.clock);
+                lane.kept.end_look(lane.python.whole_look());
+            }
+            Self::OfNone => {}
+        }
+    }
+}
+
 /// The stack of the caller whose registers these are. `None`: the stack table is full.
 /// `now` is when what is new of it was first seen.
 #[inline(always)]
@@ -46,9 +77,21 @@ pub(crate) fn call_stack(
     registers: EntryRegisters,
     now: Ticks,
 ) -> Option<StackId> {
+    let (stack, look) = look_at_call_stack(entry, registers, now);
+    look.ends(entry);
+    stack
+}
+
+/// As [`call_stack`], for who ends the look.
+#[inline(always)]
+pub(crate) fn look_at_call_stack(
+    entry: &mut HookEntry,
+    registers: EntryRegisters,
+    now: Ticks,
+) -> (Option<StackId>, Look) {
     let process = entry.process();
     if process.settings.slow_unwinder {
-        return slow_unwinder::call_stack(entry, registers);
+        return (slow_unwinder::call_stack(entry, registers), Look::OfNone);
     }
     let mut updated = unwind::update(entry, registers, now);
     python::update(entry, now);
@@ -57,12 +100,10 @@ pub(crate) fn call_stack(
         updated = compare_all(entry, registers, now);
     }
     let stack = intern(entry, now, updated);
-    let lane = entry.lane();
-    lane.kept.end_look(lane.python.whole_look());
     if process.settings.check_unwind != 0 {
         self_check::every_so_often(entry, registers);
     }
-    stack_id(stack)
+    (stack_id(stack), Look::OfAll)
 }
 
 /// Python frames changed that had no time to: another stack was put in place of this one, with their native frames.
@@ -72,16 +113,17 @@ fn compare_all(entry: &mut HookEntry, registers: EntryRegisters, now: Ticks) -> 
     unwind::update(entry, registers, now)
 }
 
-/// The Python functions of the stack alone; where there are none, the whole stack. `now` as in [`call_stack`].
+/// The Python functions of the stack alone; where there are none, the whole stack. `now` as in [`call_stack`], and the
+/// caller ends the look.
 ///
 /// Python's blocks come millions of times: what called the interpreter, and what in it allocated,
 /// would cost more than it says.
 #[inline(always)]
-pub(crate) fn python_stack(
+pub(crate) fn look_at_python_stack(
     entry: &mut HookEntry,
     registers: EntryRegisters,
     now: Ticks,
-) -> Option<StackId> {
+) -> (Option<StackId>, Look) {
     let process = entry.process();
     python::update_without_loops(entry, now);
     if process.settings.check_unwind != 0 {
@@ -90,8 +132,15 @@ pub(crate) fn python_stack(
     let kept = &entry.lane().python;
     let len = kept.len();
     if len == 0 || len > usize::from(process.settings.depth) {
-        return call_stack(entry, registers, now);
+        return look_at_call_stack(entry, registers, now);
     }
+    (stack_id(intern_python(entry, now)), Look::OfPython)
+}
+
+/// Finds or makes the node of the kept Python frames alone.
+#[inline(always)]
+fn intern_python(entry: &mut HookEntry, now: Ticks) -> Option<u32> {
+    let kept = &entry.lane().python;
     let mut index = kept.alone();
     let before = index.checked_sub(1).and_then(|last| kept.get(last));
     let mut stack = before.map_or(0, |frame| frame.alone);
@@ -100,7 +149,7 @@ pub(crate) fn python_stack(
         entry.lane().python.set_alone(index, stack);
         index += 1;
     }
-    stack_id(Some(stack))
+    Some(stack)
 }
 
 /// The stack with one more frame at its leaf, which says what the block is for.

@@ -324,9 +324,9 @@ impl KeptFrames {
         self.new_len = 0;
     }
 
-    /// All kept frames are what stands now.
+    /// All kept frames are what stands now: they were looked at, and none has run since.
     #[inline(always)]
-    pub(super) fn end_look(&mut self, clock: &Clock) {
+    pub(crate) fn end_look(&mut self, clock: &Clock) {
         self.last_look.ends(self.len, clock);
     }
 

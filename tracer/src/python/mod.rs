@@ -221,7 +221,6 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
         let wire = leaf.and_then(|(raw, kept)| code::moved(&interpreter.layout, kept.wire, &raw));
         if let Some((raw, wire)) = moved.zip(wire) {
             lane.python.move_leaf(raw.instruction, wire);
-            lane.python.end_look(&process.clock);
             return;
         }
     }
@@ -248,5 +247,4 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
         entry.lane().python.keep(index, wire, is_generator);
     }
     entry.lane().python.finish();
-    entry.lane().python.end_look(&process.clock);
 }

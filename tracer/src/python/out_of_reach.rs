@@ -18,7 +18,7 @@ const TICKS_PER_FRAME: u64 = 16;
 
 /// Frames that count as having run in any case. A processor may read its counter some hundred instructions before or
 /// after its turn, which are those of five frames at most.
-const MARGIN: usize = 16;
+const MARGIN: usize = 8;
 
 /// From how many frames on a look is timed: of fewer, each is in the cache.
 const DEEP: usize = 48;

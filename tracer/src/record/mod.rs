@@ -11,7 +11,7 @@ use tftrace_format::record::Record;
 use tftrace_format::{Domain, Event, Frame, Ticks};
 
 use crate::arch::EntryRegisters;
-use crate::capture;
+use crate::capture::{self, Look};
 use crate::drain;
 use crate::process::Process;
 use crate::process::labels::Found;
@@ -68,9 +68,9 @@ fn append_allocated(
     }
     let time = time_of_allocation(entry.process(), domain, address);
     let of_interpreter = python_blocks::is_stack(entry.slot());
-    let stack = match of_interpreter {
-        true => None,
-        false => capture::call_stack(entry, registers, time),
+    let (stack, look) = match of_interpreter {
+        true => (None, Look::OfNone),
+        false => capture::look_at_call_stack(entry, registers, time),
     };
     let stack = match of_python || of_interpreter {
         false => stack,
@@ -84,6 +84,7 @@ fn append_allocated(
         }
     };
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed });
+    look.ends(entry);
     Some(time)
 }
 

@@ -224,8 +224,9 @@ fn append_allocated(
     }
     let domain = Domain::Python;
     let time = super::time_of_allocation(entry.process(), domain, address);
-    let stack = capture::python_stack(entry, registers, time);
+    let (stack, look) = capture::look_at_python_stack(entry, registers, time);
     append(entry, &Event::Allocated { time, domain, address, size, stack, file_backed: false });
+    look.ends(entry);
 }
 
 #[inline(always)]

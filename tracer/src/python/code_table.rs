@@ -13,18 +13,24 @@ const MOST: u32 = (SLOTS / 4 * 3) as u32;
 /// Words of the filter: more than a host of which only a sample is recorded ever fills.
 const FILTER_WORDS: usize = 1 << 10;
 
-#[repr(C)]
-struct Slot {
-    address: AtomicU64,
-    /// 0 = the code object died, or is being numbered.
-    id: AtomicU32,
-    _padding: u32,
+/// An address and its number in one word, so that eight of them are a line of the processor's cache: the number in
+/// these bits, 0 = the code object died; above it the address, in units of eight bytes. All zeros is a free slot.
+const ID_BITS: u32 = 18;
+const ID: u64 = (1 << ID_BITS) - 1;
+const _: () = assert!(MOST as u64 <= ID);
+/// Where code objects stand: below the end of what a program can have in 64 bits less those of the number.
+const END_OF_ADDRESSES: u64 = 1 << (64 - ID_BITS + 3);
+
+/// What a slot holds of an address that has no number.
+#[inline(always)]
+fn without_number(address: u64) -> u64 {
+    address >> 3 << ID_BITS
 }
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct CodeTable {
-    slots: *mut Slot,
+    slots: *mut AtomicU64,
     /// A bit for every address that was ever numbered. Most code objects that die never were, and their
     /// places in the table are in no cache.
     filter: *mut AtomicU64,
@@ -43,7 +49,7 @@ unsafe impl Send for CodeTable {}
 impl CodeTable {
     /// An empty table; `None` if there is no memory for it.
     pub(super) fn new() -> Option<Self> {
-        let slots = system_call::map_private(SLOTS * size_of::<Slot>()).ok()?.cast();
+        let slots = system_call::map_private(SLOTS * size_of::<AtomicU64>()).ok()?.cast();
         let filter = system_call::map_private(FILTER_WORDS * size_of::<AtomicU64>()).ok()?.cast();
         let (used, numbers) = (AtomicU32::new(0), IdTable::new()?);
         Some(Self { slots, filter, used, numbers, generation: AtomicU64::new(1) })
@@ -65,14 +71,19 @@ impl CodeTable {
         (word, 1 << (hash >> 48 & 63))
     }
 
+    /// The slot of an address, or the free one that it would get, and what that held.
     #[inline(always)]
-    fn find(&self, address: u64) -> Option<&Slot> {
+    fn find(&self, address: u64) -> Option<(&AtomicU64, u64)> {
+        if address >= END_OF_ADDRESSES {
+            return None;
+        }
         for index in places::<SLOTS>((address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) {
             // SAFETY: below the array's length.
             let slot = unsafe { &*self.slots.wrapping_add(index) };
-            let found = slot.address.load(Ordering::Acquire);
-            if found == address || found == 0 {
-                return Some(slot);
+            // Acquire: who sees the number finds the record, where the trace has room for it.
+            let found = slot.load(Ordering::Acquire);
+            if found & !ID == without_number(address) || found == 0 {
+                return Some((slot, found));
             }
         }
         None
@@ -81,9 +92,7 @@ impl CodeTable {
     /// The number of the code object at an address; 0 if it has none yet.
     #[inline(always)]
     pub(super) fn get(&self, address: u64) -> u32 {
-        let slot = self.find(address).filter(|slot| slot.address.load(Ordering::Acquire) != 0);
-        // Acquire: who sees the number finds the record, where the trace has room for it.
-        slot.map_or(0, |slot| slot.id.load(Ordering::Acquire))
+        self.find(address).map_or(0, |(_, found)| (found & ID) as u32)
     }
 
     /// Whether code objects that are new get no number.
@@ -102,21 +111,19 @@ impl CodeTable {
         let (word, bit) = self.filter(address);
         word.fetch_or(bit, Ordering::Relaxed); // With the GIL, which orders it before the object's death.
         loop {
-            let Some(slot) = self.find(address) else { return 0 };
-            let claimed =
-                slot.address.compare_exchange(0, address, Ordering::AcqRel, Ordering::Acquire);
-            match claimed {
-                Ok(_) => {
+            let Some((slot, found)) = self.find(address) else { return 0 };
+            if found & ID != 0 {
+                return (found & ID) as u32;
+            }
+            let new = without_number(address) | u64::from(id);
+            // Release: as for the load above.
+            if slot.compare_exchange(found, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                if found == 0 {
                     self.used.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(other) if other == address => {}
-                // Another address took the place meanwhile: look on.
-                Err(_) => continue,
+                return id;
             }
-            return match slot.id.compare_exchange(0, id, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => id,
-                Err(other) => other,
-            };
+            // Another thread was faster, perhaps with another address: look again.
         }
     }
 
@@ -126,9 +133,9 @@ impl CodeTable {
         if word.load(Ordering::Relaxed) & bit == 0 {
             return;
         }
-        let slot = self.find(address).filter(|slot| slot.address.load(Ordering::Acquire) != 0);
-        if let Some(slot) = slot
-            && slot.id.swap(0, Ordering::AcqRel) != 0
+        if let Some((slot, found)) = self.find(address)
+            && found != 0
+            && slot.fetch_and(!ID, Ordering::AcqRel) & ID != 0
         {
             // Release: who sees the new generation does not find the old number.
             self.generation.fetch_add(1, Ordering::Release);
@@ -159,5 +166,8 @@ mod tests {
         let before = table.generation();
         table.died(0x2000);
         assert_eq!(table.generation(), before, "an unknown code object is nobody's");
+        assert_eq!(table.publish(END_OF_ADDRESSES | 0x1000, 3), 0);
+        assert_eq!(table.get(END_OF_ADDRESSES | 0x1000), 0, "the word has no room for it");
+        assert_eq!(table.get(0x1008), 0, "a neighbour is another one");
     }
 }

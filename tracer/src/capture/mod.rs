@@ -9,7 +9,6 @@ mod cfi_comparison;
 mod eh_frame;
 pub(crate) mod elf_image;
 pub(crate) mod elf_symbols;
-mod extent;
 mod kept_frame;
 pub(crate) mod kept_stack;
 pub(crate) mod loader_list;
@@ -19,7 +18,6 @@ pub(crate) mod rule_cache;
 pub(crate) mod rule_table;
 mod self_check;
 mod slow_unwinder;
-pub(crate) mod stack_cache;
 mod stack_range;
 mod stack_words;
 pub(crate) mod table_views;
@@ -182,13 +180,15 @@ fn tree_frame(process: &Process, frame: &KeptFrame) -> u64 {
 fn node(entry: &mut HookEntry, now: Ticks, parent: u32, frame: u64) -> Option<u32> {
     let process = entry.process();
     let node = Wanted::new(parent, frame);
-    let cache = &mut entry.lane().stacks;
-    if let Some(id) = cache.find(&process.stacks, &node) {
-        return Some(id);
-    }
-    let id = process.stacks.intern(&process.spool, now, &node)?;
-    cache.remember(&process.stacks, &node, id);
-    Some(id)
+    let last = &mut entry.lane().last_node;
+    *last = if process.stacks.is_behind(*last, &node) {
+        last.wrapping_add(1)
+    } else {
+        let id = process.stacks.intern(&process.spool, now, &node)?;
+        process.stacks.fetch_behind(id);
+        id
+    };
+    Some(*last)
 }
 
 /// Finds or makes the node of the kept stack, Python frames above the native ones that run them.

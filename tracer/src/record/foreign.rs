@@ -13,7 +13,7 @@ use tftrace_format::{Domain, Ticks};
 
 use crate::system_call;
 
-const PLACES: usize = 1 << 16;
+const PLACES: usize = 1 << 15;
 
 /// Times of frees, by address.
 #[derive(Debug)]
@@ -32,8 +32,9 @@ impl ForeignFrees {
 
     #[inline(always)]
     fn place(&self, domain: Domain, address: u64) -> &AtomicU64 {
-        // Neighbours share a cache line, as they share the thread that uses them.
-        let index = ((address >> 4) ^ (address >> 24) ^ ((domain as u64) << 12)) as usize % PLACES;
+        // Neighbours share a cache line, as they share the thread that uses them. Few blocks are so small that two
+        // share a place, and half as much of this is in the caches.
+        let index = ((address >> 5) ^ (address >> 24) ^ ((domain as u64) << 12)) as usize % PLACES;
         // SAFETY: below the array's length.
         unsafe { &*self.0.wrapping_add(index) }
     }

@@ -30,12 +30,6 @@ impl Wanted {
         Self { parent, frame, hash: hash(parent, frame) }
     }
 
-    /// Where a thread's cache has it: bits that say nothing of where the table has it.
-    #[inline(always)]
-    pub(crate) fn place_in_cache(&self) -> usize {
-        (self.hash >> 48) as usize
-    }
-
     /// What of the hash is kept of each node. Both halves: beside the tag, which is of the lower one, and beside the
     /// mark, which is of the upper one, these are 32 more bits.
     #[inline(always)]

@@ -14,7 +14,6 @@ use super::event_pages::{EventPages, Slot};
 use super::totals_pages::TotalsPages;
 use crate::capture::kept_stack::KeptStack;
 use crate::capture::rule_cache::RuleCache;
-use crate::capture::stack_cache::StackCache;
 use crate::process::Process;
 use crate::python::kept_frames::KeptFrames;
 use crate::sampling::Gap;
@@ -41,7 +40,8 @@ pub(crate) struct Lane {
     events: EventPages,
     totals: TotalsPages,
     pub(crate) kept: KeptStack,
-    pub(crate) stacks: StackCache,
+    /// The node that was asked for last: the next one is behind it, mostly.
+    pub(crate) last_node: u32,
     pub(crate) rules: RuleCache,
     pub(crate) python: KeptFrames,
     pub(crate) gap: Gap,
@@ -164,7 +164,6 @@ impl Lane {
         self.events.retire(spool);
         self.totals.retire(spool);
         self.kept.forget_stacks();
-        self.stacks.begin_again();
         self.python.clear();
     }
 

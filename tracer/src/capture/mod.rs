@@ -43,11 +43,11 @@ use unwind::Updated;
 #[derive(Debug)]
 pub(crate) enum Look {
     /// At Python's frames.
-    OfPython,
+    Python,
     /// At all frames.
-    OfAll,
-    /// At none that are kept.
-    OfNone,
+    All,
+    /// At nothing that is kept.
+    Nothing,
 }
 
 impl Look {
@@ -57,12 +57,12 @@ impl Look {
         let process = entry.process();
         let lane = entry.lane();
         match self {
-            Self::OfPython => lane.python.end_look(&process.clock),
-            Self::OfAll => {
+            Self::Python => lane.python.end_look(&process.clock),
+            Self::All => {
                 lane.python.end_look(&process.clock);
                 lane.kept.end_look(lane.python.whole_look());
             }
-            Self::OfNone => {}
+            Self::Nothing => {}
         }
     }
 }
@@ -89,7 +89,7 @@ pub(crate) fn look_at_call_stack(
 ) -> (Option<StackId>, Look) {
     let process = entry.process();
     if process.settings.slow_unwinder {
-        return (slow_unwinder::call_stack(entry, registers), Look::OfNone);
+        return (slow_unwinder::call_stack(entry, registers), Look::Nothing);
     }
     let mut updated = unwind::update(entry, registers, now);
     python::update(entry, now);
@@ -101,7 +101,7 @@ pub(crate) fn look_at_call_stack(
     if process.settings.check_unwind != 0 {
         self_check::every_so_often(entry, registers);
     }
-    (stack_id(stack), Look::OfAll)
+    (stack_id(stack), Look::All)
 }
 
 /// Python frames changed that had no time to: another stack was put in place of this one, with their native frames.
@@ -132,7 +132,7 @@ pub(crate) fn look_at_python_stack(
     if len == 0 || len > usize::from(process.settings.depth) {
         return look_at_call_stack(entry, registers, now);
     }
-    (stack_id(intern_python(entry, now)), Look::OfPython)
+    (stack_id(intern_python(entry, now)), Look::Python)
 }
 
 /// Finds or makes the node of the kept Python frames alone.

@@ -69,7 +69,7 @@ fn append_allocated(
     let time = time_of_allocation(entry.process(), domain, address);
     let of_interpreter = python_blocks::is_stack(entry.slot());
     let (stack, look) = match of_interpreter {
-        true => (None, Look::OfNone),
+        true => (None, Look::Nothing),
         false => capture::look_at_call_stack(entry, registers, time),
     };
     let stack = match of_python || of_interpreter {

@@ -36,10 +36,10 @@ use kept_frame::KeptFrame;
 use objects::NO_MAPPING;
 use unwind::Updated;
 
-/// A look at the stack. The host goes on when the hook returns, and only what is asked for from then on has been
-/// time for a frame to run: so it ends as late as its hook knows.
+/// A look at the stack, which its hook ends as late as it can: no frame of the host's runs until then, and from the time
+/// since the end of a look follows how many frames can have run.
 ///
-/// One that is never ended is as good as none: the next one takes longer.
+/// After one that was not ended, the next one only takes longer.
 #[derive(Debug)]
 pub(crate) enum Look {
     /// At Python's frames.

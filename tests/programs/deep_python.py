@@ -1,4 +1,4 @@
-"""Allocates far from the root of deep Python stacks, whose callers are elsewhere each time in between.
+"""Allocates far from the root of deep Python stacks, whose callers are elsewhere each time in between, and frees there.
 
 The innermost frames look the same at every allocation: the same functions in the same places, at the same line.
 """
@@ -37,6 +37,22 @@ def from_several_lines(depth, rounds):
         next(generator)
 
 
+def frees_first(depth, kept):
+    """No block is made on the way in; the innermost frees one, and makes one at once."""
+    if depth:
+        return frees_first(depth - 1, kept)
+    kept.pop()
+    return [kept]
+
+
+def freed_from_several_lines(depth, rounds):
+    for _ in range(rounds):
+        kept = [object(), object(), object()]
+        frees_first(depth, kept)
+        frees_first(depth, kept)
+        frees_first(depth, kept)
+
+
 async def awaited(depth):
     if depth:
         return await awaited(depth - 1)
@@ -51,5 +67,6 @@ async def tasks(depth):
 
 for depth in (20, 40, 60, 80, 150, 400):
     from_several_lines(depth, 10_000 // depth)
+    freed_from_several_lines(depth, 10_000 // depth)
 for depth in (50, 100, 300):
     asyncio.run(tasks(depth))

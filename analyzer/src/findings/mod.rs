@@ -159,16 +159,13 @@ fn suspects(
 
 /// What each call stack of what leaks grew by after warm-up.
 fn growth<'c, 'a: 'c>(causes: impl Iterator<Item = &'c Cause<'a>>, line: &TimeLine) -> StackTotals {
-    let mut totals = StackTotals::default();
-    for cause in causes {
-        for &key in &cause.keys {
-            let bytes = line.kept_since(key, cause.judgement.warm_up) as u64;
-            if bytes > 0 {
-                totals.add(key, Level::exact(bytes, line.held_by(key).blocks));
-            }
-        }
-    }
-    totals
+    let grown = |cause: &'c Cause<'a>| {
+        cause.stacks.iter().filter_map(|&of| {
+            let bytes = line.kept_since(of, cause.judgement.warm_up) as u64;
+            (bytes > 0).then(|| (of.key(), Level::exact(bytes, line.held_by(of).blocks)))
+        })
+    };
+    causes.flat_map(grown).collect()
 }
 
 /// Which part of the recent growth each suspect has.
@@ -193,7 +190,7 @@ fn shares(causes: &[Cause<'_>], suspects: &mut [Suspect]) {
 fn errors(causes: &[Cause<'_>], suspects: &mut [Suspect], unfreed: &StackTotals) {
     for (cause, suspect) in causes.iter().zip(suspects) {
         let mut held = Level::default();
-        cause.keys.iter().for_each(|key| held.add_all(unfreed.get(*key)));
+        cause.stacks.iter().for_each(|of| held.add_all(unfreed.get(of.key())));
         suspect.held_bytes_error = held.error();
     }
 }

@@ -97,6 +97,6 @@ pub(super) fn retention(
 
 /// What is live in the host's memory at each window's end.
 pub(super) fn live(line: &TimeLine) -> Vec<f64> {
-    let of_host = line.keys().filter(|(domain, _)| HOST.contains(domain));
+    let of_host = line.stacks().filter(|of| HOST.contains(&of.domain));
     line.series(of_host).live
 }

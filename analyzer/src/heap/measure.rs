@@ -40,17 +40,15 @@ pub fn measure(trace: &Trace<'_>, metric: Metric, domains: &[Domain]) -> Measure
     let purposes = Purposes::of(trace);
     let sampling = Sampling::of(trace);
     let mut temporaries = Level::default();
-    for entry in trace.totals().flat_map(|page| page.entries) {
+    totals.extend(trace.totals().flat_map(|page| page.entries).filter_map(|entry| {
         if HOST.contains(&entry.key.domain) {
             let bytes = entry.key.size.saturating_mul(entry.count);
             temporaries.add_all(Level::exact(bytes, entry.count));
         }
-        if matches!(metric, Metric::Allocated | Metric::Temporary)
-            && let Some(key) = used_for(&purposes, domains, entry.key.domain, entry.key.stack)
-        {
-            totals.add(key, sampling.temporaries(&entry));
-        }
-    }
+        let key = used_for(&purposes, domains, entry.key.domain, entry.key.stack)?;
+        let counts = matches!(metric, Metric::Allocated | Metric::Temporary);
+        counts.then(|| (key, sampling.temporaries(&entry)))
+    }));
     Measured { replay: replayed, unfreed, totals, temporaries }
 }
 

@@ -16,6 +16,11 @@ use super::totals::{Level, StackTotals, TotalsKey};
 pub struct SiteId(u32);
 
 impl SiteId {
+    /// Those of so many sites.
+    pub fn all(sites: usize) -> impl Iterator<Item = Self> {
+        (0..sites as u32).map(Self)
+    }
+
     /// The number, for a table with one row for each site.
     pub fn index(self) -> usize {
         self.0 as usize
@@ -290,15 +295,17 @@ impl SiteTable {
 
     /// What every site had live at the last peak, pools left out.
     pub fn at_peak(&self, domains: &[Domain]) -> StackTotals {
-        let mut totals = self.totals(domains, |number| match self.sites[number].has_changed {
-            true => Level::default(),
-            false => self.live_of(number),
-        });
+        let mut changed = vec![None; self.sites.len()];
         for &(id, bytes, blocks) in &self.at_peak {
-            let variance = self.variances.get(id.index()).map_or(0, |of| of.at_peak);
-            totals.add_of(self.key(id), Level { bytes, blocks, variance }, domains);
+            changed[id.index()] = Some((bytes, blocks));
         }
-        totals
+        self.totals(domains, |number| match changed[number] {
+            Some((bytes, blocks)) => {
+                let variance = self.variances.get(number).map_or(0, |of| of.at_peak);
+                Level { bytes, blocks, variance }
+            }
+            None => self.live_of(number),
+        })
     }
 
     fn live_of(&self, number: usize) -> Level {
@@ -307,12 +314,20 @@ impl SiteTable {
         Level { bytes: site.live_bytes, blocks: site.live_blocks, variance }
     }
 
+    /// What sites of these domains have that have anything.
     fn totals(&self, domains: &[Domain], of: impl Fn(usize) -> Level) -> StackTotals {
-        let mut totals = StackTotals::default();
-        for (number, site) in self.sites.iter().enumerate() {
-            totals.add_of(site.key(), of(number), domains);
-        }
-        totals
+        let known = self.in_order().map(|number| (self.sites[number].key(), of(number)));
+        let is_wanted = |(domain, _): &TotalsKey| domains.contains(domain);
+        let totals = known.filter_map(|(key, level)| Some((key.filter(is_wanted)?, level)));
+        totals.filter(|(_, level)| level.blocks > 0).collect()
+    }
+
+    /// All sites, by number of the stack, so that nobody has to sort them: most stacks have one.
+    fn in_order(&self) -> impl Iterator<Item = usize> + '_ {
+        let next = |number: &usize| self.sites[*number].next.checked_sub(1).map(|at| at as usize);
+        let of_stack = self.of_stack.iter().chain(self.of_unknown.values());
+        let firsts = of_stack.filter_map(|first| Some(first.checked_sub(1)? as usize));
+        firsts.flat_map(move |first| std::iter::successors(Some(first), next))
     }
 }
 

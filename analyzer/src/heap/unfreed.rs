@@ -53,10 +53,6 @@ impl Unfreed {
 
     /// The memory of every call stack for these domains.
     pub fn totals(&self, domains: &[Domain]) -> StackTotals {
-        let mut totals = StackTotals::default();
-        for (key, level) in self.totals.iter().filter(|((domain, _), _)| domains.contains(domain)) {
-            totals.add(key, level);
-        }
-        totals
+        self.totals.iter().filter(|((domain, _), _)| domains.contains(domain)).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Every weight of every call stack at once: for what shows them beside one another.
 
 use tftrace_format::reader::Trace;
+use tftrace_format::totals::Temporaries;
 use tftrace_format::{Domain, Event};
 
 use super::measure::used_for;
@@ -34,23 +35,23 @@ pub fn weigh(trace: &Trace<'_>, domains: &[Domain]) -> (Replay, Weights) {
 impl Weights {
     /// The weights after all events were replayed.
     pub fn of(trace: &Trace<'_>, replayed: &Replay, domains: &[Domain]) -> Self {
+        let (purposes, sampling) = (Purposes::of(trace), Sampling::of(trace));
+        let of_entry = |entry: Temporaries| {
+            let key = used_for(&purposes, domains, entry.key.domain, entry.key.stack)?;
+            Some((key, sampling.temporaries(&entry)))
+        };
+        let entries = trace.totals().flat_map(|page| page.entries);
+        let temporary: StackTotals = entries.filter_map(of_entry).collect();
         let sites = replayed.heap.sites();
-        let mut weights = Self {
+        let mut allocated = sites.allocated(domains);
+        allocated.extend(temporary.iter());
+        Self {
             growth: None,
             unfreed: replayed.unfreed_totals(trace, domains),
             peak: sites.at_peak(domains),
-            temporary: StackTotals::default(),
-            allocated: sites.allocated(domains),
-        };
-        let (purposes, sampling) = (Purposes::of(trace), Sampling::of(trace));
-        for entry in trace.totals().flat_map(|page| page.entries) {
-            let level = sampling.temporaries(&entry);
-            if let Some(key) = used_for(&purposes, domains, entry.key.domain, entry.key.stack) {
-                weights.allocated.add(key, level);
-                weights.temporary.add(key, level);
-            }
+            temporary,
+            allocated,
         }
-        weights
     }
 }
 
@@ -60,7 +61,7 @@ mod tests {
     use crate::cli::Metric;
     use crate::heap::measure;
     use tftrace_format::builder::{Packing, TraceBuilder};
-    use tftrace_format::totals::{Temporaries, TemporaryKey};
+    use tftrace_format::totals::TemporaryKey;
     use tftrace_format::{Frame, OpId, Ticks};
 
     #[test]

@@ -1,8 +1,5 @@
 //! The call stacks of a trace as the page draws them: three trees, one for each way to see a stack.
 
-use std::iter::Peekable;
-use std::vec::IntoIter;
-
 use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId};
@@ -12,12 +9,15 @@ use super::frame_table::FrameTable;
 use super::sites::{Asked, Site, sites};
 use super::stack_tree::{NodeWeights, StackTree, WEIGHTS, add, largest_part};
 use crate::cli::{Frames, ViewArgs};
-use crate::heap::{Level, StackTotals, TotalsKey, Weights};
+use crate::heap::{StackTotals, TotalsKey, Weights};
 use crate::parallel::both;
 use crate::symbol::Symbols;
 
 /// The names of a node's weights, as the page's script and its permalinks know them.
 pub const WEIGHT_NAMES: [&str; WEIGHTS] = ["growth", "unfreed", "peak", "temporary", "count"];
+
+/// The one of them that is no bytes.
+const COUNT: usize = WEIGHTS - 1;
 
 /// A stack is cut where less than one part in this many of every weight goes through it: a tenth
 /// of a pixel, zoomed out. Naming the frames of all stacks would take as long as all the rest.
@@ -101,28 +101,22 @@ impl FlameGraph {
     }
 }
 
-/// All weights of each stack, in the order of [`WEIGHT_NAMES`]; sorted.
+/// All weights of each stack, in the order of [`WEIGHT_NAMES`]; sorted by stack and domain.
 fn by_stack(weights: &Weights) -> Vec<(Domain, Option<StackId>, NodeWeights)> {
     let Weights { growth, unfreed, peak, temporary, allocated } = weights;
-    let sorted = |totals: &StackTotals, of: fn(Level) -> u64| {
-        let mut weighed: Vec<(TotalsKey, u64)> =
-            totals.iter().map(|(key, level)| (key, of(level))).collect();
-        weighed.sort_unstable();
-        weighed
-    };
-    let bytes = |totals: &StackTotals| sorted(totals, |level| level.bytes);
-    let ((allocated, peak), [grown, unfreed, temporary]) = both(
-        || (sorted(allocated, |level| level.blocks), bytes(peak)),
-        || [growth.as_ref().map(bytes).unwrap_or_default(), bytes(unfreed), bytes(temporary)],
-    );
-    let mut lists =
-        [grown, unfreed, peak, temporary, allocated].map(|list| list.into_iter().peekable());
-    let next = |list: &mut Peekable<IntoIter<(TotalsKey, u64)>>| list.peek().map(|(key, _)| *key);
-    let mut stacks = Vec::new();
-    while let Some(key) = lists.iter_mut().filter_map(next).min() {
+    let none = StackTotals::default();
+    let growth = growth.as_ref().unwrap_or(&none);
+    // What was allocated is all that can have any other weight.
+    let mut stacks = Vec::with_capacity(allocated.len());
+    let mut lists = [growth, unfreed, peak, temporary, allocated].map(|it| it.iter().peekable());
+    let number = |(domain, stack): TotalsKey| (stack, domain);
+    while let Some(key) =
+        lists.iter_mut().filter_map(|list| Some(list.peek()?.0)).min_by_key(|key| number(*key))
+    {
         let mut own = [0; WEIGHTS];
-        for (own, list) in own.iter_mut().zip(&mut lists) {
-            *own = list.next_if(|(of, _)| *of == key).map_or(0, |(_, weight)| weight);
+        for (at, (own, list)) in own.iter_mut().zip(&mut lists).enumerate() {
+            let level = list.next_if(|(of, _)| *of == key).map(|(_, level)| level);
+            *own = level.map_or(0, |level| if at == COUNT { level.blocks } else { level.bytes });
         }
         stacks.push((key.0, key.1, own));
     }

@@ -25,19 +25,19 @@ impl<'a> Growth<'a> {
         let mut weights = cause.weights(context.line);
         weights.retain(|(_, bytes)| *bytes > 0.0);
         let sum = weights.iter().map(|(_, bytes)| bytes).sum();
-        let of_python = weights.iter().filter(|((domain, _), _)| *domain == Domain::Python);
+        let of_python = weights.iter().filter(|(of, _)| of.domain == Domain::Python);
         let python = of_python.map(|(_, bytes)| bytes).sum();
         let mut passed_on = 0.0;
-        for (key, bytes) in &mut weights {
-            let since = context.line.passed_on_since(*key, cause.judgement.typical_from());
+        for (of, bytes) in &mut weights {
+            let since = context.line.passed_on_since(*of, cause.judgement.typical_from());
             let own = since.min(*bytes);
             *bytes -= own;
             passed_on += own;
         }
         weights.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         weights.truncate(HEAVIEST);
-        let stacks = weights.into_iter().map(|((_, stack), bytes)| {
-            let frames = stack.into_iter().flat_map(|stack| context.trace.frames(stack));
+        let stacks = weights.into_iter().map(|(of, bytes)| {
+            let frames = of.stack.into_iter().flat_map(|stack| context.trace.frames(stack));
             (frames.flat_map(|frame| context.symbols.places(frame)).collect(), bytes)
         });
         Self { stacks: stacks.collect(), sum, passed_on, python }

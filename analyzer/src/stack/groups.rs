@@ -233,7 +233,7 @@ mod tests {
         let mut totals = StackTotals::default();
         for &(frames, domain, bytes, blocks) in stacks {
             let stack = (!frames.is_empty()).then(|| builder.stack(frames));
-            totals.add((domain, stack), Level::exact(bytes, blocks));
+            totals.extend([((domain, stack), Level::exact(bytes, blocks))]);
         }
         let bytes = builder.build(Packing::Raw);
         let groups = group(&Trace::open(&bytes).unwrap(), &symbols(), &totals, MIXED);

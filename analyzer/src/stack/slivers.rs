@@ -123,12 +123,9 @@ mod tests {
         let narrow = [3, 4].map(|leaf| builder.stack(&[frame(1), frame(leaf)]));
         let bytes = builder.build(Packing::Raw);
         let trace = Trace::open(&bytes).unwrap();
-        let mut totals = StackTotals::default();
-        for (stack, bytes) in
-            [(Some(wide), 996), (Some(narrow[0]), 1), (Some(narrow[1]), 2), (None, 1)]
-        {
-            totals.add((Domain::Malloc, stack), Level::exact(bytes, 1));
-        }
+        let of_malloc = |(stack, bytes)| ((Domain::Malloc, stack), Level::exact(bytes, 1));
+        let stacks = [(Some(wide), 996), (Some(narrow[0]), 1), (Some(narrow[1]), 2), (None, 1)];
+        let mut totals: StackTotals = stacks.map(of_malloc).into_iter().collect();
         let of = |stack, smaller, bytes| Drawn { domain: Domain::Malloc, stack, smaller, bytes };
         assert_eq!(
             without_slivers(&trace, &totals, 100),
@@ -136,8 +133,8 @@ mod tests {
         );
         assert_eq!(without_slivers(&trace, &totals, 10_000), whole(&totals));
         let lost = StackId::new(u32::MAX);
-        totals.add((Domain::Malloc, lost), Level::exact(1000, 1));
-        totals.add((Domain::Mmap, Some(root)), Level::exact(30, 1));
+        totals.extend([of_malloc((lost, 1000))]);
+        totals.extend([((Domain::Mmap, Some(root)), Level::exact(30, 1))]);
         let mmap = Drawn { domain: Domain::Mmap, ..of(Some(root), false, 30) };
         assert_eq!(
             without_slivers(&trace, &totals, 100),

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use tftrace_format::Domain;
 
 use super::Context;
-use crate::heap::TotalsKey;
 use crate::python::{is_calling, is_user_function};
 use crate::symbol::Place;
+use crate::time_line::StackMemory;
 
 /// A container's own memory is at least this in the end: some hundred items.
 const LEAST: f64 = 1024.0;
@@ -44,27 +44,28 @@ type Filled<'a> = (&'static str, &'a str, &'a str, Option<&'a str>);
 pub fn growing_containers(context: Context<'_>, start_up: usize) -> Vec<String> {
     let line = context.line;
     let from = start_up + a_third(&context.axis.since(start_up).units);
-    let mut by_place: BTreeMap<Filled<'_>, Vec<TotalsKey>> = BTreeMap::new();
+    let mut by_place: BTreeMap<Filled<'_>, Vec<StackMemory>> = BTreeMap::new();
     // All that were there at any time: room for more is made by another call stack than that which made the first.
     // Without Python's own blocks in the trace (`TFTRACE_PYTHON=0`) it is malloc's memory.
-    let may_be = |key: &TotalsKey| {
-        matches!(key.0, Domain::Python | Domain::Malloc) && line.peak_of(*key) as f64 >= LEAST / 2.0
+    let may_be = |of: &StackMemory| {
+        matches!(of.domain, Domain::Python | Domain::Malloc)
+            && line.peak_of(*of) as f64 >= LEAST / 2.0
     };
-    for key in line.keys().filter(may_be) {
-        if let Some(filled) = filled_at(context, key) {
-            by_place.entry(filled).or_default().push(key);
+    for memory in line.stacks().filter(may_be) {
+        if let Some(filled) = filled_at(context, memory) {
+            by_place.entry(filled).or_default().push(memory);
         }
     }
     let blocks_of =
-        |keys: &[TotalsKey]| -> u64 { keys.iter().map(|key| line.held_by(*key).blocks).sum() };
+        |stacks: &[StackMemory]| -> u64 { stacks.iter().map(|of| line.held_by(*of).blocks).sum() };
     let requests: f64 = match line.requests.count() {
         Some(_) => context.axis.since(from).units.iter().sum(),
         None => 0.0,
     };
     let mut found: Vec<(f64, Filled<'_>)> = by_place
         .into_iter()
-        .filter(|(filled, keys)| filled.0 != UNNAMED || blocks_of(keys) == 1)
-        .map(|(filled, keys)| (growth(&line.series(keys).since(from).live), filled))
+        .filter(|(filled, stacks)| filled.0 != UNNAMED || blocks_of(stacks) == 1)
+        .map(|(filled, stacks)| (growth(&line.series(stacks).since(from).live), filled))
         .filter(|(grew, _)| *grew > 0.0 && *grew >= LEAST_OF_A_REQUEST * requests)
         .collect();
     // The user's own come first.
@@ -103,8 +104,8 @@ fn growth(live: &[f64]) -> f64 {
 }
 
 /// Where the container is filled that this memory belongs to, if it does to one: in the innermost function of Python's.
-fn filled_at<'a>(context: Context<'a>, (_, stack): TotalsKey) -> Option<Filled<'a>> {
-    let frames = context.trace.frames(stack?);
+fn filled_at<'a>(context: Context<'a>, memory: StackMemory) -> Option<Filled<'a>> {
+    let frames = context.trace.frames(memory.stack?);
     let mut places = frames.flat_map(|frame| context.symbols.places(frame));
     let (mut kind, mut says_nothing) = (None, None);
     let inner = loop {

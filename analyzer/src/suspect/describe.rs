@@ -28,18 +28,19 @@ pub struct Context<'a> {
 impl Cause<'_> {
     /// Bytes of each call stack by which the cause is described: what grew lately, or at all, or without growth
     /// what is held.
-    pub fn weights(&self, line: &TimeLine) -> Vec<(super::TotalsKey, f64)> {
+    pub fn weights(&self, line: &TimeLine) -> Vec<(super::StackMemory, f64)> {
         let since = |from| {
-            self.keys.iter().map(move |key| (*key, line.kept_since(*key, from))).collect::<Vec<_>>()
+            self.stacks.iter().map(move |of| (*of, line.kept_since(*of, from))).collect::<Vec<_>>()
         };
-        let grew =
-            |weights: &Vec<(super::TotalsKey, f64)>| weights.iter().any(|(_, bytes)| *bytes > 0.0);
+        let grew = |weights: &Vec<(super::StackMemory, f64)>| {
+            weights.iter().any(|(_, bytes)| *bytes > 0.0)
+        };
         [self.judgement.typical_from(), self.judgement.warm_up]
             .into_iter()
             .map(since)
             .find(grew)
             .unwrap_or_else(|| {
-                self.keys.iter().map(|key| (*key, line.peak_of(*key) as f64)).collect()
+                self.stacks.iter().map(|of| (*of, line.peak_of(*of) as f64)).collect()
             })
     }
 }
@@ -50,9 +51,9 @@ pub fn describe(cause: &Cause<'_>, context: Context<'_>) -> Suspect {
     let weights = cause.weights(line);
     let mut domains: BTreeMap<Domain, f64> = BTreeMap::new();
     let mut ops: BTreeMap<&str, f64> = BTreeMap::new();
-    for &((domain, stack), bytes) in &weights {
-        *domains.entry(domain).or_default() += bytes;
-        if let Some(op) = op_of(trace, symbols, stack) {
+    for &(of, bytes) in &weights {
+        *domains.entry(of.domain).or_default() += bytes;
+        if let Some(op) = op_of(trace, symbols, of.stack) {
             *ops.entry(op).or_default() += bytes;
         }
     }
@@ -60,7 +61,7 @@ pub fn describe(cause: &Cause<'_>, context: Context<'_>) -> Suspect {
     let heaviest = weights.iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
     let op = heaviest_of(&ops).filter(|(_, bytes)| **bytes > 0.0).map(|(op, _)| (*op).to_owned());
     let domain = heaviest_of(&domains).map_or(Domain::Malloc, |(domain, _)| *domain);
-    let stack = heaviest.and_then(|((_, stack), _)| *stack);
+    let stack = heaviest.and_then(|(of, _)| of.stack);
     let (per_request, per_second) = rates(&cause.judgement, line, axis);
     Suspect {
         rank: 0,

@@ -18,11 +18,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tftrace_format::Domain;
 use tftrace_format::reader::Trace;
 
-use crate::heap::{Level, TotalsKey};
+use crate::heap::Level;
 use crate::model::{Estimate, Verdict};
 use crate::python;
 use crate::symbol::{Place, Symbols};
-use crate::time_line::{Series, TimeLine};
+use crate::time_line::{Series, StackMemory, TimeLine};
 use crate::verdict::{Axis, Judgement, LEAST_BYTES, judge};
 use path::{PathId, Paths, Step};
 use split::split;
@@ -67,7 +67,7 @@ pub struct Cause<'a> {
     /// Where it is.
     pub origin: Origin<'a>,
     /// Its call stacks, sorted.
-    pub keys: Vec<TotalsKey>,
+    pub stacks: Vec<StackMemory>,
     /// Its memory over time.
     pub series: Series,
     /// What that does.
@@ -85,30 +85,30 @@ pub fn find<'a>(
     start_up: usize,
 ) -> Vec<Cause<'a>> {
     let mut paths = Paths::new(trace, symbols);
-    let mut keys: BTreeMap<PathId, Vec<TotalsKey>> = BTreeMap::new();
-    for key in line.keys() {
-        let mut path = paths.of(key.1, is_arena(trace, symbols, line, key));
-        if let Some(stack) = key.1.filter(|_| paths.is_of_thread(path)) {
+    let mut stacks: BTreeMap<PathId, Vec<StackMemory>> = BTreeMap::new();
+    for memory in line.stacks() {
+        let mut path = paths.of(memory.stack, is_arena(trace, symbols, line, memory));
+        if let Some(stack) = memory.stack.filter(|_| paths.is_of_thread(path)) {
             path = paths.of_starter(line.before_thread_of(stack)).unwrap_or(path);
         }
-        keys.entry(path).or_default().push(key);
+        stacks.entry(path).or_default().push(memory);
     }
     let from = start_up + ((line.len() - start_up) as f64 * RECENT) as usize;
-    let recent: BTreeMap<PathId, f64> = keys
+    let recent: BTreeMap<PathId, f64> = stacks
         .iter()
-        .map(|(&path, keys)| (path, keys.iter().map(|key| line.kept_since(*key, from)).sum()))
+        .map(|(&path, own)| (path, own.iter().map(|of| line.kept_since(*of, from)).sum()))
         .collect();
     let mut found: Vec<Cause<'a>> = Vec::new();
     let mut taken: FxHashSet<PathId> = FxHashSet::default();
     for cut in split(&mut paths, &recent, LEAST_BYTES) {
-        let cause = cause(&paths, &cut, &keys, line, axis, (start_up, from));
+        let cause = cause(&paths, &cut, &stacks, line, axis, (start_up, from));
         // Young memory of what comes and goes is no growth: it is looked at again below.
         if matches!(cause.judgement.verdict, Verdict::Leak | Verdict::Undecided) {
             taken.extend(&cut.paths);
             found.push(cause);
         }
     }
-    found.extend(harmless(&mut paths, &keys, &taken, line, axis, (start_up, from)));
+    found.extend(harmless(&mut paths, &stacks, &taken, line, axis, (start_up, from)));
     found.sort_by(|a, b| rank(a).cmp(&rank(b)).then(low(b).total_cmp(&low(a))));
     found
 }
@@ -138,21 +138,21 @@ fn peak(series: &Series) -> f64 {
 /// The lines with the most memory among those that do not leak.
 fn harmless<'a>(
     paths: &mut Paths<'a>,
-    keys: &BTreeMap<PathId, Vec<TotalsKey>>,
+    stacks: &BTreeMap<PathId, Vec<StackMemory>>,
     taken: &FxHashSet<PathId>,
     line: &TimeLine,
     axis: &Axis,
     since: (usize, usize),
 ) -> Vec<Cause<'a>> {
     let mut lines: FxHashMap<PathId, split::Cause> = FxHashMap::default();
-    for &path in keys.keys().filter(|path| !taken.contains(path)) {
+    for &path in stacks.keys().filter(|path| !taken.contains(path)) {
         let at = paths.line(path);
         let cut = lines.entry(at).or_insert_with(|| split::Cause { at, paths: Vec::new() });
         cut.paths.push(path);
     }
-    let causes = lines.values().map(|cut| cause(paths, cut, keys, line, axis, since));
+    let causes = lines.values().map(|cut| cause(paths, cut, stacks, line, axis, since));
     let mut causes: Vec<Cause<'a>> = causes.collect();
-    let least = LEAST_SHARE * peak(&line.series(line.keys()));
+    let least = LEAST_SHARE * peak(&line.series(line.stacks()));
     causes.retain(|cause| peak(&cause.series) >= least.max(LEAST_BYTES));
     causes.retain(|cause| cause.judgement.verdict != Verdict::Steady);
     causes.sort_by(|a, b| peak(&b.series).total_cmp(&peak(&a.series)));
@@ -163,18 +163,18 @@ fn harmless<'a>(
 fn cause<'a>(
     paths: &Paths<'a>,
     cut: &split::Cause,
-    keys: &BTreeMap<PathId, Vec<TotalsKey>>,
+    stacks: &BTreeMap<PathId, Vec<StackMemory>>,
     line: &TimeLine,
     axis: &Axis,
     (start_up, from): (usize, usize),
 ) -> Cause<'a> {
-    let mut own: Vec<TotalsKey> =
-        cut.paths.iter().filter_map(|path| keys.get(path)).flatten().copied().collect();
+    let mut own: Vec<StackMemory> =
+        cut.paths.iter().filter_map(|path| stacks.get(path)).flatten().copied().collect();
     own.sort_unstable();
     let series = line.series(own.iter().copied());
     let judgement = judged(&series, axis, start_up);
-    let recent = own.iter().map(|key| line.kept_since(*key, from)).sum();
-    Cause { origin: origin(paths, cut.at), keys: own, series, judgement, recent }
+    let recent = own.iter().map(|of| line.kept_since(*of, from)).sum();
+    Cause { origin: origin(paths, cut.at), stacks: own, series, judgement, recent }
 }
 
 /// Judges what happened after start-up.
@@ -225,16 +225,11 @@ fn origin<'a>(paths: &Paths<'a>, at: PathId) -> Origin<'a> {
 }
 
 /// Whether these are arenas of Python that are not known as pools.
-fn is_arena(
-    trace: &Trace<'_>,
-    symbols: &Symbols,
-    line: &TimeLine,
-    (domain, stack): TotalsKey,
-) -> bool {
-    let asked_by = stack.and_then(|stack| trace.node(stack)).map(|node| node.frame);
-    let Some(asked_by) = asked_by.filter(|_| domain == Domain::Mmap) else { return false };
-    let level: Level = line.held_by((domain, stack));
-    python::are_arenas(symbols.places(asked_by), domain, level)
+fn is_arena(trace: &Trace<'_>, symbols: &Symbols, line: &TimeLine, memory: StackMemory) -> bool {
+    let asked_by = memory.stack.and_then(|stack| trace.node(stack)).map(|node| node.frame);
+    let Some(asked_by) = asked_by.filter(|_| memory.domain == Domain::Mmap) else { return false };
+    let level: Level = line.held_by(memory);
+    python::are_arenas(symbols.places(asked_by), memory.domain, level)
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ pub(super) fn windows_of<'c>(
     ];
     let mut found = kinds.into_iter().map(those).enumerate();
     let Some((kind, clocks)) = found.find(|(_, clocks)| !clocks.is_empty()) else { return windows };
-    let events = line.keys().filter(|(_, stack)| clocks.contains(stack));
-    let events = events.flat_map(|key| line.calls(key).map(|(at, calls)| (at, u64::from(calls))));
+    let events = line.stacks().filter(|of| clocks.contains(&of.stack));
+    let events = events.flat_map(|of| line.calls(of).map(|(at, calls)| (at, u64::from(calls))));
     let are_recorded = kind < 2;
     let counted = clocks.iter().flatten().filter(|_| !are_recorded);
     let folded = counted.flat_map(|stack| line.temporaries(*stack));

@@ -248,10 +248,10 @@ impl Seen {
 /// All call stacks that allocated after start-up, as far as is known.
 fn seen(trace: &Trace<'_>, line: &TimeLine, start_up: usize) -> BTreeMap<Option<StackId>, Seen> {
     let mut seen = BTreeMap::new();
-    for key in line.keys() {
-        let of_stack: &mut Seen = seen.entry(key.1).or_insert(Seen::NOTHING);
-        of_stack.kept = of_stack.kept.saturating_add(line.held_by(key).blocks);
-        for (window, calls) in line.calls(key).filter(|at| at.0 >= start_up && at.1 > 0) {
+    for memory in line.stacks() {
+        let of_stack: &mut Seen = seen.entry(memory.stack).or_insert(Seen::NOTHING);
+        of_stack.kept = of_stack.kept.saturating_add(line.held_by(memory).blocks);
+        for (window, calls) in line.calls(memory).filter(|at| at.0 >= start_up && at.1 > 0) {
             of_stack.was(window, u64::from(calls));
             of_stack.events = of_stack.events.saturating_add(u64::from(calls));
         }

@@ -7,9 +7,8 @@ use tftrace_format::reader::Trace;
 use tftrace_format::{Frame, StackId};
 
 use super::path::above;
-use crate::heap::TotalsKey;
 use crate::symbol::{Place, Symbols};
-use crate::time_line::TimeLine;
+use crate::time_line::{StackMemory, TimeLine};
 
 /// Start-up is over when this share of what imports hold was allocated.
 const SHARE: f64 = 0.98;
@@ -25,9 +24,9 @@ const LEAST: f64 = 1e6;
 /// The first window after start-up; 0 if there is none.
 pub fn start_up<'a>(trace: &'a Trace<'a>, symbols: &'a Symbols, line: &TimeLine) -> usize {
     let mut imports = Imports::new(trace, symbols);
-    let keys = line.keys().filter(|(_, stack)| stack.is_some_and(|stack| imports.has(stack)));
-    let keys: Vec<TotalsKey> = keys.collect();
-    let kept = line.series(keys.iter().copied()).kept;
+    let imported = line.stacks().filter(|of| of.stack.is_some_and(|stack| imports.has(stack)));
+    let imported: Vec<StackMemory> = imported.collect();
+    let kept = line.series(imported.iter().copied()).kept;
     let all: f64 = kept.iter().sum();
     if all < LEAST {
         return 0;
@@ -42,16 +41,16 @@ pub fn start_up<'a>(trace: &'a Trace<'a>, symbols: &'a Symbols, line: &TimeLine)
         return end;
     }
     // Imports went on to the end: there is nothing else, but a window in which nothing can be seen.
-    if loads_again(line, &keys, all) { 0 } else { kept.len() - 1 }
+    if loads_again(line, &imported, all) { 0 } else { kept.len() - 1 }
 }
 
 /// Whether these call stacks, which hold so much, go on to load modules over the time.
-fn loads_again(line: &TimeLine, keys: &[TotalsKey], all: f64) -> bool {
-    let goes_on = |key: &&TotalsKey| {
-        let over = line.kept_over(**key);
+fn loads_again(line: &TimeLine, imported: &[StackMemory], all: f64) -> bool {
+    let goes_on = |of: &&StackMemory| {
+        let over = line.kept_over(**of);
         over.is_some_and(|(first, last)| (last - first) as f64 > AGAIN * line.len() as f64)
     };
-    let again: f64 = keys.iter().filter(goes_on).map(|key| line.kept_since(*key, 0)).sum();
+    let again: f64 = imported.iter().filter(goes_on).map(|of| line.kept_since(*of, 0)).sum();
     again >= AGAIN * all
 }
 

@@ -13,7 +13,6 @@ mod series;
 mod starters;
 mod windows;
 
-use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId, Ticks};
 
@@ -40,12 +39,28 @@ const IDLE: f64 = 0.5;
 /// and it has as many as this: of fewer each may have its window.
 const FEWEST_OF_IDLE: f64 = 128.0;
 
+/// A call stack's memory of one domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StackMemory {
+    /// Whose memory.
+    pub domain: Domain,
+    /// Who asked; `None`: the stack was not recorded.
+    pub stack: Option<StackId>,
+    site: SiteId,
+}
+
+impl StackMemory {
+    /// The same without the time line's number.
+    pub fn key(self) -> TotalsKey {
+        (self.domain, self.stack)
+    }
+}
+
 /// Memory over time.
 #[derive(Debug)]
 pub struct TimeLine {
     /// Whose each site is, by its number; `None` for a pool.
     keys: Vec<Option<TotalsKey>>,
-    numbers: FxHashMap<TotalsKey, u32>,
     /// What came and went.
     history: History,
     /// What is live at the end.
@@ -156,11 +171,6 @@ impl TimeLine {
         }
     }
 
-    /// The number of the site; one that no site has if there is none.
-    fn number(&self, key: TotalsKey) -> usize {
-        self.numbers.get(&key).map_or(u32::MAX as usize, |number| *number as usize)
-    }
-
     /// How many windows there are.
     pub fn len(&self) -> usize {
         self.seconds.len()
@@ -202,36 +212,40 @@ impl TimeLine {
     }
 
     /// Every call stack and domain that had memory.
-    pub fn keys(&self) -> impl Iterator<Item = TotalsKey> + '_ {
-        let has_any =
-            |site: usize| !self.history.of(site).is_empty() || !self.kept.of(site).is_empty();
-        let numbered = self.keys.iter().enumerate();
-        numbered.filter_map(move |(site, key)| key.filter(|_| has_any(site)))
+    pub fn stacks(&self) -> impl Iterator<Item = StackMemory> + '_ {
+        let has_any = |site: SiteId| {
+            !self.history.of(site.index()).is_empty() || !self.kept.of(site.index()).is_empty()
+        };
+        let known = SiteId::all(self.keys.len()).zip(&self.keys);
+        known.filter(move |(site, _)| has_any(*site)).filter_map(|(site, key)| {
+            let (domain, stack) = (*key)?;
+            Some(StackMemory { domain, stack, site })
+        })
     }
 
     /// Bytes of one that were allocated in a window from `from` on and are live at the end.
-    pub fn kept_since(&self, key: TotalsKey, from: usize) -> f64 {
-        let kept = self.kept.of(self.number(key));
+    pub fn kept_since(&self, of: StackMemory, from: usize) -> f64 {
+        let kept = self.kept.of(of.site.index());
         let since = kept.iter().filter(|kept| usize::from(kept.window) >= from);
         since.map(|kept| kept.bytes as f64).sum()
     }
 
     /// The part of it that may have come to whoever keeps it by a free list of Python's
     /// ([`free_lists`](crate::python::free_lists)).
-    pub fn passed_on_since(&self, key: TotalsKey, from: usize) -> f64 {
-        let kept = self.kept.of(self.number(key));
+    pub fn passed_on_since(&self, of: StackMemory, from: usize) -> f64 {
+        let kept = self.kept.of(of.site.index());
         let since = kept.iter().filter(|kept| usize::from(kept.window) >= from);
         since.map(|kept| f64::from(kept.passed_on)).sum()
     }
 
     /// The first and the last window in which one allocated what is live at the end.
-    pub fn kept_over(&self, key: TotalsKey) -> Option<(usize, usize)> {
-        self.kept.over(self.number(key))
+    pub fn kept_over(&self, of: StackMemory) -> Option<(usize, usize)> {
+        self.kept.over(of.site.index())
     }
 
     /// The most of one that was live when a window ended, in bytes.
-    pub fn peak_of(&self, key: TotalsKey) -> i64 {
-        self.history.peak(self.number(key))
+    pub fn peak_of(&self, of: StackMemory) -> i64 {
+        self.history.peak(of.site.index())
     }
 
     /// Call stacks of whose temporaries it is known when some of them were.
@@ -245,15 +259,15 @@ impl TimeLine {
     }
 
     /// How often one allocated, by window; temporaries are not among these.
-    pub fn calls(&self, key: TotalsKey) -> impl Iterator<Item = (usize, u32)> + '_ {
-        let changes = self.history.of(self.number(key));
+    pub fn calls(&self, of: StackMemory) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let changes = self.history.of(of.site.index());
         changes.iter().map(|change| (change.window(), change.calls()))
     }
 
     /// For how many seconds at the end next to nothing was allocated, compared with what was since a window.
     pub fn idle_at_end(&self, since: usize) -> f64 {
         let mut done = vec![0; self.len()];
-        for (window, calls) in self.keys().flat_map(|key| self.calls(key)) {
+        for (window, calls) in self.stacks().flat_map(|of| self.calls(of)) {
             if let Some(done) = done.get_mut(window) {
                 *done += u64::from(calls);
             }
@@ -273,20 +287,20 @@ impl TimeLine {
     }
 
     /// What of one is live at the end.
-    pub fn held_by(&self, key: TotalsKey) -> Level {
+    pub fn held_by(&self, of: StackMemory) -> Level {
         let mut held = Level::default();
-        for kept in self.kept.of(self.number(key)) {
+        for kept in self.kept.of(of.site.index()) {
             held.add_all(Level::exact(kept.bytes, u64::from(kept.blocks)));
         }
         held
     }
 
     /// The memory of several together.
-    pub fn series(&self, keys: impl IntoIterator<Item = TotalsKey>) -> Series {
+    pub fn series(&self, stacks: impl IntoIterator<Item = StackMemory>) -> Series {
         let mut series = Series::new(self.len());
         // By how much the sum of all changes with each window: most of them change seldom.
         let mut steps = vec![0i128; self.len()];
-        for site in keys.into_iter().map(|key| self.number(key)) {
+        for site in stacks.into_iter().map(|of| of.site.index()) {
             let (mut level, mut shown) = (0i64, 0);
             for change in self.history.of(site) {
                 level = level.saturating_add(change.bytes);
@@ -312,7 +326,7 @@ impl TimeLine {
 
     /// The memory of a domain.
     pub fn of_domain(&self, domain: Domain) -> Series {
-        self.series(self.keys().filter(|(of, _)| *of == domain))
+        self.series(self.stacks().filter(|of| of.domain == domain))
     }
 }
 

@@ -139,7 +139,6 @@ impl<'t, 'a> Pass<'t, 'a> {
         let layouts = self.trace.layouts().iter();
         let nearest = layouts.min_by_key(|layout| layout.time.0.abs_diff(end.0));
         TimeLine {
-            numbers: (0..).zip(&keys).filter_map(|(at, key)| Some(((*key)?, at))).collect(),
             keys,
             history,
             kept,

@@ -7,8 +7,8 @@ use tftrace_format::reader::Trace;
 
 use crate::Error;
 use crate::cli::{JudgeArgs, PageArgs, ReportArgs};
-use crate::findings::examine;
-use crate::page::{self, FlameGraph};
+use crate::findings::{Findings, examine_beside};
+use crate::page::{self, FlameGraph, Sketch};
 use crate::report::{browser, numbers, summary};
 use crate::suppression::Suppressions;
 
@@ -21,19 +21,26 @@ pub fn write(
 ) -> Result<(), Error> {
     let mut suppressions = suppressions(&asked.judge)?;
     let page = page_path(&asked.page, page::path_for(path), &[path])?;
-    let found = examine(trace, path, &mut suppressions, asked.judge.requests.as_deref());
+    let requests = asked.judge.requests.as_deref();
+    let (found, sketch) = examine_beside(trace, path, &mut suppressions, requests, |weights| {
+        page.is_some().then(|| Sketch::of(trace, weights))
+    });
+    let Findings { report, mut weights, symbols } = found;
+    let growth = weights.growth.take();
+    // The others are large, and in the sketch.
+    drop(weights);
     if asked.json {
-        serde_json::to_writer_pretty(&mut *out, &found.report).map_err(io::Error::from)?;
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        summary::write(&found.report, asked.top, out)?;
+        summary::write(&report, asked.top, out)?;
     }
-    for warning in found.symbols.warnings() {
+    for warning in symbols.warnings() {
         let _ = writeln!(anstream::stderr(), "tftrace-analyze: {}", numbers::plain(warning));
     }
-    let Some(page) = page else { return Ok(()) };
-    let graph = FlameGraph::build(trace, &found.symbols, found.weights);
-    page::write(&page, &found.report, &graph)?;
+    let Some((page, sketch)) = page.zip(sketch) else { return Ok(()) };
+    let graph = FlameGraph::build(trace, &symbols, sketch, growth.as_ref());
+    page::write(&page, &report, &graph)?;
     show_page(&page, &asked.page, asked.json, out)
 }
 

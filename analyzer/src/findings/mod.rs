@@ -53,7 +53,18 @@ pub fn examine(
     suppressions: &mut Suppressions,
     requests: Option<&str>,
 ) -> Findings {
-    let (mut line, mut replayed) = TimeLine::read(trace);
+    examine_beside(trace, path, suppressions, requests, |_| ()).0
+}
+
+/// The same; what else is made of the weights, which are without the growth then, is made `beside` the verdict.
+pub fn examine_beside<T: Send>(
+    trace: &Trace<'_>,
+    path: &Path,
+    suppressions: &mut Suppressions,
+    requests: Option<&str>,
+    beside: impl Fn(&Weights) -> T + Sync,
+) -> (Findings, T) {
+    let (line, mut replayed) = TimeLine::read(trace);
     replayed.blocks = LiveBlocks::default();
     let (mut weights, symbols) = both(
         || Weights::of(trace, &replayed, &Domain::ALL),
@@ -66,58 +77,85 @@ pub fn examine(
     );
     // The live heap is large, and what follows needs none of it.
     drop(replayed);
-    let imported = start_up(trace, &symbols, &line);
-    let wanted = requests.map(Wanted::parse);
-    // The calls of a sample are too few to be counted.
-    let countable = line.requests.count().is_none() && trace.header().sample_period.is_none();
-    if wanted.is_some() || countable {
-        let counted = count_requests(trace, &symbols, &line, imported, wanted.as_ref());
-        if let Some(requests) = counted.or_else(|| Some(wanted.as_ref()?.not_counted())) {
-            line.requests = requests;
+    let read = Read { trace, path, line, symbols: &symbols, unfreed: &weights.unfreed };
+    let (made, (report, growth)) = both(|| beside(&weights), || read.judge(suppressions, requests));
+    weights.growth = Some(growth);
+    (Findings { report, weights, symbols }, made)
+}
+
+/// What was read of a trace and is judged.
+struct Read<'a> {
+    trace: &'a Trace<'a>,
+    path: &'a Path,
+    line: TimeLine,
+    symbols: &'a Symbols,
+    unfreed: &'a StackTotals,
+}
+
+impl Read<'_> {
+    /// The report, and by how much the stacks of what leaks grew.
+    fn judge(
+        self,
+        suppressions: &mut Suppressions,
+        requests: Option<&str>,
+    ) -> (Report, StackTotals) {
+        let Self { trace, path, mut line, symbols, unfreed } = self;
+        let imported = start_up(trace, symbols, &line);
+        let wanted = requests.map(Wanted::parse);
+        // The calls of a sample are too few to be counted.
+        let countable = line.requests.count().is_none() && trace.header().sample_period.is_none();
+        if wanted.is_some() || countable {
+            let counted = count_requests(trace, symbols, &line, imported, wanted.as_ref());
+            if let Some(requests) = counted.or_else(|| Some(wanted.as_ref()?.not_counted())) {
+                line.requests = requests;
+            }
         }
+        if line.requests.count().is_none()
+            && wanted.is_none()
+            && let Some(calls) = line.entry_points.take()
+        {
+            line.requests = calls;
+        }
+        let start_up = line.coarsen(imported.max(line.requests.first_window()));
+        let axis = axis(&line);
+        let causes = find(trace, &line, symbols, &axis, start_up);
+        let context = Context { trace, symbols, line: &line, axis: &axis };
+        let mut suspects = suspects(&causes, context, start_up, suppressions);
+        errors(&causes, &mut suspects, unfreed);
+        let live = retention::live(&line);
+        let kept = retention::retention(trace, &line, &axis, &live, start_up);
+        let growing = causes.iter().zip(&suspects).filter(|(_, suspect)| is_leak(suspect));
+        let growth = growth(growing.map(|(cause, _)| cause), &line);
+        shares(&causes, &mut suspects);
+        let after = axis.since(start_up);
+        let facts = conclusion::Facts {
+            trace,
+            line: &line,
+            axis: &after,
+            suspects: &suspects,
+            retention: kept,
+        };
+        let conclusion = conclusion::conclude(&facts);
+        let report = Report {
+            schema: SCHEMA,
+            verdict: conclusion.verdict,
+            sentence: conclusion.sentence,
+            action: conclusion.action,
+            growth: conclusion.growth,
+            requests: Requests {
+                count: line.requests.count(),
+                source: line.requests.source.clone(),
+            },
+            time_line: time_line(trace, &line, &suspects, &causes),
+            suspects,
+            reconciliation: reconciliation::reconcile(trace, &line),
+            gpu: gpu::examine(trace, symbols, &line.seconds),
+            lost: lost(trace),
+            suppressions: suppressions.used(),
+            process: process(trace, path, &line),
+        };
+        (report, growth)
     }
-    if line.requests.count().is_none()
-        && wanted.is_none()
-        && let Some(calls) = line.entry_points.take()
-    {
-        line.requests = calls;
-    }
-    let start_up = line.coarsen(imported.max(line.requests.first_window()));
-    let axis = axis(&line);
-    let causes = find(trace, &line, &symbols, &axis, start_up);
-    let context = Context { trace, symbols: &symbols, line: &line, axis: &axis };
-    let mut suspects = suspects(&causes, context, start_up, suppressions);
-    errors(&causes, &mut suspects, &weights.unfreed);
-    let live = retention::live(&line);
-    let kept = retention::retention(trace, &line, &axis, &live, start_up);
-    let growing = causes.iter().zip(&suspects).filter(|(_, suspect)| is_leak(suspect));
-    weights.growth = Some(growth(growing.map(|(cause, _)| cause), &line));
-    shares(&causes, &mut suspects);
-    let after = axis.since(start_up);
-    let facts = conclusion::Facts {
-        trace,
-        line: &line,
-        axis: &after,
-        suspects: &suspects,
-        retention: kept,
-    };
-    let conclusion = conclusion::conclude(&facts);
-    let report = Report {
-        schema: SCHEMA,
-        verdict: conclusion.verdict,
-        sentence: conclusion.sentence,
-        action: conclusion.action,
-        growth: conclusion.growth,
-        requests: Requests { count: line.requests.count(), source: line.requests.source.clone() },
-        time_line: time_line(trace, &line, &suspects, &causes),
-        suspects,
-        reconciliation: reconciliation::reconcile(trace, &line),
-        gpu: gpu::examine(trace, &symbols, &line.seconds),
-        lost: lost(trace),
-        suppressions: suppressions.used(),
-        process: process(trace, path, &line),
-    };
-    Findings { report, weights, symbols }
 }
 
 /// What rates are per: requests if they were counted, else seconds.

@@ -4,8 +4,9 @@ use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Frame, StackId};
 
-use super::flame_graph::{Cut, View};
+use super::flame_graph::View;
 use super::frame_table::{FrameId, FrameTable, GraphFrame};
+use super::sketch::Cut;
 use super::stack_tree::{NodeWeights, StackTree, Step};
 use crate::cli::ViewArgs;
 use crate::stack::{Row, is_in_view, rows};
@@ -54,6 +55,7 @@ impl<'a> Drawing<'a> {
     ) {
         let mut known: FxHashMap<(Domain, StackId), usize> = FxHashMap::default();
         let mut new: Vec<(StackId, Frame)> = Vec::new();
+        let mut last = LastStack::default();
         for (cut, weights) in stacks {
             let domain = tree.child(StackTree::ROOT, Step::Domain(cut.domain));
             let mut at = domain;
@@ -80,7 +82,7 @@ impl<'a> Drawing<'a> {
             }
             if at == domain {
                 // The view shows nothing of it but what it leaves out.
-                let places = LastStack::default().places(self.trace, self.symbols, cut.stack);
+                let places = last.places(self.trace, self.symbols, cut.stack);
                 at = self.draw(tree, domain, view, &places);
             }
             end(tree, at, cut, weights);

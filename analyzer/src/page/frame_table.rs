@@ -95,6 +95,11 @@ impl FrameTable {
         })
     }
 
+    /// Takes in the frames of another table; gives what is now the number of each, by its number there.
+    pub(super) fn take_in(&mut self, other: FrameTable) -> Vec<FrameId> {
+        other.frames.into_iter().map(|frame| self.id(frame)).collect()
+    }
+
     /// The frame of a number that this table gave.
     pub fn get(&self, id: FrameId) -> Option<&GraphFrame> {
         self.frames.get(id as usize)

@@ -11,6 +11,7 @@ mod frame_table;
 mod limits;
 mod safe_text;
 mod sites;
+mod sketch;
 mod stack_tree;
 mod together;
 
@@ -22,6 +23,7 @@ use serde::Serialize;
 pub use flame_graph::{FlameGraph, View, WEIGHT_NAMES};
 pub use frame_table::{FrameClass, FrameId, FrameTable, GraphFrame};
 pub use sites::Site;
+pub use sketch::Sketch;
 pub use stack_tree::{NodeWeights, StackTree, Step};
 
 use crate::Error;

@@ -99,6 +99,17 @@ impl StackTree {
         add(&mut self.nodes[at].own, &weights);
     }
 
+    /// The same tree, whose frames have these numbers now. Nothing can be added to it.
+    pub(super) fn renumbered(mut self, numbers: &[FrameId]) -> Self {
+        for node in &mut self.nodes {
+            if let Step::Frame(frame) = &mut node.step {
+                *frame = numbers[*frame as usize];
+            }
+        }
+        self.children.clear();
+        self
+    }
+
     /// How many nodes it has, the root not counted.
     pub fn len(&self) -> usize {
         self.nodes.len() - 1

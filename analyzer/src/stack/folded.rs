@@ -23,20 +23,27 @@ pub fn frames_of(
     trace: &Trace<'_>,
     stacks: impl Iterator<Item = Option<StackId>>,
 ) -> FxHashSet<Frame> {
-    let mut seen = vec![false; trace.stacks_end()];
+    let mut wanted = vec![false; trace.stacks_end()];
     let mut frames = FxHashSet::default();
     for stack in stacks.flatten() {
-        // Once a stack was seen, so were its callers.
-        let mut next = Some(stack);
-        let mut is_new = |stack: StackId| match seen.get_mut(stack.get() as usize) {
-            Some(seen) => !std::mem::replace(seen, true),
-            // Its node is lost: it has no callers that were to be walked again.
-            None => true,
-        };
-        while let Some(stack) = next.take_if(|stack| is_new(*stack)) {
-            let node = trace.node(stack);
-            frames.insert(node.map_or(Frame::Unknown, |node| node.frame));
-            next = node.and_then(|node| node.parent).filter(|parent| *parent < stack);
+        match wanted.get_mut(stack.get() as usize) {
+            Some(wanted) => *wanted = true,
+            // Its node is lost, and so are its callers.
+            None => _ = frames.insert(Frame::Unknown),
+        }
+    }
+    // A caller has the smaller number: from behind, all that leads to a stack is known before it.
+    for number in (1..wanted.len()).rev() {
+        if !wanted[number] {
+            continue;
+        }
+        let stack = StackId::new(number as u32);
+        let node = stack.and_then(|stack| trace.node(stack));
+        frames.insert(node.map_or(Frame::Unknown, |node| node.frame));
+        // Parents have smaller ids; a damaged one that has not leads nowhere.
+        let parent = node.and_then(|node| node.parent).filter(|parent| Some(*parent) < stack);
+        if let Some(parent) = parent {
+            wanted[parent.get() as usize] = true;
         }
     }
     frames

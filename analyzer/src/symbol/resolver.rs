@@ -11,6 +11,7 @@ use tftrace_format::{CodeId, CudaKind, CudaMemory, Frame};
 
 use super::object_file::look_up;
 use super::place::{Kind, Owner, Place, owner};
+use crate::parallel::both;
 use crate::progress::Progress;
 use crate::python::{Lines, PackageFolders};
 
@@ -57,45 +58,25 @@ struct Wanted(Vec<(u64, Frame)>);
 
 /// Names these frames.
 pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
+    let (native, mut symbols) = both(|| native(trace, frames), || others(trace, frames));
+    symbols.places.extend(native.places);
+    symbols.warnings = native.warnings;
+    symbols
+}
+
+/// Names native frames.
+fn native(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
     let mut symbols = Symbols::default();
     let mut files: BTreeMap<(&[u8], &[u8]), Wanted> = BTreeMap::new();
-    let functions = functions(trace, frames);
     for &frame in frames {
-        match frame {
-            Frame::Native { mapping, offset } => {
-                let Some(object) = trace.object(mapping) else {
-                    let name = format!("[object {}]+{offset:#x}", mapping.0);
-                    symbols.places.insert(frame, vec![Place::unnamed(name)]);
-                    continue;
-                };
-                let key = (path_of(trace, object), object.build_id.as_slice());
-                files.entry(key).or_default().0.push((object.file_address(offset), frame));
-            }
-            Frame::Raw { address } => {
-                symbols.places.insert(frame, vec![Place::unnamed(format!("{address:#x}"))]);
-            }
-            Frame::Python { code, instruction } => {
-                symbols.places.insert(frame, vec![functions[&code].place(instruction)]);
-            }
-            Frame::Scheduled => {
-                symbols.places.insert(frame, vec![Place::of(Kind::Note, "[scheduled by]")]);
-            }
-            Frame::Op(op) => {
-                symbols.places.insert(frame, vec![Place::of(Kind::Op, op_name(trace.op(op)))]);
-            }
-            Frame::Cuda(memory) => {
-                symbols.places.insert(frame, vec![Place::of(Kind::Note, cuda_name(memory))]);
-            }
-            // What they say, the report says otherwise: they are no frames.
-            Frame::For(_) | Frame::Pool(_) => {}
-            Frame::Truncated => {
-                let text = "[frames left out: deeper than TFTRACE_DEPTH]";
-                symbols.places.insert(frame, vec![Place::of(Kind::Note, text)]);
-            }
-            Frame::Unknown => {
-                symbols.places.insert(frame, vec![Place::of(Kind::Note, "[unknown frames]")]);
-            }
-        }
+        let Frame::Native { mapping, offset } = frame else { continue };
+        let Some(object) = trace.object(mapping) else {
+            let name = format!("[object {}]+{offset:#x}", mapping.0);
+            symbols.places.insert(frame, vec![Place::unnamed(name)]);
+            continue;
+        };
+        let key = (path_of(trace, object), object.build_id.as_slice());
+        files.entry(key).or_default().0.push((object.file_address(offset), frame));
     }
     let progress = Progress::begin("reading symbols", files.len() as u64);
     for (at, ((path, build_id), wanted)) in files.into_iter().enumerate() {
@@ -103,6 +84,28 @@ pub fn resolve(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
         progress.at(at as u64 + 1);
     }
     symbols
+}
+
+/// Names frames that are in no object file.
+fn others(trace: &Trace<'_>, frames: &FxHashSet<Frame>) -> Symbols {
+    let functions = functions(trace, frames);
+    let named = frames.iter().filter_map(|&frame| {
+        let place = match frame {
+            // What the last two say, the report says otherwise: they are no frames.
+            Frame::Native { .. } | Frame::For(_) | Frame::Pool(_) => return None,
+            Frame::Raw { address } => Place::unnamed(format!("{address:#x}")),
+            Frame::Python { code, instruction } => functions[&code].place(instruction),
+            Frame::Scheduled => Place::of(Kind::Note, "[scheduled by]"),
+            Frame::Op(op) => Place::of(Kind::Op, op_name(trace.op(op))),
+            Frame::Cuda(memory) => Place::of(Kind::Note, cuda_name(memory)),
+            Frame::Truncated => {
+                Place::of(Kind::Note, "[frames left out: deeper than TFTRACE_DEPTH]")
+            }
+            Frame::Unknown => Place::of(Kind::Note, "[unknown frames]"),
+        };
+        Some((frame, vec![place]))
+    });
+    Symbols { places: named.collect(), warnings: Vec::new() }
 }
 
 /// Python's functions on these frames.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tftrace_analyzer::findings::{Findings, examine};
-use tftrace_analyzer::page::{FlameGraph, render};
+use tftrace_analyzer::page::{FlameGraph, Sketch, render};
 use tftrace_analyzer::suppression::Suppressions;
 use tftrace_format::builder::{Packing, TraceBuilder};
 use tftrace_format::reader::Trace;
@@ -100,7 +100,9 @@ fn page() -> Vec<u8> {
     let path = Path::new("/srv/app/trace.bin");
     let Findings { report, weights, symbols } =
         examine(&trace, path, &mut Suppressions::built_in(), None);
-    render(&report, &FlameGraph::build(&trace, &symbols, weights))
+    let sketch = Sketch::of(&trace, &weights);
+    let graph = FlameGraph::build(&trace, &symbols, sketch, weights.growth.as_ref());
+    render(&report, &graph)
 }
 
 #[test]

@@ -59,7 +59,8 @@ impl Sketch {
             }
         }
         let mut sketch = Self { stacks, whole, wide: vec![false; end] };
-        (0..WEIGHTS).for_each(|weight| sketch.find_wide(trace, weight));
+        let mut through = Vec::new();
+        (0..WEIGHTS).for_each(|weight| sketch.find_wide(trace, weight, &mut through));
         sketch
     }
 
@@ -74,7 +75,7 @@ impl Sketch {
                 self.whole[GROWTH] = self.whole[GROWTH].saturating_add(*grown);
             }
         }
-        self.find_wide(trace, GROWTH);
+        self.find_wide(trace, GROWTH, &mut Vec::new());
     }
 
     /// Every stack with its weights.
@@ -83,12 +84,14 @@ impl Sketch {
     }
 
     /// Finds the stacks that are wide by a weight: one after the other, as a TensorFlow program has millions of nodes.
-    fn find_wide(&mut self, trace: &Trace<'_>, weight: usize) {
+    /// `through` is room for it.
+    fn find_wide(&mut self, trace: &Trace<'_>, weight: usize, through: &mut Vec<u64>) {
         let whole = self.whole[weight];
         if whole == 0 {
             return;
         }
-        let mut through: Vec<u64> = vec![0; self.wide.len()];
+        through.clear();
+        through.resize(self.wide.len(), 0);
         for (_, stack, weights) in &self.stacks {
             if let Some(stack) = stack.filter(|stack| trace.node(*stack).is_some()) {
                 let sum = &mut through[stack.get() as usize];

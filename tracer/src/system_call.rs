@@ -287,6 +287,19 @@ fn private_memory(len: usize) -> [usize; 6] {
     [0, len, protection, flags, usize::MAX, 0]
 }
 
+/// Has the kernel map private memory now that is written to soon; whoever touches it asks for each 4 KiB else. Kernels
+/// before 5.14 cannot.
+pub(crate) fn populate(start: *const u8, len: usize) {
+    const PAGE: usize = 4096;
+    let before = start.addr() % PAGE;
+    let whole = before.saturating_add(len).next_multiple_of(PAGE);
+    if len != 0 && !cfg!(miri) {
+        let first = start.wrapping_sub(before).cast_mut();
+        // SAFETY: maps zeros where nothing is mapped yet, and changes nothing that is there.
+        let _ = unsafe { advise(first, whole, libc::MADV_POPULATE_WRITE) };
+    }
+}
+
 /// Gives memory of [`map_private`] back.
 ///
 /// # Safety

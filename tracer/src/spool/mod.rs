@@ -7,6 +7,7 @@ pub(crate) mod chunk_log;
 pub(crate) mod file;
 mod file_growth;
 mod free_pages;
+mod residence;
 mod runs;
 mod segments;
 
@@ -21,6 +22,7 @@ use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageHeader, PageKind};
 use crate::system_call;
 use file::SpoolFile;
 use free_pages::FreePages;
+use residence::Residence;
 
 /// Number of a page in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub(crate) struct Spool {
     free: FreePages,
     /// [`PageState`] of every page; private memory, one byte per page.
     states: *mut AtomicU8,
+    residence: Residence,
     next_serial: AtomicU64,
     /// Until when nobody asks a full disk again.
     full_until: AtomicU64,
@@ -94,6 +97,7 @@ impl Spool {
             ready: AtomicU64::new(file.ready_pages()),
             free: FreePages::new(file.most_pages())?,
             states: states.cast(),
+            residence: Residence::new(file.most_pages())?,
             next_serial: AtomicU64::new(1),
             full_until: AtomicU64::new(0),
             cap: AtomicU64::new(bound.map_or(u64::MAX, |bytes| bytes.get() / PAGE_BYTES as u64)),
@@ -178,6 +182,7 @@ impl Spool {
         if let Some(state) = self.state(u64::from(index.0)) {
             state.store(new as u8, Ordering::Relaxed); // The owner is the caller.
         }
+        self.is_back(index);
     }
 
     fn take_fresh(&self, pages: u64, now: Ticks) -> Option<PageIndex> {
@@ -293,27 +298,6 @@ impl Spool {
         }
     }
 
-    /// A page is full, and nobody looks at it for long where no drain runs: all that a host with one thread writes
-    /// would stay in its resident memory.
-    pub(crate) fn leave_full(&self, index: PageIndex) {
-        if !self.is_drained.load(Ordering::Relaxed) {
-            self.leave(index); // A page more or less does no harm.
-        }
-    }
-
-    /// Brings a page that was full into the resident memory, and no other: reading one that has left brings its
-    /// neighbours, which may have left as well. For the drain.
-    pub(crate) fn bring(&self, index: PageIndex) {
-        let from = u64::from(index.0);
-        let _ = self.file.populate(from, from.saturating_add(1)); // It has its blocks: it is mapped when it is read.
-    }
-
-    /// Takes a page out of the process's resident memory until it is touched again: with thousands of
-    /// short threads many wait for the drain.
-    pub(crate) fn leave(&self, index: PageIndex) {
-        self.file.leave(u64::from(index.0), 1);
-    }
-
     /// Calls `found` with every full page. For the drain, which is their only consumer.
     pub(crate) fn each_full(&self, mut found: impl FnMut(PageIndex) -> bool) {
         for index in 2..self.taken.load(Ordering::Relaxed) {
@@ -340,7 +324,7 @@ impl Spool {
         unsafe { page.wrapping_add(4).write_bytes(0, PAGE_BYTES - 4) };
         let Some(state) = self.state(u64::from(index.0)) else { return };
         state.store(PageState::Free as u8, Ordering::Relaxed); // Published with the page.
-        self.free.push(index, || self.leave(index));
+        self.free.push(index, || self.leave_soon(index));
     }
 
     fn counter(&self, counter: Counter) -> &AtomicU64 {

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use tftrace_format::Ticks;
 use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageHeader, PageKind};
 
-use super::{PageIndex, PageState, Spool, segments};
+use super::{PageIndex, PageState, Spool};
 
 impl Spool {
     /// Takes consecutive pages for chunks. `None`: the file cannot grow.
@@ -102,35 +102,6 @@ impl Spool {
             if magic == u64::from(PAGE_MAGIC) | (PageKind::Events as u64) << 32 {
                 show(words);
             }
-        }
-    }
-
-    /// Takes runs that are written out of the process's resident memory: `last` is the newest one. All stay in the
-    /// kernel's cache of the file. For the drain.
-    pub(crate) fn leave_written(&self, last: PageIndex, run_pages: u32) {
-        let taken = self.taken.load(Ordering::Relaxed);
-        let (mut leaving, mut index) = (0..0, 2);
-        while index < taken {
-            let Some(state) = self.state(index) else { return };
-            // Relaxed: nothing is read that the state would order.
-            let is_run = state.load(Ordering::Relaxed) == PageState::Run as u8;
-            let end = index.saturating_add(if is_run { u64::from(run_pages) } else { 1 });
-            if is_run && index != u64::from(last.0) {
-                // Neighbours go together, but for those of two segments.
-                if leaving.end != index || segments::end_of_segment(leaving.start) == index {
-                    self.leave_all(leaving);
-                    leaving = index..index;
-                }
-                leaving.end = end;
-            }
-            index = end;
-        }
-        self.leave_all(leaving);
-    }
-
-    fn leave_all(&self, pages: core::ops::Range<u64>) {
-        if !pages.is_empty() {
-            self.file.leave(pages.start, pages.end.saturating_sub(pages.start));
         }
     }
 }

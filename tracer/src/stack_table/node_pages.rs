@@ -7,10 +7,13 @@ use tftrace_format::counters::Counter;
 use tftrace_format::node::{NODE_BYTES, PARENT_LIMIT, sealed};
 use tftrace_format::page::{NODES_PER_PAGE, PAGE_HEADER_BYTES, PageKind};
 
+use super::pieces::LINE;
 use super::{MOST_NODES, StackTable, Wanted};
 use crate::spool::{PageIndex, Spool};
 
 const _: () = assert!(MOST_NODES <= PARENT_LIMIT);
+/// For the nodes of so many pages memory is made ready at a time: 300 KiB.
+const READY_PAGES: usize = 16;
 pub(super) const PAGES: usize = MOST_NODES as usize / NODES_PER_PAGE + 2;
 
 impl StackTable {
@@ -78,8 +81,23 @@ impl StackTable {
             spool.count(Counter::StackTableFull, 1);
             return None;
         };
+        self.make_ready_from(first_id);
         // A thread that loses this race leaves its page empty in the file, which a reader understands.
         let _ = page.compare_exchange(0, new.wrapping_add(1), Ordering::AcqRel, Ordering::Acquire);
         Some(())
+    }
+    /// Makes memory ready for the nodes of some pages, of which this is the first id: piece by piece the kernel would be
+    /// asked twice for each 4 KiB, as they are read before they are written to. Of a small table a small part.
+    fn make_ready_from(&self, first_id: u32) {
+        let page = first_id as usize / NODES_PER_PAGE;
+        let ahead = if page >= READY_PAGES { READY_PAGES } else { page };
+        if page.is_multiple_of(READY_PAGES) || page.is_power_of_two() {
+            let end = first_id as usize + ahead * NODES_PER_PAGE;
+            let ids = first_id as usize..end.min(MOST_NODES as usize);
+            self.checks.populate(ids.start / LINE..ids.end / LINE);
+            let bits = self.parents_per_line_bits;
+            self.near.populate(ids.start >> bits..ids.end >> bits);
+            self.successors.populate(ids.start as u32..ids.end as u32);
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Mapped piece by piece, as ids are used: a host may limit its address space. Never unmaps a piece.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::MOST_NODES;
@@ -52,6 +53,16 @@ impl Pieces {
     #[inline(always)]
     pub(super) fn of(&self, id: u32) -> Option<&AtomicU32> {
         self.line(id as usize / LINE).get(id as usize % LINE)
+    }
+
+    /// Makes lines ready that are written to next: those of one piece.
+    pub(super) fn populate(&self, lines: Range<usize>) {
+        let piece = lines.start / LINES_PER_PIECE;
+        let end = lines.end.min((piece + 1) * LINES_PER_PIECE);
+        if let Some(first) = self.line(lines.start).first() {
+            let bytes = end.saturating_sub(lines.start) * LINE * size_of::<AtomicU32>();
+            system_call::populate(core::ptr::from_ref(first).cast(), bytes);
+        }
     }
 
     /// Maps so many lines now.

@@ -6,6 +6,7 @@
 //! A byte for each node, decided once, by one exchange: so threads that look for the same child at
 //! the same time agree on where it is. Never waits, never changes what was decided.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::wanted::Wanted;
@@ -88,6 +89,13 @@ impl Successors {
         }
         // SAFETY: below the array's length, which stays mapped; zeros are valid.
         Some(unsafe { &*self.bytes.wrapping_add(stack as usize) })
+    }
+
+    /// Makes the bytes of stacks ready that are decided next.
+    pub(super) fn populate(&self, stacks: Range<u32>) {
+        let stacks = stacks.start.min(self.stacks)..stacks.end.min(self.stacks);
+        let first = self.bytes.wrapping_add(stacks.start as usize);
+        system_call::populate(first.cast(), stacks.len());
     }
 
     /// What is known of a stack.

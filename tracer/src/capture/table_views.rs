@@ -30,6 +30,8 @@ const BUSY: u64 = 1 << 32;
 const WANTED: u64 = 2 << 32;
 const MAPPED: u64 = 3 << 32;
 const IN_PLACE: u64 = 4 << 32;
+/// The drain drops the pages of a mapped one. Who reads it brings some back; nobody unmaps it.
+const DROPPING: u64 = 5 << 32;
 
 /// The tables of one object.
 #[derive(Debug, Default)]
@@ -86,8 +88,11 @@ impl TableViews {
 
     /// The view of an object's tables, if there is one. The object stays loaded while it is used.
     pub(super) fn of(&self, object: u32) -> Option<TableView<'_>> {
-        let mapped = stands_for(MAPPED, object);
-        let place = self.0.iter().find(|it| it.state.load(Ordering::Acquire) == mapped)?;
+        let [mapped, dropping] = [MAPPED, DROPPING].map(|state| stands_for(state, object));
+        let place = self.0.iter().find(|place| {
+            let state = place.state.load(Ordering::Acquire);
+            state == mapped || state == dropping
+        })?;
         place.reads.fetch_add(1, Ordering::Relaxed); // A hint.
         Some(place.view())
     }
@@ -117,8 +122,7 @@ impl TableViews {
                 place.free(state);
             } else if state & KINDS == MAPPED
                 && place.reads.load(Ordering::Relaxed) >= least
-                // Nobody unmaps it meanwhile; who wants to read reads in place.
-                && place.claim(state)
+                && place.change(state, stands_for(DROPPING, object))
             {
                 place.reads.store(0, Ordering::Relaxed);
                 place.drop_pages();
@@ -141,12 +145,17 @@ impl TableViews {
 impl Place {
     /// Makes the place this thread's, if it is still in this state.
     fn claim(&self, state: u64) -> bool {
-        self.state.compare_exchange(state, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.change(state, BUSY)
     }
 
-    /// Frees the place of an unloaded object, if it is still in this state.
+    fn change(&self, state: u64, next: u64) -> bool {
+        self.state.compare_exchange(state, next, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Frees the place of an unloaded object, if it is still in this state. The drain frees one whose pages it is
+    /// dropping later.
     fn free(&self, state: u64) {
-        if self.claim(state) {
+        if state & KINDS != DROPPING && self.claim(state) {
             if state & KINDS == MAPPED {
                 // SAFETY: who reads a view has its object on the stack: nobody does any more.
                 unsafe { self.unmap() };
@@ -327,7 +336,8 @@ mod tests {
         assert!(views.0.first().unwrap().claim(FREE), "its place is free");
         // The drain dropped pages when it was unloaded.
         let second = views.0.get(1).unwrap();
-        assert!(second.claim(stands_for(MAPPED, 8)));
+        assert!(second.change(stands_for(MAPPED, 8), stands_for(DROPPING, 8)));
+        assert!(views.of(8).is_some(), "it is read meanwhile");
         objects.simulate_loaded(8, false);
         views.unloaded(8);
         second.state.store(stands_for(MAPPED, 8), Ordering::Relaxed);

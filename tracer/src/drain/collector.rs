@@ -21,8 +21,8 @@ const LONG_PAUSE_MS: u32 = 100;
 /// part in so many.
 const SAMPLE_SHARE: u32 = 400;
 const LAYOUT_PAUSE: Duration = Duration::from_secs(1);
-/// What was written leaves the resident memory every second, and where the trace has grown by so many pages, 4 MiB.
-const GROWN_PAGES: u64 = 128;
+/// What was written leaves the resident memory every second, and where the trace has grown by so many pages, 1 MiB.
+const GROWN_PAGES: u64 = 32;
 /// The share of the first look at whose it is. What that takes is guessed: a nanosecond for so many resident bytes.
 const FIRST_LAYOUT_SHARE: u32 = 100;
 const BYTES_SEEN_IN_A_NANOSECOND: u64 = 20;
@@ -43,14 +43,16 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     while !(sandbox::threads_must_end() || with_files && host_threads.are_gone(process)) {
         process.spool.make_ready_ahead();
         let mut has_sent = false;
-        process.spool.each_full(|page| {
+        let mut send = |page| {
             has_sent = true;
+            // Many pages take a while, and meanwhile tables that are wanted are read in place.
+            if with_files {
+                process.table_views.map_wanted(&process.objects);
+            }
             pages.send(page).is_ok()
-        });
-        full_nodes.each(&process.stacks, &process.spool, |page| {
-            has_sent = true;
-            pages.send(page).is_ok()
-        });
+        };
+        process.spool.each_full(&mut send);
+        full_nodes.each(&process.stacks, &process.spool, &mut send);
         let longer = pause_ms.saturating_mul(2).min(LONG_PAUSE_MS);
         pause_ms = if has_sent { SHORT_PAUSE_MS } else { longer };
         let now = Instant::now();

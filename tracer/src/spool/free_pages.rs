@@ -8,8 +8,8 @@ use super::PageIndex;
 use crate::system_call;
 
 /// So many free pages stay in the resident memory. One that has left it costs its next user a page fault for
-/// each 4 KiB; these cost 2 MB.
-const MOST_WARM: u64 = 64;
+/// each 4 KiB; these cost 1 MB.
+const MOST_WARM: u64 = 32;
 
 /// Index of the first page in 32 bits (0: none), above it a counter that changes with every change.
 #[derive(Debug, Default)]

@@ -34,16 +34,24 @@ impl Residence {
     /// Sets whether a page has left; gives whether it had. A hint: without it a page is brought once more, or comes in
     /// pieces where it is read.
     fn set_left(&self, index: u64, has_left: bool) -> bool {
-        if index >= self.pages {
-            return false;
-        }
-        // SAFETY: one byte for every page, in memory that stays mapped.
-        let left = unsafe { &*self.left.wrapping_add(index as usize) };
+        let Some(left) = self.of(index) else { return false };
         let known = left.load(Ordering::Relaxed) != 0;
         if known != has_left {
             left.store(has_left.into(), Ordering::Relaxed);
         }
         known
+    }
+
+    fn has_left(&self, index: u64) -> bool {
+        self.of(index).is_some_and(|left| left.load(Ordering::Relaxed) != 0) // As above.
+    }
+
+    fn of(&self, index: u64) -> Option<&AtomicU8> {
+        if index >= self.pages {
+            return None;
+        }
+        // SAFETY: one byte for every page, in memory that stays mapped.
+        Some(unsafe { &*self.left.wrapping_add(index as usize) })
     }
 }
 
@@ -103,7 +111,7 @@ impl Spool {
             // Relaxed: nothing is read that the state would order.
             let is_run = state.load(Ordering::Relaxed) == PageState::Run as u8;
             let end = index.saturating_add(if is_run { u64::from(run_pages) } else { 1 });
-            if is_run && index != u64::from(last.0) {
+            if is_run && index != u64::from(last.0) && !self.residence.has_left(index) {
                 // Neighbours go together, but for those of two segments.
                 if leaving.end != index || segments::end_of_segment(leaving.start) == index {
                     self.leave_all(leaving);

@@ -31,14 +31,6 @@ impl Folded {
         }
     }
 
-    /// Makes every two windows one.
-    pub(super) fn join(&mut self) {
-        for entry in &mut self.entries {
-            entry.window /= 2;
-        }
-        self.put_together();
-    }
-
     /// The same, to be read.
     pub(super) fn sorted(mut self) -> Self {
         self.put_together();
@@ -103,7 +95,7 @@ mod tests {
         sorted.renumber(&[0, 0, 0, 0, 0, 0, 1, 1, 1, 1]);
         assert_eq!(of(&sorted, 7), [(0, 10)]);
         assert_eq!(of(&sorted, 3), [(0, 8), (1, 1)]);
-        folded.join();
+        folded.renumber(&[0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
         folded.add(stack(7), 2, 1);
         assert_eq!(of(&folded.sorted(), 7), [(0, 8), (2, 3)]);
     }

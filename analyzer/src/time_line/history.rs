@@ -86,10 +86,11 @@ impl Log {
         }
     }
 
-    /// Makes every two windows one.
-    pub(super) fn join(&mut self) {
+    /// Gives every window a new number, in the same order, and makes those of one number one.
+    pub(super) fn renumber(&mut self, numbers: &[u16]) {
         for change in &mut self.changes {
-            change.set_window(change.window() / 2);
+            let number = numbers.get(change.window()).copied().map(usize::from);
+            change.set_window(number.unwrap_or(change.window()));
         }
         self.put_together(0);
     }
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(of(&history, a), [(0, 2, 3), (3, 1, 4)]);
         assert_eq!(of(&history, b), [(0, 1, 10), (1, 1, -10)]);
         assert_eq!(of(&history, c), [(0, 1, 5), (1, 1, 7)]);
-        log.join();
+        log.renumber(&[0, 0, 1, 1]);
         assert_eq!(log.len(), 4);
         add(&mut log, 1, &[(b, 1, 1), (a, 0, 0)]);
         let mut history = log.by_site(4);
@@ -258,7 +259,8 @@ mod tests {
         add(&mut log, 4094, &[(a, 3 * MOST_CALLS + 5, 100), (b, 1, 1)]);
         add(&mut log, 4095, &[(a, MOST_CALLS, -40)]);
         add(&mut log, 4095, &[(a, 9, -1)]);
-        log.join();
+        let halves: Vec<u16> = (0..4096).map(|window| window / 2).collect();
+        log.renumber(&halves);
         let mut history = log.by_site(2);
         history.renumber(&[3; 2048]);
         let sums = of(&history, a).into_iter().fold((0u64, 0), |sum, (window, calls, bytes)| {

@@ -1,8 +1,8 @@
 //! Memory over time: what every call stack had live at the end of each window, and when what is
 //! live at the end was allocated.
 //!
-//! One pass over the events. Windows have equal lengths, which double when there are too many, so
-//! that memory follows the number of stacks, not the length of the trace.
+//! One pass over the events. Windows have equal lengths, which double when there are too many, and in a long trace less
+//! where much happens ([`windows`]), so that memory follows the number of stacks, not the length of the trace.
 
 mod folded;
 mod history;
@@ -96,11 +96,12 @@ pub struct TimeLine {
     pub seconds: Vec<f64>,
 }
 
-/// The number that each window has when they are joined: equal parts of the time before start-up is over, and after it.
+/// The number that each window has when they are joined: equal parts of the windows before start-up is over, and after it.
 ///
 /// Of a service that stands idle for most of the time, the minutes with requests would be a few windows. There half of what
 /// makes a new window is time, and half of it requests.
-fn coarse_numbers(windows: usize, start_up: usize, requests: &[f64]) -> Vec<u16> {
+fn coarse_numbers(seconds: &[f64], start_up: usize, requests: &[f64]) -> Vec<u16> {
+    let windows = seconds.len();
     let chunk = |windows: usize, most: usize| windows.div_ceil(most).max(1);
     let (before, after) = (chunk(start_up, MOST_BEFORE), chunk(windows - start_up, MOST_AFTER));
     let first = start_up.div_ceil(before);
@@ -109,7 +110,9 @@ fn coarse_numbers(windows: usize, start_up: usize, requests: &[f64]) -> Vec<u16>
         false => first + (window - start_up) / after,
     };
     let numbers: Vec<u16> = (0..windows).map(|window| number(window) as u16).collect();
-    let until = |window: usize| window.checked_sub(1).and_then(|at| requests.get(at)).copied();
+    let before =
+        |of: &[f64], window: usize| window.checked_sub(1).and_then(|at| of.get(at)).copied();
+    let until = |window: usize| before(requests, window);
     let so_far = until(start_up).unwrap_or(0.0);
     let all = until(windows).unwrap_or(0.0) - so_far;
     let has_any = |window: &usize| until(window + 1) > until(*window).or(Some(0.0));
@@ -120,11 +123,13 @@ fn coarse_numbers(windows: usize, start_up: usize, requests: &[f64]) -> Vec<u16>
     if all < FEWEST_OF_IDLE || busy.len() as f64 > IDLE * joined as f64 {
         return numbers;
     }
-    let whole = (windows - start_up) as f64;
+    let most = (windows - start_up).min(MOST_AFTER) as f64;
+    let passed = |window: usize| before(seconds, window).unwrap_or(0.0);
+    let whole = passed(windows) - passed(start_up);
     let part = |window: usize| {
-        let time = (window - start_up) as f64 / whole;
+        let time = (passed(window) - passed(start_up)) / whole;
         let requests = (until(window).unwrap_or(0.0) - so_far) / all;
-        ((time + requests) / 2.0 * whole.min(MOST_AFTER as f64)) as usize
+        ((time + requests) / 2.0 * most) as usize
     };
     let mut numbers = numbers[..start_up].to_vec();
     let mut number = first;
@@ -166,8 +171,8 @@ impl TimeLine {
     /// Adds a block that Python's last collection freed after that.
     fn was_garbage(&mut self, site: SiteId, born: Ticks, level: Level) {
         let key = self.keys.get(site.index()).copied().flatten().filter(|_| born <= self.end);
-        if let Some((window, (domain, _))) = self.windows.of(born).zip(key) {
-            self.garbage.add(site.index(), window, domain, level);
+        if let Some((domain, _)) = key {
+            self.garbage.add(site.index(), self.windows.of(born), domain, level);
         }
     }
 
@@ -184,7 +189,7 @@ impl TimeLine {
     /// Joins windows, so that there are enough of them after start-up, however short that is, and not
     /// more than can be judged. Returns the first window after start-up.
     pub fn coarsen(&mut self, start_up: usize) -> usize {
-        let numbers = coarse_numbers(self.len(), start_up, &self.requests.until);
+        let numbers = coarse_numbers(&self.seconds, start_up, &self.requests.until);
         let first = numbers.get(start_up).map_or(0, |first| usize::from(*first));
         self.history.renumber(&numbers);
         self.kept.renumber(&numbers);
@@ -350,18 +355,22 @@ mod tests {
         usize::from(own[own.len() - 1] - own[0]) + 1
     }
 
+    fn seconds(windows: usize) -> Vec<f64> {
+        (1..=windows).map(|window| window as f64 / 8.0).collect()
+    }
+
     #[test]
     fn windows_are_joined_to_as_many_as_can_be_judged() {
-        let numbers = coarse_numbers(4000, 400, &[]);
+        let numbers = coarse_numbers(&seconds(4000), 400, &[]);
         assert_eq!(count_in(&numbers, 0..400), MOST_BEFORE);
         assert_eq!(count_in(&numbers, 400..4000), 3600 / 15);
-        assert_eq!(coarse_numbers(100, 0, &[]), (0..100).collect::<Vec<u16>>());
-        assert_eq!(coarse_numbers(3, 3, &[]), [0, 1, 2]);
+        assert_eq!(coarse_numbers(&seconds(100), 0, &[]), (0..100).collect::<Vec<u16>>());
+        assert_eq!(coarse_numbers(&seconds(3), 3, &[]), [0, 1, 2]);
         // Requests that come all the time, or few of them, change nothing.
         let steady: Vec<f64> = (0..4000).map(f64::from).collect();
-        assert_eq!(coarse_numbers(4000, 400, &steady), numbers);
+        assert_eq!(coarse_numbers(&seconds(4000), 400, &steady), numbers);
         let few: Vec<f64> = (0..4000).map(|window| f64::from(window / 200)).collect();
-        assert_eq!(coarse_numbers(4000, 400, &few), numbers);
+        assert_eq!(coarse_numbers(&seconds(4000), 400, &few), numbers);
     }
 
     #[test]
@@ -369,7 +378,7 @@ mod tests {
         // A thousand requests in a tenth of the time, and nothing before and after that.
         let until = |window: usize| (window.clamp(2000, 2400) - 2000) as f64 * 2.5;
         let requests: Vec<f64> = (0..4000).map(until).collect();
-        let numbers = coarse_numbers(4000, 0, &requests);
+        let numbers = coarse_numbers(&seconds(4000), 0, &requests);
         assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] <= 1), "no number is left out");
         assert!(count_in(&numbers, 2000..2400) >= MOST_AFTER / 2);
         assert!(count_in(&numbers, 2400..4000) >= MOST_AFTER / 6, "what happens later is seen");
@@ -379,7 +388,7 @@ mod tests {
     fn requests_at_once_leave_no_number_out() {
         let requests: Vec<f64> =
             (0..4000).map(|window| f64::from(u8::from(window >= 100)) * 1e6).collect();
-        let numbers = coarse_numbers(4000, 50, &requests);
+        let numbers = coarse_numbers(&seconds(4000), 50, &requests);
         assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] <= 1));
     }
 }

@@ -24,8 +24,6 @@ pub(super) struct Pass<'t, 'a> {
     starters: starters::Starters,
     folded: Folded,
     window: usize,
-    /// When that ends: the first tick of the next one.
-    window_ends: Ticks,
     /// Sites that had asked for memory before this event.
     known_sites: usize,
     /// Events so far.
@@ -49,7 +47,6 @@ impl<'t, 'a> Pass<'t, 'a> {
             starters: starters::Starters::default(),
             folded: Folded::default(),
             window: 0,
-            window_ends: Ticks(0),
             known_sites: 0,
             events: 0,
             ends_at_shut_down,
@@ -79,33 +76,33 @@ impl<'t, 'a> Pass<'t, 'a> {
     }
 
     /// Writes down what happened since the last time, as of the current window.
-    fn write_down(&mut self, heap: &mut LiveHeap) {
+    fn write_down(&mut self, heap: &mut LiveHeap, now: Ticks) {
         let (log, window) = (&mut self.log, self.window);
         heap.take_changes(|change| log.add(window, change));
         log.added(window);
         if self.log.len() > MOST_ENTRIES && self.window > FEWEST_WINDOWS {
-            self.coarsen();
+            self.coarsen(now, true);
         }
     }
 
     /// Goes on to the window of a time.
     #[cold]
     fn go_on(&mut self, heap: &mut LiveHeap, time: Ticks) {
-        self.write_down(heap);
-        while self.windows.of(time).is_none() {
-            self.coarsen();
+        self.write_down(heap, time);
+        while !self.windows.reach(time) {
+            self.coarsen(time, false);
         }
-        self.window = self.windows.of(time).map_or(self.window, |window| window.max(self.window));
-        self.window_ends = self.windows.end_of(self.window);
+        self.window = self.windows.last();
+        self.windows.counts(time);
     }
 
-    /// Doubles the windows.
-    fn coarsen(&mut self) {
-        self.windows.double();
-        self.window /= 2;
-        self.log.join();
-        self.requests.halve();
-        self.folded.join();
+    /// Makes fewer windows; `halve` as for [`Windows::coarsen`].
+    fn coarsen(&mut self, time: Ticks, halve: bool) {
+        let numbers = self.windows.coarsen(time, halve);
+        self.window = self.windows.last();
+        self.log.renumber(&numbers);
+        self.requests.renumber(&numbers);
+        self.folded.renumber(&numbers);
     }
 
     /// The time line up to now. What comes after is not in it, and in no other.
@@ -116,20 +113,18 @@ impl<'t, 'a> Pass<'t, 'a> {
         end: Ticks,
         ends_at_shut_down: bool,
     ) -> TimeLine {
-        self.write_down(heap);
-        let windows = self.windows;
+        self.write_down(heap, end);
+        let windows = std::mem::replace(&mut self.windows, Windows::new(1));
         let keys = heap.sites().keys();
         let history = std::mem::take(&mut self.log).by_site(keys.len());
         let mut kept = KeptBySite::default();
         heap.each_live(blocks, |site, level, born| {
-            if let Some(window) = windows.of(born) {
-                let domain =
-                    keys.get(site.index()).copied().flatten().map_or(Domain::Malloc, |key| key.0);
-                kept.add(site.index(), window, domain, level);
-            }
+            let domain =
+                keys.get(site.index()).copied().flatten().map_or(Domain::Malloc, |key| key.0);
+            kept.add(site.index(), windows.of(born), domain, level);
         });
         kept.sum_up();
-        let count = windows.of(end).map_or(0, |last| last + 1);
+        let count = windows.of(end) + 1;
         let trace_seconds = |window: usize| self.trace.seconds(windows.end_of(window));
         let mut seconds: Vec<f64> = (0..count).map(trace_seconds).collect();
         if let Some(last) = seconds.last_mut() {
@@ -173,7 +168,7 @@ impl Watcher for &mut Pass<'_, '_> {
         if self.ended.is_some() {
             return;
         }
-        if event.time() >= self.window_ends {
+        if !self.windows.counts(event.time()) {
             self.go_on(heap, event.time());
         }
         self.starters.seen(thread);

@@ -63,10 +63,14 @@ impl Counted {
         windows[window] += 1;
     }
 
-    /// Makes every two windows one.
-    pub(super) fn halve(&mut self) {
+    /// Gives every window a new number, and adds up those of one number.
+    pub(super) fn renumber(&mut self, numbers: &[u16]) {
         for windows in self.marks.values_mut() {
-            *windows = windows.chunks(2).map(|pair| pair.iter().sum()).collect();
+            let old = std::mem::take(windows);
+            for (number, marks) in numbers.iter().map(|number| usize::from(*number)).zip(old) {
+                windows.resize(windows.len().max(number + 1), 0);
+                windows[number] += marks;
+            }
         }
     }
 

@@ -30,6 +30,9 @@ pub(crate) struct Service {
     /// So many requests find nothing in a cache, fewer and fewer of them: they allocate from ten times as many places, and
     /// keep 10 kB each.
     pub(crate) misses: u64,
+    /// So many seconds go by before the first request, and after the last one.
+    pub(crate) idle: u64,
+    pub(crate) idle_after: u64,
     pub(crate) file: &'static str,
     pub(crate) function: &'static str,
 }
@@ -45,6 +48,8 @@ impl Default for Service {
             places: 1,
             folds: false,
             misses: 0,
+            idle: 0,
+            idle_after: 0,
             file: "/app/serve.py",
             function: "handle",
         }
@@ -88,9 +93,12 @@ impl Service {
             }
             writer.request(request, kept, &churned);
         }
+        if self.idle_after > 0 {
+            writer.goes_on(&churned);
+        }
         for part in 1..=8 {
             writer.builder.reading(MemoryReading {
-                time: (self.requests * REQUEST * part / 8).saturating_sub(REQUEST),
+                time: self.begins() + (self.requests * REQUEST * part / 8).saturating_sub(REQUEST),
                 rss_anonymous: 50_000_000 + self.leaks * self.requests * part / 8,
                 rss_file: 1_000_000,
                 malloc_in_use: self.leaks * self.requests * part / 8 + 1000,
@@ -101,6 +109,11 @@ impl Service {
             });
         }
         writer.builder.build(Packing::Chunked)
+    }
+
+    /// When its first request comes, in ticks.
+    fn begins(self) -> u64 {
+        self.idle * 1_000_000_000
     }
 
     fn is_miss(self, request: u64) -> bool {
@@ -122,7 +135,7 @@ impl Writer {
             let size = if at == 0 { 10_000 } else { 100 };
             let (stack, file_backed) = (Some(*stack), false);
             let address = 0x4000_0000_0000 + (request * 0x1000 + at) * 0x1_0000;
-            let time = Ticks(request * REQUEST);
+            let time = Ticks(self.service.begins() + request * REQUEST);
             let event = Event::Allocated { time, domain, address, size, stack, file_backed };
             self.builder.event(0, event);
             if at > 0 {
@@ -131,10 +144,22 @@ impl Writer {
         }
     }
 
+    /// Something happens, long after the last request.
+    fn goes_on(&mut self, places: &[StackId]) {
+        let service = self.service;
+        let after = (service.requests * REQUEST).saturating_add(service.idle_after * 1_000_000_000);
+        let (time, domain) = (Ticks(service.begins() + after), Domain::Malloc);
+        let (address, size, stack) = (0x8000_0000_0000, 100, places.first().copied());
+        let event = Event::Allocated { time, domain, address, size, stack, file_backed: false };
+        self.builder.event(0, event);
+        self.builder.event(0, Event::Freed { time: Ticks(time.0 + 1), domain, address });
+    }
+
     fn request(&mut self, request: u64, kept: StackId, churned: &[StackId]) {
         let slow =
             if self.service.folds { request.saturating_sub(self.service.requests / 2) } else { 0 };
-        let time = |part: u64| Ticks((request + 2 * slow) * REQUEST + part * REQUEST / 10);
+        let begins = self.service.begins();
+        let time = |part: u64| Ticks(begins + (request + 2 * slow) * REQUEST + part * REQUEST / 10);
         let domain = Domain::Malloc;
         if self.service.folds {
             // What is kept is made beside something that is only counted, by the same call.

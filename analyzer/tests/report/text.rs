@@ -113,6 +113,36 @@ fn requests_are_the_calls_of_the_function_that_is_named() {
     assert_eq!(other, "not counted: seconds; no calls of other were seen to repeat");
 }
 
+/// Windows of equal lengths would be longer than all of its requests took.
+#[test]
+fn requests_of_half_a_minute_are_judged_among_hours_without_any() {
+    let folder = Folder::new();
+    let hours = |before: u64, after: u64| (before * 3600, after * 3600);
+    let kinds = [
+        (true, 1_000, hours(5, 0)),
+        (true, 1_000, hours(0, 5)),
+        (true, 1_000, hours(3, 20)),
+        (true, 0, hours(3, 20)),
+        // What ended hours ago may have been start-up, unless the program says that it was requests.
+        (false, 1_000, hours(5, 0)),
+        (false, 0, hours(5, 0)),
+    ];
+    for (marks, leaks, (idle, idle_after)) in kinds {
+        let service = Service { marks, leaks, idle, idle_after, places: 4, ..Service::default() };
+        folder.with("trace.bin", &service.trace());
+        let report = folder.json(&["trace.bin", "--json", "--no-page"]);
+        let suspects = report["suspects"].as_array().unwrap();
+        let case = format!("{service:?}: {}", report["sentence"]);
+        if leaks == 0 {
+            assert_eq!(report["verdict"], "steady", "{case}");
+            continue;
+        }
+        assert_eq!(report["verdict"], "leak", "{case}");
+        let rate = suspects[0]["bytes_per_request"]["estimate"].as_f64().unwrap();
+        assert!((rate / 1_000.0 - 1.0).abs() < 0.05, "{rate}: {case}");
+    }
+}
+
 /// What fills a cache has more call stacks than all that every request does.
 #[test]
 fn requests_are_all_calls_and_not_those_that_find_nothing_in_a_cache() {

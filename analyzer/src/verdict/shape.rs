@@ -236,17 +236,14 @@ impl View<'_> {
     /// Whether what is live does not grow although things are kept: a cache that turns over, or teeth of
     /// a saw of which the last is long.
     fn falls_back(&self, start: usize) -> bool {
+        // What is full half way has grown as a whole.
+        let middle = start + (self.end - start) / 2;
+        if self.turns_over(start, 0.0) || self.turns_over(middle, self.largest_fall(middle)) {
+            return true;
+        }
         let series = self.series;
         let live = &series.live[start..];
         let kept: f64 = series.kept[start..self.end].iter().sum();
-        let first = if start == 0 { series.before } else { series.live[start - 1] };
-        let grown = live.last().copied().unwrap_or(0.0) - first;
-        if !self.one_block && grown < 0.5 * kept {
-            // Unless that is within what comes and goes.
-            if kept - grown > NOISE * typical_change(live) {
-                return true;
-            }
-        }
         // Teeth: what was released shortly before the growth began may well be released again.
         let mut so_far = 0.0;
         let begins = series.kept[start..].iter().take_while(|kept| {
@@ -257,6 +254,24 @@ impl View<'_> {
         let earlier = &series.live[..(begin + live.len() / 10).min(series.live.len())];
         let (fall, at) = deepest_fall(earlier);
         fall > 0.5 * kept + NOISE * typical_change(live) && series.live.len() - at < 2 * at
+    }
+
+    /// The most that was given back within a window, from one on.
+    fn largest_fall(&self, start: usize) -> f64 {
+        let steps = differences(&without_spikes(&self.series.live[start..self.end]));
+        steps.into_iter().fold(0.0, |largest: f64, step| largest.max(-step))
+    }
+
+    /// Whether what is live grows by less than half of what is kept from a window on, and not because of what comes and
+    /// goes, nor because so much was given back at once.
+    fn turns_over(&self, start: usize, given_back: f64) -> bool {
+        let series = self.series;
+        let live = &series.live[start..self.end];
+        let kept: f64 = series.kept[start..self.end].iter().sum();
+        let first = if start == 0 { series.before } else { series.live[start - 1] };
+        // Not to the very end: what a program does when its requests are over is none of them.
+        let grown = live.last().copied().unwrap_or(0.0) - first + given_back;
+        !self.one_block && grown < 0.5 * kept && kept - grown > NOISE * typical_change(live)
     }
 
     /// Whether the first moment has far more than its share: what a first request leaves behind.

@@ -93,6 +93,22 @@ impl History {
         self
     }
 
+    /// A free list: each request leaves one more in it, or, once it is full, takes the place of any other.
+    fn turned_over(mut self, entries: usize, size: f64) -> Self {
+        let mut list: Vec<f64> = Vec::new();
+        for request in 0..REQUESTS {
+            let birth = request as f64 + self.random.f64();
+            if list.len() < entries {
+                list.push(birth);
+                continue;
+            }
+            let replaced = self.random.usize(0..entries);
+            self.blocks.push((std::mem::replace(&mut list[replaced], birth), birth, size));
+        }
+        self.blocks.extend(list.into_iter().map(|birth| (birth, NEVER, size)));
+        self
+    }
+
     /// Filled, and emptied every so many requests.
     fn teeth(mut self, period: usize) -> Self {
         let shift = self.random.usize(0..period);
@@ -157,7 +173,7 @@ const COVERAGE_SEEDS: u64 = 1000;
 
 type Shape = (&'static str, fn(u64) -> History);
 
-const LEAKS: [Shape; 8] = [
+const LEAKS: [Shape; 9] = [
     ("linear", |seed| History::new(seed).start_up().churn(5, 2.0, 5e3).leak(1.0, 1e3, 0)),
     ("linear, begins late", |seed| {
         History::new(seed).start_up().churn(5, 2.0, 5e3).leak(1.0, 1e3, 300)
@@ -170,17 +186,29 @@ const LEAKS: [Shape; 8] = [
         History::new(seed).start_up().churn(20, 10.0, 2e4).leak(1.0, 64.0, 0)
     }),
     ("linear on teeth", |seed| History::new(seed).teeth(150).leak(1.0, 2e4, 0)),
+    ("linear, and something large is freed", |seed| {
+        let mut history = History::new(seed).start_up().churn(5, 2.0, 5e3).leak(1.0, 1e3, 0);
+        let death = (0.5 + 0.4 * history.random.f64()) * REQUESTS as f64;
+        history.blocks.push((0.5, death, 2.8e5));
+        history
+    }),
     ("heavy tail and a leak", |seed| History::new(seed).heavy_tail().leak(1.0, 5e3, 0)),
     ("one block that grows", |seed| History::new(seed).growing_block(400.0)),
 ];
 
-const CLEAN: [Shape; 10] = [
+const CLEAN: [Shape; 12] = [
     ("noise only", |seed| History::new(seed).start_up().churn(10, 3.0, 1e4)),
     ("long-lived churn", |seed| History::new(seed).churn(5, 60.0, 1e4)),
     ("saturating, soon", |seed| History::new(seed).start_up().saturating(80.0)),
     ("saturating, late", |seed| History::new(seed).start_up().saturating(250.0)),
     ("bounded cache", |seed| History::new(seed).start_up().bounded(200)),
     ("bounded cache, half the run", |seed| History::new(seed).start_up().bounded(500)),
+    ("free list, soon full", |seed| {
+        History::new(seed).start_up().churn(3, 1.0, 5e2).turned_over(250, 500.0)
+    }),
+    ("free list, half the run", |seed| {
+        History::new(seed).start_up().churn(3, 1.0, 5e2).turned_over(500, 500.0)
+    }),
     ("sawtooth", |seed| History::new(seed).start_up().teeth(120)),
     ("sawtooth, two teeth", |seed| History::new(seed).start_up().teeth(450)),
     ("heavy tail", |seed| History::new(seed).start_up().heavy_tail()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tftrace_format::StackId;
 
-use super::requests::Calls;
+use super::requests::{Calls, MOST_TIMES};
 use crate::time_line::TimeLine;
 
 /// When something was is known if this share of it was: of most temporaries it is not.
@@ -30,11 +30,18 @@ pub(super) fn windows_of<'c>(
     let those = |are_clocks: &dyn Fn(&Calls) -> bool| -> BTreeSet<Option<StackId>> {
         all.iter().filter(|calls| are_clocks(calls)).map(|calls| calls.stack).collect()
     };
-    // One recorded block for each request says it to the call, first where it is all that the stack allocates. Where only
-    // a part was recorded, that may be another part at another time; and temporaries say it more or less.
+    // One recorded block for each request says it to the call, first where it is all that the stack allocates, and then
+    // where it is one of a few. Of what allocates at every turn as many may have been recorded by chance. Where only a part
+    // was recorded, that may be another part at another time; and temporaries say it more or less.
+    let is_of_few = |number: u64| {
+        let times = (number as f64 / requests).round();
+        let off = (number as f64 - times * requests).abs();
+        times <= MOST_TIMES && off <= CLOCK_TOLERANCE * times * requests
+    };
     let is_part = |of: u64| of as f64 >= PART * requests;
-    let kinds: [&dyn Fn(&Calls) -> bool; 4] = [
+    let kinds: [&dyn Fn(&Calls) -> bool; 5] = [
         &|calls| is_near(calls.number) && is_near(calls.events),
+        &|calls| is_near(calls.events) && is_of_few(calls.number),
         &|calls| is_near(calls.events),
         &|calls| is_near(calls.number) && is_part(calls.timed) && is_part(calls.events),
         &|calls| is_near(calls.number) && is_part(calls.timed),
@@ -43,7 +50,7 @@ pub(super) fn windows_of<'c>(
     let Some((kind, clocks)) = found.find(|(_, clocks)| !clocks.is_empty()) else { return windows };
     let events = line.stacks().filter(|of| clocks.contains(&of.stack));
     let events = events.flat_map(|of| line.calls(of).map(|(at, calls)| (at, u64::from(calls))));
-    let are_recorded = kind < 2;
+    let are_recorded = kind < 3;
     let counted = clocks.iter().flatten().filter(|_| !are_recorded);
     let folded = counted.flat_map(|stack| line.temporaries(*stack));
     for (window, calls) in events.chain(folded).filter(|(window, _)| *window >= start_up) {

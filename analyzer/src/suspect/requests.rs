@@ -27,7 +27,7 @@ const TOLERANCE: f64 = 0.02;
 /// This share of those that agree most are many.
 const MANY: f64 = 0.2;
 /// More often than this nothing is done for one call: any number would go into it, nearly.
-const MOST_TIMES: f64 = 16.0;
+pub(super) const MOST_TIMES: f64 = 16.0;
 /// Over this share of the time after start-up a line must repeat.
 const SPREAD: f64 = 0.1;
 /// And still in this last share of it: what was repeated earlier is the making of something.

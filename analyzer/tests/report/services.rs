@@ -86,7 +86,8 @@ impl Service {
             .map(|place| builder.stack(&[python, native(0x1000 + place)]))
             .collect();
         let label = builder.label("request");
-        let mut writer = Writer { builder, label, service: self };
+        let partly = builder.stack(&[python, native(0x18)]);
+        let mut writer = Writer { builder, label, partly, service: self };
         for request in 0..self.requests {
             if self.is_miss(request) {
                 writer.miss(request, &missed);
@@ -125,6 +126,8 @@ impl Service {
 struct Writer {
     builder: TraceBuilder,
     label: LabelId,
+    /// Who allocates more than once for each request.
+    partly: StackId,
     service: Service,
 }
 
@@ -155,6 +158,28 @@ impl Writer {
         self.builder.event(0, Event::Freed { time: Ticks(time.0 + 1), domain, address });
     }
 
+    /// Of a call stack that allocates dozens of blocks for each request as many were recorded as there are requests, all
+    /// of them early: a number that says nothing. Only where other blocks say when requests were.
+    fn partly_recorded(&mut self, request: u64, time: Ticks) {
+        const RECORDED: u64 = 10;
+        let (stack, domain, file_backed) = (Some(self.partly), Domain::Malloc, false);
+        if self.service.leaks == 0 {
+            return;
+        }
+        let key = TemporaryKey { stack, size: 100, domain };
+        let count = 67;
+        self.builder.temporaries(0, Temporaries { key, count });
+        self.builder.event(0, Event::Folded { time, domain, size: 100, stack, count });
+        let is_early = request < self.service.requests / RECORDED;
+        for at in 0..if is_early { RECORDED } else { 0 } {
+            let (time, address, size) =
+                (Ticks(time.0 + 2 * at), 0x9000_0000_0000 + at * 0x1000, 50);
+            let event = Event::Allocated { time, domain, address, size, stack, file_backed };
+            self.builder.event(0, event);
+            self.builder.event(0, Event::Freed { time: Ticks(time.0 + 1), domain, address });
+        }
+    }
+
     fn request(&mut self, request: u64, kept: StackId, churned: &[StackId]) {
         let slow =
             if self.service.folds { request.saturating_sub(self.service.requests / 2) } else { 0 };
@@ -166,6 +191,7 @@ impl Writer {
             let key = TemporaryKey { stack: Some(kept), size: 100, domain };
             let count = u64::from(self.service.leaks > 0);
             self.builder.temporaries(0, Temporaries { key, count });
+            self.partly_recorded(request, time(1));
             for (at, stack) in (0..).zip(churned) {
                 let key = TemporaryKey { stack: Some(*stack), size: 100, domain };
                 self.builder.temporaries(0, Temporaries { key, count: 1 });

@@ -7,7 +7,7 @@ use tftrace_analyzer::cli::{
 };
 use tftrace_analyzer::commands::{check, folded, info, report, sizes};
 use tftrace_analyzer::findings::examine as examine_trace;
-use tftrace_analyzer::page::{FlameGraph, render};
+use tftrace_analyzer::page::{FlameGraph, Sketch, render};
 use tftrace_analyzer::python::Lines;
 use tftrace_analyzer::suppression::Suppressions;
 use tftrace_format::Domain;
@@ -38,7 +38,9 @@ pub fn examine(bytes: &[u8]) {
     let path = nowhere();
     let mut suppressions = Suppressions::built_in();
     let found = examine_trace(&trace, &path, &mut suppressions, None);
-    let graph = FlameGraph::build(&trace, &found.symbols, found.weights);
+    let sketch = Sketch::of(&trace, &found.weights);
+    let growth = found.weights.growth.as_ref();
+    let graph = FlameGraph::build(&trace, &found.symbols, sketch, growth);
     let page = render(&found.report, &graph);
     assert!(page.len() <= tftrace_analyzer::page::MOST_BYTES, "{} bytes of page", page.len());
     let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Bytes per request or second, from growth in windows of equal length in time.
+//! Bytes per request or second, from growth in windows.
 
 use super::drift::drift;
 use crate::model::Estimate;
@@ -16,8 +16,8 @@ pub(super) fn rate(steps: &[f64], units: &[f64]) -> Option<Estimate> {
     Some(Estimate { estimate, low, high })
 }
 
-/// The same growth in as many steps of which each takes the same number of units: windows are equal in
-/// time, and a window with twice the requests grows twice as much.
+/// The same growth in as many steps of which each takes the same number of units: a window with twice the requests
+/// grows twice as much.
 fn evenly(steps: &[f64], units: &[f64]) -> Vec<f64> {
     let width = units.iter().sum::<f64>() / units.len() as f64;
     let mut even = vec![0.0; steps.len()];

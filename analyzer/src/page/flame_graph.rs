@@ -101,12 +101,12 @@ impl FlameGraph {
 mod tests {
     use super::super::stack_tree::add;
     use super::*;
-    use crate::heap::weigh;
+    use crate::heap::{Level, weigh};
     use crate::stack::frames_of;
-    use crate::symbol::resolve;
+    use crate::symbol::{Kind, Place, resolve};
     use tftrace_format::builder::{Packing, TraceBuilder};
     use tftrace_format::totals::{Temporaries, TemporaryKey};
-    use tftrace_format::{Domain, Event, Frame, Ticks};
+    use tftrace_format::{CodeId, Domain, Event, Frame, Ticks};
 
     #[test]
     fn every_tree_weighs_what_the_trace_weighs() {
@@ -159,5 +159,45 @@ mod tests {
         let of_sites: u64 = graph.sites.iter().map(|site| site.weights[4]).sum();
         assert_eq!(of_sites, 10_000_200);
         assert!(graph.trees[0].len() < 100, "{}", graph.trees[0].len());
+    }
+    #[test]
+    fn each_tree_has_its_own_functions_and_the_growth() {
+        let mut builder = TraceBuilder::new();
+        let code = |code| Frame::Python { code: CodeId(code), instruction: 0 };
+        let native = |address| Frame::Raw { address };
+        let stacks = [[code(1), native(1)], [code(2), native(2)], [code(3), native(3)]];
+        let stacks = stacks.map(|frames| builder.stack(&frames));
+        let domain = Domain::Malloc;
+        for (at, stack) in (1..).zip(stacks) {
+            let (time, address, stack) = (Ticks(at), at << 12, Some(stack));
+            let size = 1_000;
+            let event = Event::Allocated { time, domain, address, size, stack, file_backed: false };
+            builder.event(0, event);
+        }
+        let bytes = builder.build(Packing::Chunked);
+        let trace = Trace::open(&bytes).unwrap();
+        let (_, weights) = weigh(&trace, &Domain::ALL);
+        let named = (1..4).flat_map(|at| {
+            let python = Place::of(Kind::Python, format!("python {at}"));
+            let native = Place::unnamed(format!("native {at}"));
+            [(code(at), vec![python]), (Frame::Raw { address: at.into() }, vec![native])]
+        });
+        let symbols = Symbols::of(named);
+        let growth = StackTotals::from_iter([((domain, Some(stacks[1])), Level::exact(300, 1))]);
+        let sketch = Sketch::of(&trace, &weights);
+        let mut graph = FlameGraph::build(&trace, &symbols, sketch, Some(&growth));
+        assert!(graph.has_growth);
+        for (view, tree) in View::ALL.into_iter().zip(&graph.trees) {
+            let kept = tree.kept(usize::MAX, &mut graph.frames);
+            let names = kept.frames.iter().map(|frame| graph.frames.get(*frame).unwrap());
+            let names: Vec<&str> = names.map(|frame| frame.function.as_str()).collect();
+            let shows = |kind: &str| (1..4).all(|at| names.contains(&&*format!("{kind} {at}")));
+            let expected = [view != View::Native, view != View::Python];
+            assert_eq!([shows("python"), shows("native")], expected, "{view:?}: {names:?}");
+            let grown: u64 = kept.own.iter().map(|own| own[0]).sum();
+            assert_eq!(grown, 300, "{view:?}");
+            let leaf = kept.own.iter().position(|own| own[0] > 0).unwrap();
+            assert!(names[leaf].ends_with('2'), "{view:?}: {names:?}");
+        }
     }
 }

@@ -340,7 +340,10 @@ mod tests {
         assert!(views.of(8).is_some(), "it is read meanwhile");
         objects.simulate_loaded(8, false);
         views.unloaded(8);
-        second.state.store(stands_for(MAPPED, 8), Ordering::Relaxed);
+        assert!(
+            second.change(stands_for(DROPPING, 8), stands_for(MAPPED, 8)),
+            "it is still mapped"
+        );
         views.look_after(&objects, false);
         assert!(second.claim(FREE));
         assert!(!is_mapped_elsewhere(&path, start));

@@ -385,6 +385,19 @@ mod tests {
     }
 
     #[test]
+    fn the_other_half_of_the_windows_are_equal_parts_of_the_time_and_not_of_the_windows() {
+        // The later windows are a hundred times as long, and all requests are in the first ones.
+        let seconds: Vec<f64> = (1..=4000)
+            .map(|window| if window <= 2000 { window } else { 2000 + (window - 2000) * 100 })
+            .map(f64::from)
+            .collect();
+        let requests: Vec<f64> = (1..=4000).map(|window| f64::from(window.min(100) * 10)).collect();
+        let numbers = coarse_numbers(&seconds, 0, &requests);
+        let (early, late) = (count_in(&numbers, 200..2000), count_in(&numbers, 2000..4000));
+        assert!(late > 20 * early, "{early} and {late}");
+    }
+
+    #[test]
     fn requests_at_once_leave_no_number_out() {
         let requests: Vec<f64> =
             (0..4000).map(|window| f64::from(u8::from(window >= 100)) * 1e6).collect();

@@ -236,9 +236,12 @@ impl View<'_> {
     /// Whether what is live does not grow although things are kept: a cache that turns over, or teeth of
     /// a saw of which the last is long.
     fn falls_back(&self, start: usize) -> bool {
-        // What is full half way has grown as a whole.
+        // What is full half way has grown as a whole. There not to the very end: what a program does when its requests are
+        // over is none of them.
         let middle = start + (self.end - start) / 2;
-        if self.turns_over(start, 0.0) || self.turns_over(middle, self.largest_fall(middle)) {
+        if self.turns_over(start, self.series.live.len(), 0.0)
+            || self.turns_over(middle, self.end, self.largest_fall(middle))
+        {
             return true;
         }
         let series = self.series;
@@ -262,14 +265,13 @@ impl View<'_> {
         steps.into_iter().fold(0.0, |largest: f64, step| largest.max(-step))
     }
 
-    /// Whether what is live grows by less than half of what is kept from a window on, and not because of what comes and
-    /// goes, nor because so much was given back at once.
-    fn turns_over(&self, start: usize, given_back: f64) -> bool {
+    /// Whether what is live grows from one window to another by less than half of what is kept, and not because of what
+    /// comes and goes, nor because so much was given back at once.
+    fn turns_over(&self, start: usize, end: usize, given_back: f64) -> bool {
         let series = self.series;
-        let live = &series.live[start..self.end];
+        let live = &series.live[start..end];
         let kept: f64 = series.kept[start..self.end].iter().sum();
         let first = if start == 0 { series.before } else { series.live[start - 1] };
-        // Not to the very end: what a program does when its requests are over is none of them.
         let grown = live.last().copied().unwrap_or(0.0) - first + given_back;
         !self.one_block && grown < 0.5 * kept && kept - grown > NOISE * typical_change(live)
     }

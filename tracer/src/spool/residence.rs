@@ -183,6 +183,23 @@ mod tests {
     }
 
     #[test]
+    fn runs_that_a_look_at_all_pages_brought_back_leave_again() {
+        let spool = Spool::for_test(None);
+        let [run, last] = [0; 2].map(|_| {
+            let run = spool.take_run(PageKind::Chunks, 4, None, Ticks(1)).unwrap();
+            // SAFETY: the run is this test's, and stays mapped; its header is left alone.
+            unsafe { spool.page(run).wrapping_add(64).write_bytes(0, PAGE_BYTES - 64) };
+            run
+        });
+        for _ in 0..2 {
+            spool.leave_written(last, 4);
+            assert_eq!(resident(&spool, run), 0);
+            spool.each_raw_page(|_| ());
+            assert_ne!(resident(&spool, run), 0);
+        }
+    }
+
+    #[test]
     fn free_pages_leave_together_and_few_of_them_stay() {
         let spool = Spool::for_test(None);
         let pages: Vec<PageIndex> = (0..300).map(|_| full_page(&spool)).collect();

@@ -94,6 +94,8 @@ impl Spool {
         const WORDS: usize = PAGE_BYTES / 8;
         for index in 2..self.taken.load(Ordering::Relaxed) {
             let Ok(index) = u32::try_from(index) else { return };
+            // A look at it brings it back, if it has left, and its neighbours.
+            self.is_back(PageIndex(index));
             let page = self.page(PageIndex(index)).cast::<AtomicU64>();
             // SAFETY: pages that were taken stay mapped; others change them by atomic stores, and
             // their headers before the magic, which is loaded first.

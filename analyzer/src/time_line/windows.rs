@@ -5,8 +5,8 @@
 
 use tftrace_format::Ticks;
 
-/// There are never more than so many windows, and in the end more than half as many, unless the
-/// trace is shorter than a quarter of a second, or has few events.
+/// There are never more than so many windows. In the end there are more than half as many in a trace of up to a quarter
+/// of an hour, unless it is shorter than a quarter of a second; in a longer one there may be as few as [`PARTS`].
 pub(super) const MOST: usize = 4096;
 /// Windows of at least one second in so many end after a number of events as well.
 const LONG: u64 = 4;

@@ -193,6 +193,24 @@ const FILE_BACKED: u64 = 1 << 54;
 /// The bytes of an event in a page.
 pub const EVENT_BYTES: usize = 24;
 
+/// What most events are, without a look at what they would be otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawBlock {
+    pub(crate) time: u64,
+    pub(crate) domain: u8,
+    pub(crate) address: u64,
+    /// `None`: it died.
+    pub(crate) allocated: Option<RawAllocation>,
+}
+
+/// What is known of a block that came to life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawAllocation {
+    pub(crate) size: u64,
+    pub(crate) stack: u32,
+    pub(crate) file_backed: bool,
+}
+
 /// An event as it stands in a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawEvent(pub [u64; 3]);
@@ -239,6 +257,38 @@ impl RawEvent {
     /// Whether the slot holds nothing.
     pub fn is_empty(&self) -> bool {
         self.0[2] == 0
+    }
+
+    /// As [`Event::order`]; `None` if its bytes are damaged.
+    #[inline]
+    pub fn order(&self) -> Option<(Ticks, bool)> {
+        let [word0, word1, word2] = self.0;
+        let time = Ticks(check::open(word2, word0 ^ word1)?);
+        let is_known = word0 >> 51 & 7 < Domain::ALL.len() as u64;
+        let comes_later = match word0 >> 48 & 7 {
+            KIND_FREED | KIND_RANGE_FREED | KIND_CONTEXT_ENDED => false,
+            KIND_ALLOCATED | KIND_MARKED | KIND_FAILED | KIND_FOLDED => true,
+            _ => return None,
+        };
+        is_known.then_some((time, comes_later))
+    }
+
+    /// The block that came to life or died with it, of an event that is not damaged; `None` for any other one.
+    #[inline]
+    pub(crate) fn block(&self) -> Option<RawBlock> {
+        let [word0, word1, word2] = self.0;
+        let kind = word0 >> 48 & 7;
+        let is_block = kind == KIND_ALLOCATED || kind == KIND_FREED;
+        is_block.then(|| RawBlock {
+            time: word2 & ((1 << check::VALUE_BITS) - 1),
+            domain: (word0 >> 51 & 7) as u8,
+            address: word0 & ADDRESS_MASK,
+            allocated: (kind == KIND_ALLOCATED).then(|| RawAllocation {
+                size: size_of_words(word0, word1),
+                stack: word1 as u32,
+                file_backed: word0 & FILE_BACKED != 0,
+            }),
+        })
     }
 
     /// When the block of this address was allocated, its size and its stack, if this is the event of that.

@@ -7,7 +7,7 @@
 
 use crate::ids::StackId;
 use crate::node::{Frame, NODE_BYTES, Node, PARENT_LIMIT};
-use crate::page::{NODES_PER_PAGE, put, u32_at, u64_at};
+use crate::page::{NODES_PER_PAGE, u32_at, u64_at};
 use crate::varint::{Reader, Writer};
 
 const FRAME_BYTES: usize = 8;
@@ -21,18 +21,19 @@ pub fn write_nodes(first: u32, body: &[u8], room: &mut [u8]) -> Option<usize> {
     let mut out = Writer::new(room);
     out.number(first.into());
     out.number(nodes().len() as u64);
-    let mut at = out.finish()?;
-    for slot in nodes() {
+    let at = out.finish()?;
+    let len = nodes().len().checked_mul(FRAME_BYTES)?;
+    let (frames, rest) = room.get_mut(at..)?.split_at_mut_checked(len)?;
+    for (slot, place) in nodes().zip(frames.chunks_exact_mut(FRAME_BYTES)) {
         Node::from_wire(words(slot))?;
-        put(room, at, slot.get(4..)?)?;
-        at = at.checked_add(FRAME_BYTES)?;
+        *place.first_chunk_mut::<FRAME_BYTES>()? = *slot.last_chunk()?;
     }
-    let mut out = Writer::new(room.get_mut(at..)?);
+    let mut out = Writer::new(rest);
     for (slot, id) in nodes().zip(first..) {
         let [parent, ..] = words(slot);
         out.number(id.wrapping_sub(parent % PARENT_LIMIT).into());
     }
-    at.checked_add(out.finish()?)
+    at.checked_add(len)?.checked_add(out.finish()?)
 }
 
 /// Reads what [`write_nodes`] wrote; ends at the first node that makes no sense.

@@ -1,7 +1,7 @@
 //! A page's entries as the payload of a chunk: differences of variable length, then LZ4.
 
 use crate::chunk::Codec;
-use crate::event::{Domain, Event, RawEvent};
+use crate::event::{Domain, Event, RawAllocation, RawBlock, RawEvent};
 use crate::ids::{LabelId, StackId, Ticks};
 use crate::totals::Temporaries;
 use crate::varint::{Reader, Writer};
@@ -19,46 +19,116 @@ pub fn write_events(
     events: impl Iterator<Item = Event>,
     room: &mut [u8],
 ) -> Option<usize> {
-    let mut out = Writer::new(room);
-    thread.write(&mut out);
-    let (mut last_time, mut last_address, mut last_stack) = (0, 0, 0);
-    for event in events {
-        let (kind, domain, address, size, stack) = match event {
+    let mut out = EventsWriter::new(thread, room);
+    events.for_each(|event| out.event(&event));
+    out.out.finish()
+}
+
+/// As [`write_events`], of events as they stand in a page, sorted by [`RawEvent::order`]; `None`, too, if one of them is
+/// damaged.
+pub fn write_raw_events(
+    thread: PageThread,
+    mut events: impl Iterator<Item = RawEvent>,
+    room: &mut [u8],
+) -> Option<usize> {
+    let mut out = EventsWriter::new(thread, room);
+    events.try_for_each(|event| {
+        match event.block() {
+            Some(block) => out.block(&block),
+            None => out.event(&event.unpack()?),
+        }
+        Some(())
+    })?;
+    out.out.finish()
+}
+
+/// Writes events as differences to the one before.
+#[derive(Debug)]
+struct EventsWriter<'a> {
+    out: Writer<'a>,
+    time: u64,
+    address: u64,
+    stack: u64,
+}
+
+const ALLOCATED: u8 = 1;
+const FREED: u8 = 2;
+const RANGE_FREED: u8 = 3;
+const MARKED: u8 = 4;
+const FILE_MAPPED: u8 = 5;
+const FAILED: u8 = 6;
+const CONTEXT_ENDED: u8 = 7;
+const FOLDED: u8 = 8;
+
+impl<'a> EventsWriter<'a> {
+    fn new(thread: PageThread, room: &'a mut [u8]) -> Self {
+        let mut out = Writer::new(room);
+        thread.write(&mut out);
+        Self { out, time: 0, address: 0, stack: 0 }
+    }
+
+    #[inline]
+    fn head(&mut self, kind: u8, domain: u8, time: u64, address: u64) {
+        self.out.byte(kind | domain << 4);
+        self.out.number(time.wrapping_sub(self.time));
+        self.out.difference(self.address, address);
+        (self.time, self.address) = (time, address);
+    }
+
+    #[inline]
+    fn stack(&mut self, stack: u32) {
+        let stack = u64::from(stack);
+        self.out.difference(self.stack, stack);
+        self.stack = stack;
+    }
+
+    #[inline]
+    fn block(&mut self, block: &RawBlock) {
+        let RawBlock { time, domain, address, allocated } = *block;
+        let Some(RawAllocation { size, stack, file_backed }) = allocated else {
+            return self.head(FREED, domain, time, address);
+        };
+        self.head(if file_backed { FILE_MAPPED } else { ALLOCATED }, domain, time, address);
+        self.out.number(size);
+        self.stack(stack);
+    }
+
+    fn event(&mut self, event: &Event) {
+        let (time, same) = (event.time().0, self.address);
+        match *event {
             Event::Allocated { domain, address, size, stack, file_backed, .. } => {
-                let kind = if file_backed { 5 } else { 1 };
-                (kind, domain, address, Some(size), Some(StackId::to_wire(stack)))
+                let allocated = RawAllocation { size, stack: StackId::to_wire(stack), file_backed };
+                let (domain, allocated) = (domain as u8, Some(allocated));
+                self.block(&RawBlock { time, domain, address, allocated });
             }
-            Event::Freed { domain, address, .. } => (2, domain, address, None, None),
+            Event::Freed { domain, address, .. } => {
+                self.block(&RawBlock { time, domain: domain as u8, address, allocated: None });
+            }
             Event::RangeFreed { domain, address, size, .. } => {
-                (3, domain, address, Some(size), None)
+                self.head(RANGE_FREED, domain as u8, time, address);
+                self.out.number(size);
             }
-            Event::Marked { label, .. } => (4, Domain::Malloc, last_address, None, Some(label.0)),
+            Event::Marked { label, .. } => {
+                self.head(MARKED, Domain::Malloc as u8, time, same);
+                self.stack(label.0);
+            }
             Event::Failed { domain, size, stack, error, .. } => {
-                (6, domain, u64::from(error), Some(size), Some(StackId::to_wire(stack)))
+                self.head(FAILED, domain as u8, time, error.into());
+                self.out.number(size);
+                self.stack(StackId::to_wire(stack));
             }
             Event::ContextEnded { context, .. } => {
-                (7, Domain::Cuda, last_address, None, Some(context))
+                self.head(CONTEXT_ENDED, Domain::Cuda as u8, time, same);
+                self.stack(context);
             }
-            Event::Folded { domain, size, stack, .. } => {
-                (8, domain, last_address, Some(size), Some(StackId::to_wire(stack)))
+            Event::Folded { domain, size, stack, count, .. } => {
+                self.head(FOLDED, domain as u8, time, same);
+                self.out.number(size);
+                self.stack(StackId::to_wire(stack));
+                self.out.number(count);
             }
-        };
-        out.byte(kind | ((domain as u8) << 4));
-        out.number(event.time().0.wrapping_sub(last_time));
-        out.difference(last_address, address);
-        if let Some(size) = size {
-            out.number(size);
         }
-        if let Some(stack) = stack {
-            out.difference(last_stack, u64::from(stack));
-            last_stack = u64::from(stack);
-        }
-        if let Event::Folded { count, .. } = event {
-            out.number(count);
-        }
-        (last_time, last_address) = (event.time().0, address);
     }
-    out.finish()
 }
 
 /// Whose page it was.
@@ -123,21 +193,28 @@ impl Iterator for EventsReader<'_> {
             u32::try_from(self.stack).ok()
         };
         Some(match head & 0xF {
-            kind @ (1 | 5) => {
+            kind @ (ALLOCATED | FILE_MAPPED) => {
                 let size = input.number()?;
                 let stack = StackId::new(next_stack(input)?);
-                Event::Allocated { time, domain, address, size, stack, file_backed: kind == 5 }
+                Event::Allocated {
+                    time,
+                    domain,
+                    address,
+                    size,
+                    stack,
+                    file_backed: kind == FILE_MAPPED,
+                }
             }
-            2 => Event::Freed { time, domain, address },
-            3 => Event::RangeFreed { time, domain, address, size: input.number()? },
-            4 => Event::Marked { time, label: LabelId(next_stack(input)?) },
-            6 => {
+            FREED => Event::Freed { time, domain, address },
+            RANGE_FREED => Event::RangeFreed { time, domain, address, size: input.number()? },
+            MARKED => Event::Marked { time, label: LabelId(next_stack(input)?) },
+            FAILED => {
                 let size = input.number()?;
                 let stack = StackId::new(next_stack(input)?);
                 Event::Failed { time, domain, size, stack, error: address as u32 }
             }
-            7 => Event::ContextEnded { time, context: next_stack(input)? },
-            8 => {
+            CONTEXT_ENDED => Event::ContextEnded { time, context: next_stack(input)? },
+            FOLDED => {
                 let size = input.number()?;
                 let stack = StackId::new(next_stack(input)?);
                 Event::Folded { time, domain, size, stack, count: input.number()? }
@@ -257,4 +334,56 @@ pub fn raw_events(body: &[u8]) -> impl Iterator<Item = Result<Event, ()>> + '_ {
         let raw = RawEvent([0, 8, 16].map(|at| crate::page::u64_at(slot, at)));
         if raw.is_empty() { None } else { Some(raw.unpack().ok_or(())) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events() -> [Event; 9] {
+        let (time, domain, address, size) = (Ticks(70), Domain::CudaHost, 0x7FFF_1234_5678, 77);
+        let stack = StackId::new(u32::MAX);
+        let allocated = |time: u64, size, file_backed| {
+            let (time, domain) = (Ticks(time), Domain::Mmap);
+            Event::Allocated { time, domain, address, size, stack, file_backed }
+        };
+        [
+            Event::Failed { time: Ticks(3), domain, size, stack, error: 2 },
+            Event::Freed { time: Ticks(5), domain, address },
+            Event::ContextEnded { time: Ticks(7), context: 9 },
+            Event::RangeFreed { time, domain: Domain::Mmap, address: address - 4096, size },
+            allocated(1 << 50, (1 << 40) - 1, true),
+            allocated(1 << 50, 1 << 45, false),
+            Event::Folded { time: Ticks(1 << 51), domain, size, stack: None, count: 1 << 47 },
+            Event::Marked { time: Ticks(1 << 51), label: LabelId(8) },
+            Event::Freed { time: Ticks::MAX, domain: Domain::Malloc, address: 16 },
+        ]
+    }
+
+    #[test]
+    fn events_of_a_page_are_written_as_those_that_they_stand_for() {
+        let raw = events().map(|event| RawEvent::pack(&event).unwrap());
+        let thread = PageThread { number: 3, tid: 400 };
+        let (mut room, mut of_page) = ([0; 300], [0; 300]);
+        let len = write_events(thread, events().into_iter(), &mut room).unwrap();
+        assert_eq!(write_raw_events(thread, raw.into_iter(), &mut of_page), Some(len));
+        assert_eq!(room, of_page);
+        let (found, mut reader) = EventsReader::new(&room[..len]).unwrap();
+        assert_eq!((found, reader.by_ref().collect::<Vec<_>>()), (thread, events().to_vec()));
+        assert!(reader.is_finished());
+        assert_eq!(write_raw_events(thread, raw.into_iter(), &mut of_page[..len - 1]), None);
+    }
+
+    #[test]
+    fn the_order_of_an_event_of_a_page_is_its_own() {
+        for event in events() {
+            let raw = RawEvent::pack(&event).unwrap();
+            assert_eq!(raw.order(), Some(event.order()));
+            for bit in 0..192 {
+                let mut damaged = raw;
+                damaged.0[bit / 64] ^= 1 << (bit % 64);
+                assert_eq!((damaged.order(), damaged.unpack()), (None, None), "bit {bit}");
+            }
+        }
+    }
 }

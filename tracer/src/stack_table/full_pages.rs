@@ -1,8 +1,9 @@
 //! Which pages of nodes are full: the drain writes them down as chunks, and nobody looks at them any more.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use tftrace_format::page::NODES_PER_PAGE;
+use tftrace_format::node::NODE_BYTES;
+use tftrace_format::page::{NODES_PER_PAGE, PAGE_HEADER_BYTES};
 
 use super::{MOST_NODES, StackTable};
 use crate::spool::{PageIndex, Spool};
@@ -51,11 +52,16 @@ impl StackTable {
         let first = u32::try_from(number * NODES_PER_PAGE).ok()?;
         let index = self.page_index(first)?;
         spool.bring(index);
-        // Acquire: pairs with the commit of each node in `add`.
-        let is_written = |id: u32| {
-            self.words(spool, id).is_some_and(|[_, _, high]| high.load(Ordering::Acquire) != 0)
+        // The word that each node is committed by.
+        let first =
+            spool.page(index).wrapping_add(PAGE_HEADER_BYTES + NODE_BYTES - size_of::<u32>());
+        let is_written = |node: usize| {
+            // SAFETY: inside the page, which stays mapped; aligned to four bytes.
+            let word = unsafe { AtomicU32::from_ptr(first.wrapping_add(node * NODE_BYTES).cast()) };
+            // Acquire: pairs with the commit of the node in `add`.
+            word.load(Ordering::Acquire) != 0
         };
-        (first..).take(NODES_PER_PAGE).all(is_written).then_some(index)
+        (0..NODES_PER_PAGE).all(is_written).then_some(index)
     }
 }
 

@@ -6,15 +6,16 @@ mod run_log;
 
 use crossbeam_channel::Receiver;
 use tftrace_format::chunk::ChunkKind;
+use tftrace_format::event::{EVENT_BYTES, RawEvent};
 use tftrace_format::node_codec::write_nodes;
 use tftrace_format::page::{
     EVENTS_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind, TOTALS_PER_PAGE, u64_at,
 };
 use tftrace_format::page_codec::{
-    PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, compress, raw_events, write_events, write_totals,
+    PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, compress, write_raw_events, write_totals,
 };
-use tftrace_format::totals::{TOTALS_BYTES, Temporaries};
-use tftrace_format::{Event, Ticks};
+use tftrace_format::totals::{TOTALS_BYTES, Temporaries, TemporaryKey};
+use tftrace_format::{StackId, Ticks};
 
 use crate::own_memory;
 use crate::process::Process;
@@ -24,10 +25,8 @@ use run_log::Chunk;
 
 /// Where a page is rewritten: made once, because there may be no memory later.
 struct Room {
-    events: Vec<Event>,
-    /// Their keys.
+    /// A key for each entry of a page.
     order: Vec<u64>,
-    totals: Vec<[u64; 2]>,
     plain: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -35,11 +34,8 @@ struct Room {
 impl Room {
     /// `None` if there is no memory.
     fn new() -> Option<Self> {
-        let (events, order, totals) = (Vec::new(), Vec::new(), Vec::new());
-        let mut room = Self { events, order, totals, plain: Vec::new(), packed: Vec::new() };
-        room.events.try_reserve_exact(EVENTS_PER_PAGE).ok()?;
-        room.order.try_reserve_exact(EVENTS_PER_PAGE).ok()?;
-        room.totals.try_reserve_exact(TOTALS_PER_PAGE).ok()?;
+        let mut room = Self { order: Vec::new(), plain: Vec::new(), packed: Vec::new() };
+        room.order.try_reserve_exact(EVENTS_PER_PAGE.max(TOTALS_PER_PAGE)).ok()?;
         for (bytes, len) in [(&mut room.plain, PLAIN_LIMIT), (&mut room.packed, PAYLOAD_LIMIT)] {
             bytes.try_reserve_exact(len).ok()?;
             bytes.resize(len, 0);
@@ -48,36 +44,58 @@ impl Room {
     }
 }
 
-/// A key of an event has its place in the page in these bits, and its time since the first event above them and one
-/// more, which says what comes first of the same tick.
+/// A key of an entry has its place in the page in these bits, and above them what it is sorted by: keys are sorted in
+/// half of the time that the entries themselves would take. What is the same in several stays in the order of places.
 const PLACE_BITS: u32 = 11;
-const _: () = assert!(EVENTS_PER_PAGE <= 1 << PLACE_BITS);
+const _: () = assert!(EVENTS_PER_PAGE <= 1 << PLACE_BITS && TOTALS_PER_PAGE <= 1 << PLACE_BITS);
 
 fn place_of(key: u64) -> usize {
     (key % (1 << PLACE_BITS)) as usize
 }
 
-/// Makes a key for each event, and sorts these: half of the time that the events themselves would take. What is the
-/// same in all stays in the order of places.
-fn sort(events: &[Event], order: &mut Vec<u64>) {
-    let first = events.iter().map(|event| event.time().0).min().unwrap_or(0);
+/// The event in this place of a page's body.
+fn event_at(body: &[u8], place: usize) -> Option<RawEvent> {
+    let slot = body.as_chunks::<EVENT_BYTES>().0.get(place)?;
+    Some(RawEvent([0, 8, 16].map(|at| u64_at(slot, at))))
+}
+
+/// Makes a key for each event of a page that is not damaged, and sorts these: by time, of which they have as much as
+/// there is room for since the first event, and of the same tick by what comes first.
+fn sort_events(body: &[u8], order: &mut Vec<u64>) {
+    let time = |place| event_at(body, place).and_then(|event| event.order());
+    let places = || (0..EVENTS_PER_PAGE).filter_map(|place| Some((time(place)?, place)));
+    let first = places().map(|((time, _), _)| time.0).min().unwrap_or(0);
     let longest = u64::MAX >> (PLACE_BITS + 1);
     let mut is_long = false;
     order.clear();
-    order.extend(events.iter().zip(0..).map(|(event, place)| {
-        let (time, is_later) = event.order();
+    order.extend(places().map(|((time, is_later), place)| {
         let passed = time.0.saturating_sub(first);
         is_long |= passed > longest;
-        passed << (PLACE_BITS + 1) | u64::from(is_later) << PLACE_BITS | place
+        passed << (PLACE_BITS + 1) | u64::from(is_later) << PLACE_BITS | place as u64
     }));
     match is_long {
         false => order.sort_unstable(),
         // A thread that did next to nothing for weeks.
-        true => order.sort_unstable_by_key(|key| {
-            let place = place_of(*key);
-            (events.get(place).map(Event::order), place)
-        }),
+        true => order.sort_unstable_by_key(|key| (time(place_of(*key)), *key % (1 << PLACE_BITS))),
     }
+}
+
+/// The two words of the entry in this place of a page's body.
+fn total_at(body: &[u8], place: usize) -> Option<[u64; 2]> {
+    let entry = body.as_chunks::<TOTALS_BYTES>().0.get(place)?;
+    Some([0, 8].map(|at| u64_at(entry, at)))
+}
+
+/// Makes a key for each entry of a page of totals, and sorts these by call stack: differences of neighbours are small
+/// then.
+fn sort_totals(body: &[u8], order: &mut Vec<u64>) {
+    let entries = (0..TOTALS_PER_PAGE).filter_map(|place| Some((total_at(body, place)?, place)));
+    order.clear();
+    order.extend(entries.filter(|([_, count], _)| *count != 0).map(|([key, _], place)| {
+        let stack = StackId::to_wire(TemporaryKey::from_wire(key).and_then(|key| key.stack));
+        u64::from(stack) << PLACE_BITS | place as u64
+    }));
+    order.sort_unstable();
 }
 
 /// Runs until the collector is gone; false if there is no memory to begin with.
@@ -112,7 +130,7 @@ fn rewrite(
     room: &mut Room,
     compactor: Option<&mut Compactor>,
 ) -> Option<()> {
-    let Room { events, order, totals, plain, packed } = room;
+    let Room { order, plain, packed } = room;
     process.spool.bring(page);
     // SAFETY: the page was handed over, so nobody writes to it, and it stays mapped.
     let bytes = unsafe { core::slice::from_raw_parts(process.spool.page(page), PAGE_BYTES) };
@@ -121,20 +139,14 @@ fn rewrite(
     let thread = PageThread { number: header.number, tid: header.tid };
     let (kind, len) = match header.kind {
         PageKind::Events => {
-            events.clear();
-            events.extend(raw_events(body).flatten().take(EVENTS_PER_PAGE));
-            sort(events, order);
-            let sorted = order.iter().filter_map(|key| events.get(place_of(*key)));
-            (ChunkKind::Events, write_events(thread, sorted.copied(), plain)?)
+            sort_events(body, order);
+            let events = order.iter().filter_map(|key| event_at(body, place_of(*key)));
+            (ChunkKind::Events, write_raw_events(thread, events, plain)?)
         }
         PageKind::Totals => {
-            let entries = body.chunks_exact(TOTALS_BYTES).take(TOTALS_PER_PAGE);
-            totals.clear();
-            totals.extend(entries.map(|entry| [u64_at(entry, 0), u64_at(entry, 8)]));
-            totals.retain(|[_, count]| *count != 0);
-            // By call stack, which is in the lower half of a key: differences of neighbours are small.
-            totals.sort_unstable_by_key(|[key, _]| key.rotate_left(32));
-            let entries = totals.iter().copied().filter_map(Temporaries::from_wire);
+            sort_totals(body, order);
+            let words = order.iter().filter_map(|key| total_at(body, place_of(*key)));
+            let entries = words.filter_map(Temporaries::from_wire);
             (ChunkKind::Totals, write_totals(thread, entries, plain)?)
         }
         PageKind::Nodes => (ChunkKind::Nodes, write_nodes(header.number, body, plain)?),
@@ -159,7 +171,22 @@ fn rewrite(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tftrace_format::Domain;
+    use tftrace_format::page::{PAGE_BODY_BYTES, put};
+    use tftrace_format::{Domain, Event, Ticks};
+
+    fn body<const WORDS: usize>(entries: &[[u64; WORDS]]) -> Vec<u8> {
+        let mut body = vec![0; PAGE_BODY_BYTES];
+        for (at, word) in entries.iter().flatten().enumerate() {
+            put(&mut body, 8 * at, &word.to_le_bytes()).unwrap();
+        }
+        body
+    }
+
+    fn sorted(sort: impl FnOnce(&mut Vec<u64>)) -> Vec<usize> {
+        let mut order = vec![7];
+        sort(&mut order);
+        order.iter().map(|key| place_of(*key)).collect()
+    }
 
     #[test]
     fn events_are_sorted_by_time_frees_first_and_else_as_they_stand() {
@@ -182,12 +209,30 @@ mod tests {
                 freed(7, 6),
                 freed(1, 7),
             ];
-            let mut order = Vec::new();
-            sort(&events, &mut order);
-            let places: Vec<usize> = order.iter().map(|key| place_of(*key)).collect();
-            assert_eq!(places, [4, 6, 3, 5, 1, 2, 0]);
-            sort(&[], &mut order);
-            assert_eq!(order, []);
+            let mut raw: Vec<[u64; 3]> =
+                events.iter().map(|event| RawEvent::pack(event).unwrap().0).collect();
+            let expected = [4, 6, 3, 5, 1, 2, 0];
+            assert_eq!(sorted(|order| sort_events(&body(&raw), order)), expected);
+            raw[3][1] ^= 1;
+            raw[4] = [0; 3];
+            let expected = [6, 5, 1, 2, 0];
+            assert_eq!(
+                sorted(|order| sort_events(&body(&raw), order)),
+                expected,
+                "damaged, and empty"
+            );
         }
+        assert_eq!(sorted(|order| sort_events(&body::<3>(&[]), order)), []);
+    }
+
+    #[test]
+    fn totals_are_sorted_by_call_stack_and_else_as_they_stand() {
+        let entry = |stack: u32, size: u64| {
+            let (stack, domain) = (StackId::new(stack), Domain::CudaHost);
+            let key = TemporaryKey { stack, size, domain }.to_wire().unwrap();
+            [key, Temporaries::count_to_wire(key, 1)]
+        };
+        let entries = [entry(u32::MAX, 1), entry(5, 9), [9, 0], entry(5, 1), entry(0, 1)];
+        assert_eq!(sorted(|order| sort_totals(&body(&entries), order)), [4, 1, 3, 0]);
     }
 }

@@ -33,6 +33,12 @@ pub const fn open(word: u64, others: u64) -> Option<u64> {
     if seal(value, others) == word { Some(value) } else { None }
 }
 
+/// The value that [`seal`] was given, for who knows that nothing of the word has changed.
+#[inline(always)]
+pub const fn value(word: u64) -> u64 {
+    word & VALUE_MASK
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +47,7 @@ mod tests {
     fn every_changed_byte_is_noticed() {
         let others = 0x0123_4567_89AB_CDEF;
         let word = seal(0x42_4242_1111, others);
+        assert_eq!(value(word), 0x42_4242_1111);
         assert_eq!(open(word, others), Some(0x42_4242_1111));
         for byte in 0..8 {
             for change in 1..=255u64 {

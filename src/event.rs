@@ -280,7 +280,7 @@ impl RawEvent {
         let kind = word0 >> 48 & 7;
         let is_block = kind == KIND_ALLOCATED || kind == KIND_FREED;
         is_block.then(|| RawBlock {
-            time: word2 & ((1 << check::VALUE_BITS) - 1),
+            time: check::value(word2),
             domain: (word0 >> 51 & 7) as u8,
             address: word0 & ADDRESS_MASK,
             allocated: (kind == KIND_ALLOCATED).then(|| RawAllocation {
@@ -291,7 +291,8 @@ impl RawEvent {
         })
     }
 
-    /// When the block of this address was allocated, its size and its stack, if this is the event of that.
+    /// When the block of this address was allocated, its size and its stack, if this is the event of that. For who
+    /// wrote the words: whether they are damaged is not looked at.
     #[inline(always)]
     pub fn allocation_of(
         &self,
@@ -303,7 +304,7 @@ impl RawEvent {
         if word0 & who != address | (KIND_ALLOCATED << 48) | ((domain as u64) << 51) {
             return None;
         }
-        let time = Ticks(check::open(word2, word0 ^ word1)?);
+        let time = Ticks(check::value(word2));
         Some((time, size_of_words(word0, word1), StackId::new((word1 & 0xFFFF_FFFF) as u32)))
     }
 

@@ -71,7 +71,16 @@ impl Clock {
 
     #[inline(always)]
     fn since_origin(&self, now: u64) -> Ticks {
-        Ticks(now.saturating_sub(self.origin).clamp(1, Ticks::MAX.0))
+        match now.wrapping_sub(self.origin) {
+            passed if passed.wrapping_sub(1) < Ticks::MAX.0 => Ticks(passed),
+            _ => self.beyond(now),
+        }
+    }
+
+    /// The first tick for a counter that was set back, the last one for one that goes on beyond what a trace holds.
+    #[cold]
+    fn beyond(&self, now: u64) -> Ticks {
+        if now <= self.origin { Ticks(1) } else { Ticks::MAX }
     }
 
     /// Nanoseconds of `CLOCK_MONOTONIC` since the trace began.

@@ -249,6 +249,10 @@ unsafe extern "C" fn unsampled_realloc(context: *mut c_void, old: Block, size: u
 unsafe extern "C" fn free_hook(context: *mut c_void, block: Block, sp: u64, bp: u64) {
     // SAFETY: see above.
     let Some(original) = (unsafe { original(context) }) else { return };
+    if record::folds(sp, block as u64) {
+        // SAFETY: see above.
+        return unsafe { (original.free)(original.context, block) };
+    }
     let call = record::begin(sp);
     // SAFETY: see above.
     unsafe { (original.free)(original.context, block) };

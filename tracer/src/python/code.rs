@@ -26,26 +26,26 @@ pub(super) fn frame_of(
         0 => learn(entry, interpreter, raw.code),
         id => id,
     };
-    let instruction = instruction_of(&interpreter.layout, raw);
+    let instruction = instruction_of(&interpreter.layout, raw.code, raw.instruction);
     Frame::Python { code: CodeId(id), instruction }.to_wire()
 }
 
 /// The instruction that a frame had reached, counted from the first of its code.
 #[inline(always)]
-fn instruction_of(layout: &Layout, raw: &RawFrame) -> u32 {
-    let start = raw.code.wrapping_add(layout.code_instructions);
+fn instruction_of(layout: &Layout, code: u64, instruction: u64) -> u32 {
+    let start = code.wrapping_add(layout.code_instructions);
     // A frame that has not begun stands before its first instruction.
-    u32::try_from(raw.instruction.wrapping_sub(start) / 2).unwrap_or(0)
+    u32::try_from(instruction.wrapping_sub(start) / 2).unwrap_or(0)
 }
 
-/// As [`frame_of`], for a frame that stood at another instruction of the same code, and had `wire` there.
-/// `None`: that says nothing of its code.
+/// The frame of the tree for one that stood at another instruction of the same code, and had `wire` there. `None`: that
+/// says nothing of its code.
 #[inline(always)]
-pub(super) fn moved(layout: &Layout, wire: u64, raw: &RawFrame) -> Option<u64> {
+pub(super) fn moved(layout: &Layout, wire: u64, code: u64, instruction: u64) -> Option<u64> {
     match Frame::from_wire(wire)? {
-        Frame::Python { code, .. } if code != CodeId::UNKNOWN => {
-            let instruction = instruction_of(layout, raw);
-            Some(Frame::Python { code, instruction }.to_wire())
+        Frame::Python { code: id, .. } if id != CodeId::UNKNOWN => {
+            let instruction = instruction_of(layout, code, instruction);
+            Some(Frame::Python { code: id, instruction }.to_wire())
         }
         _ => None,
     }

@@ -201,7 +201,7 @@ unsafe fn same_loops(
 #[cfg(test)]
 mod tests {
     use super::super::frames;
-    use super::super::moved_leaf::moved_leaf;
+    use super::super::moved_leaf;
     use super::super::simulated::{Frame, Interpreter};
     use super::*;
 
@@ -213,18 +213,16 @@ mod tests {
         out_of_reach: usize,
     ) -> usize {
         let now = kept.last_look.pretend(out_of_reach, kept.len());
-        // SAFETY: all links lead to places of the interpreter's.
-        let same = unsafe { compare(&interpreter.layout, interpreter.thread(), kept, loops, now) };
-        let only_the_leaf = same == Some((kept.len().wrapping_sub(1), kept.len()));
-        // SAFETY: as above; it is called where that was found.
-        let moved = || unsafe { moved_leaf(&interpreter.layout, interpreter.thread(), kept) };
+        let (layout, thread) = (&interpreter.layout, interpreter.thread());
         if loops == Loops::LeftOut
-            && only_the_leaf
-            && let Some(raw) = moved()
+            // SAFETY: all links lead to places of the interpreter's.
+            && let Some(instruction) = unsafe { moved_leaf::instruction(layout, thread, kept, now) }
         {
-            kept.move_leaf(raw.instruction, raw.instruction);
+            kept.move_leaf(instruction, instruction);
             return kept.len() - 1;
         }
+        // SAFETY: as above.
+        let same = unsafe { compare(layout, thread, kept, loops, now) };
         let wanted = same.map_or(usize::MAX, |(common, total)| total - common);
         kept.begin_new();
         let last_common = same.and_then(|(common, _)| common.checked_sub(1));
@@ -262,6 +260,16 @@ mod tests {
         interpreter.link(&stack);
         assert_eq!(update(&mut kept, &interpreter, Loops::LeftOut, 44), 39);
         assert_eq!(kept.get(39).unwrap().raw.instruction, 0x1010);
+        // The caller has gone on, and called what was called before.
+        stack[38].2 = 0x1010;
+        interpreter.link(&stack);
+        assert_eq!(update(&mut kept, &interpreter, Loops::LeftOut, 40), 38);
+        assert_eq!(kept.get(38).unwrap().raw.instruction, 0x1010);
+        // Another function is called from the same place.
+        (stack[39].1, stack[39].2) = (0x2000, 0x2010);
+        interpreter.link(&stack);
+        assert_eq!(update(&mut kept, &interpreter, Loops::LeftOut, 0), 39);
+        assert_eq!(kept.get(39).unwrap().raw.code, 0x2000);
     }
 
     #[test]

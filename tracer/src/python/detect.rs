@@ -88,11 +88,16 @@ fn interpreter(
         // SAFETY: the C function of this name and type.
         unsafe { transmute::<u64, unsafe extern "C" fn() -> u64>(main) }
     });
+    let current_thread = symbols.find(c"_PyThreadState_UncheckedGet").map(|current| {
+        // SAFETY: as above.
+        unsafe { transmute::<u64, unsafe extern "C" fn() -> u64>(current) }
+    });
     let codes = CodeTable::new().ok_or(b"no memory for Python's code objects".as_slice())?;
     Ok(Interpreter {
         layout,
         // SAFETY: the C function of this name and type.
         thread_state: unsafe { transmute::<u64, unsafe extern "C" fn() -> u64>(thread_state) },
+        current_thread,
         // SAFETY: as above.
         is_finalizing: unsafe { transmute::<u64, unsafe extern "C" fn() -> i32>(is_finalizing) },
         was_finalizing: AtomicBool::new(false),

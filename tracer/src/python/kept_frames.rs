@@ -61,13 +61,15 @@ pub(crate) struct KeptFrames {
     alone: usize,
     /// The state of the code table that `wire`s were made in.
     generation: u64,
+    /// The state of the thread, as the interpreter gave it when it was asked last; 0 = it was not.
+    pub(super) thread: u64,
     pub(super) last_look: LastLook,
 }
 
 impl KeptFrames {
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
-        self.new_len = 0;
+        (self.new_len, self.thread) = (0, 0);
         self.keep_first(0);
     }
 
@@ -255,6 +257,12 @@ impl KeptFrames {
             self.keep_first(0);
         }
         self.len != 0
+    }
+
+    /// The state of the code table that the kept frames were numbered in.
+    #[inline(always)]
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Keeps `common` frames from the root on; the new ones are those behind them, `total` in all.

@@ -24,6 +24,16 @@ impl Link {
     pub(super) fn fields(previous: u64, instruction: u64) -> u128 {
         u128::from(previous) | u128::from(instruction) << 64
     }
+
+    #[inline(always)]
+    pub(super) fn previous(&self) -> u64 {
+        self.fields as u64
+    }
+
+    #[inline(always)]
+    pub(super) fn instruction(&self) -> u64 {
+        (self.fields >> 64) as u64
+    }
 }
 
 /// A field of a frame.
@@ -43,6 +53,12 @@ pub(super) trait Frames {
     /// # Safety
     /// `at` is linked.
     unsafe fn is_unchanged(&self, at: &Link, outer: u64) -> bool;
+
+    /// The instruction that `at` has reached now, if it is linked to what it was linked to: to `outer`, 0 at the root.
+    ///
+    /// # Safety
+    /// `at` is linked.
+    unsafe fn instruction(&self, at: &Link, outer: u64) -> Option<u64>;
 
     /// The frame itself, or the one outside it if it is none of Python's.
     ///
@@ -72,6 +88,15 @@ impl Frames for Flagged {
     }
 
     #[inline(always)]
+    unsafe fn instruction(&self, at: &Link, _outer: u64) -> Option<u64> {
+        // SAFETY: our caller promises it.
+        let previous = unsafe { linked(at.frame, flagged::PREVIOUS) };
+        // SAFETY: as above.
+        let instruction = unsafe { linked(at.frame, flagged::INSTRUCTION) };
+        (previous == at.previous()).then_some(instruction)
+    }
+
+    #[inline(always)]
     unsafe fn python(&self, frame: u64) -> Option<u64> {
         Some(frame)
     }
@@ -94,18 +119,25 @@ pub(super) struct Entered {
 impl Frames for Entered {
     #[inline(always)]
     unsafe fn is_unchanged(&self, at: &Link, outer: u64) -> bool {
+        // SAFETY: our caller promises it.
+        unsafe { self.instruction(at, outer) == Some(at.instruction()) }
+    }
+
+    #[inline(always)]
+    unsafe fn instruction(&self, at: &Link, outer: u64) -> Option<u64> {
         // SAFETY: our caller promises it, here and below.
         let previous = unsafe { linked(at.frame, self.previous) };
         // SAFETY: as above.
         let instruction = unsafe { linked(at.frame, self.instruction) };
-        let entry = at.fields as u64;
-        Link::fields(previous, instruction) == at.fields
+        let entry = at.previous();
+        let is_linked = previous == entry
             && (entry != at.native
                 || entry == 0
                 // SAFETY: a link has just led there.
                 || (unsafe { byte(entry.wrapping_add(self.owner)) } == Some(self.owner_of_entry)
                     // SAFETY: as above.
-                    && unsafe { linked(entry, self.previous) } == outer))
+                    && unsafe { linked(entry, self.previous) } == outer));
+        is_linked.then_some(instruction)
     }
 
     #[inline(always)]

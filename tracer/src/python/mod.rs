@@ -34,7 +34,6 @@ use comparison::Loops;
 use frames::Found;
 use last_collection::{Collected, LastCollection};
 use layout::Layout;
-use moved_leaf::moved_leaf;
 
 pub(crate) use detect::consider;
 
@@ -44,6 +43,8 @@ pub(crate) struct Interpreter {
     layout: Layout,
     /// `PyGILState_GetThisThreadState`.
     thread_state: unsafe extern "C" fn() -> u64,
+    /// `_PyThreadState_UncheckedGet`: the state of whoever holds the GIL. It takes a twentieth of the instructions.
+    current_thread: Option<unsafe extern "C" fn() -> u64>,
     /// `Py_IsFinalizing`, or what was its name before 3.13.
     is_finalizing: unsafe extern "C" fn() -> i32,
     /// What it said last.
@@ -61,6 +62,13 @@ pub(crate) struct Interpreter {
 pub(crate) struct Place(AtomicPtr<Interpreter>);
 
 impl Interpreter {
+    /// Whether it shuts down, or did when it was looked at last.
+    #[inline(always)]
+    fn may_shut_down(&self) -> bool {
+        // SAFETY: the interpreter's own function, which reads a flag.
+        unsafe { (self.is_finalizing)() != 0 || self.was_finalizing.load(Ordering::Relaxed) }
+    }
+
     /// Whether it is shutting down; notes in the trace when that changes.
     #[inline(always)]
     fn is_finalizing(&self, entry: &mut HookEntry, now: impl Fn() -> Ticks) -> bool {
@@ -132,12 +140,42 @@ pub(crate) fn update(entry: &mut HookEntry, now: Ticks) {
     }
 }
 
-/// As [`update`], for who does not ask which native frames run them.
+/// As [`update`], for who does not ask which native frames run them, and holds the GIL.
 #[inline(always)]
 pub(crate) fn update_without_loops(entry: &mut HookEntry, now: Ticks) {
-    if let Some(interpreter) = entry.process().python.get() {
+    if let Some(interpreter) = entry.process().python.get()
+        && move_leaf(entry, interpreter, now).is_none()
+    {
         update_from(entry, interpreter, Loops::LeftOut, now);
     }
+}
+
+/// Brings the kept frames up to date where the innermost one has gone on at most, which is so for most blocks. `None`:
+/// nothing was done.
+#[inline(always)]
+fn move_leaf(entry: &mut HookEntry, interpreter: &Interpreter, now: Ticks) -> Option<()> {
+    if entry.nested() || interpreter.may_shut_down() {
+        return None;
+    }
+    let lane = entry.lane();
+    if lane.kept.is_in_handler() || lane.python.generation() != interpreter.codes.generation() {
+        return None;
+    }
+    // SAFETY: the interpreter's own function, which reads a value.
+    let thread = unsafe { interpreter.current_thread?() };
+    // Whoever holds the GIL is this thread: the state is the one that it had when it was asked for its own.
+    if thread == 0 || thread != lane.python.thread {
+        return None;
+    }
+    let layout = &interpreter.layout;
+    // SAFETY: this thread's own state.
+    let instruction = unsafe { moved_leaf::instruction(layout, thread, &lane.python, now) }?;
+    let leaf = lane.python.get(lane.python.len().checked_sub(1)?)?;
+    if instruction != leaf.raw.instruction {
+        let wire = code::moved(layout, leaf.wire, leaf.raw.code, instruction)?;
+        lane.python.move_leaf(instruction, wire);
+    }
+    Some(())
 }
 
 /// Whether the lane's kept Python frames, just brought up to date, are other ones than a whole walk finds. For checks.
@@ -172,6 +210,12 @@ pub(crate) fn watch(entry: &mut HookEntry, now: impl Fn() -> Ticks) {
     }
 }
 
+/// Whether the interpreter shuts down, or did when it was looked at last.
+#[inline(always)]
+pub(crate) fn may_shut_down(entry: &HookEntry) -> bool {
+    entry.process().python.get().is_some_and(Interpreter::may_shut_down)
+}
+
 /// Finds the native frames that run the kept Python frames, where [`update`] does not.
 #[inline(always)]
 pub(crate) fn find_loops(entry: &mut HookEntry) {
@@ -202,6 +246,7 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
     }
     blocks::install(entry, interpreter.allocators.as_ref());
     let lane = entry.lane();
+    lane.python.thread = thread;
     let same = match lane.python.is_of(interpreter.codes.generation()) {
         // SAFETY: this thread's own state.
         true => unsafe {
@@ -209,21 +254,6 @@ fn update_from(entry: &mut HookEntry, interpreter: &'static Interpreter, loops: 
         },
         false => None,
     };
-    // Which loop runs it is not looked at for Python's blocks.
-    if loops == Loops::LeftOut
-        && let Some((common, total)) = same
-        && total == lane.python.len()
-        && total.checked_sub(common) == Some(1)
-    {
-        // SAFETY: as above; that all but one still stand was just found.
-        let moved = unsafe { moved_leaf(&interpreter.layout, thread, &lane.python) };
-        let leaf = moved.zip(lane.python.get(common));
-        let wire = leaf.and_then(|(raw, kept)| code::moved(&interpreter.layout, kept.wire, &raw));
-        if let Some((raw, wire)) = moved.zip(wire) {
-            lane.python.move_leaf(raw.instruction, wire);
-            return;
-        }
-    }
     // Only what is new is written down: all of it, if that is not known.
     let wanted = same.map_or(usize::MAX, |(common, total)| total.saturating_sub(common));
     let python = &mut lane.python;

@@ -209,12 +209,20 @@ fn append_freed(
     address: u64,
     begun: impl FnOnce() -> Option<Ticks>,
 ) {
-    let (process, thread, block) = (entry.process(), thread(entry), (domain, address));
-    // How long the block lived need not be known to the nanosecond, and the exact time costs twice as much.
-    if !entry.lane().folds(process, thread, block, process.clock.about_now(), End::Freed) {
+    if !folds(entry, domain, address) {
+        let (process, thread) = (entry.process(), thread(entry));
         let time = begun().unwrap_or_else(|| process.clock.now());
-        entry.lane().ended(process, thread, block, time);
+        entry.lane().ended(process, thread, (domain, address), time);
     }
+}
+
+/// Folds a free with its allocation, if the block was a temporary of this thread's.
+#[inline(always)]
+fn folds(entry: &mut HookEntry, domain: Domain, address: u64) -> bool {
+    let (process, thread) = (entry.process(), thread(entry));
+    // How long the block lived need not be known to the nanosecond, and the exact time costs twice as much.
+    let now = process.clock.about_now();
+    entry.lane().folds(process, thread, (domain, address), now, End::Freed)
 }
 
 /// When something that may still fail was begun. `None`: its success would not be recorded.

@@ -11,6 +11,7 @@ use tftrace_format::{Domain, Event, Ticks};
 use super::append;
 use crate::arch::EntryRegisters;
 use crate::capture;
+use crate::process::Process;
 use crate::process::switch::Switch;
 use crate::python;
 use crate::sampling;
@@ -118,19 +119,23 @@ pub(crate) fn is_served_by_malloc(work: impl FnOnce()) -> bool {
 /// Begins a call that may take a block from the host before it gives it another one.
 #[inline(always)]
 pub(crate) fn begin_replacing(sp: u64) -> Call {
-    begin_at(sp, |entry| match entry.process().sampling {
-        None => entry.process().clock.now().0,
+    begin_at(sp, |process| match process.sampling {
+        None => process.clock.now().0,
         Some(_) => 0,
     })
 }
 
 #[inline(always)]
-fn begin_at(sp: u64, time: impl FnOnce(&HookEntry) -> u64) -> Call {
-    let Some(entry) = guard::enter(sp) else {
-        return Call { outer: UNSEEN, time: 0, bytes_left: 0 };
+fn begin_at(sp: u64, time: impl FnOnce(&Process) -> u64) -> Call {
+    // A handler that comes meanwhile leaves what is noted here as it finds it.
+    let (outer, process) = match guard::slot_from_outside() {
+        Some(slot) => (go_inside(slot), slot.process),
+        None => match guard::enter(sp) {
+            Some(entry) => (go_inside(entry.slot()), entry.process()),
+            None => return Call { outer: UNSEEN, time: 0, bytes_left: 0 },
+        },
     };
-    let outer = u64::from(go_inside(entry.slot()));
-    Call { outer, time: time(&entry), bytes_left: sampling::bytes_left() }
+    Call { outer: outer.into(), time: time(process), bytes_left: sampling::bytes_left() }
 }
 
 /// Gives inside what the thread was.
@@ -169,6 +174,22 @@ pub(crate) fn allocated(registers: EntryRegisters, call: Call, address: u64, siz
     {
         append_allocated(&mut entry, registers, call, address, size);
     }
+}
+
+/// Whether a block that is about to die was a temporary of this thread's, and is counted as one. False: nothing was
+/// done, and the call is to be begun.
+///
+/// That it was recorded as one of Python's says that `malloc` did not give it.
+#[inline(always)]
+pub(crate) fn folds(sp: u64, address: u64) -> bool {
+    if address == 0 {
+        return false;
+    }
+    let Some(mut entry) = guard::enter(sp) else { return false };
+    entry.process().sampling.is_none()
+        && Switch::is_on(&mut entry)
+        && !python::may_shut_down(&entry)
+        && super::folds(&mut entry, Domain::Python, address)
 }
 
 /// A block died, if there was one.

@@ -46,6 +46,9 @@ impl OpenPage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u16);
 
+/// The three words of a slot.
+type Words = [&'static AtomicU64; 3];
+
 /// The open pages. All zeros is valid: there are none.
 #[derive(Debug)]
 pub(super) struct EventPages {
@@ -65,9 +68,8 @@ pub(super) struct EventPages {
 }
 
 impl EventPages {
-    /// The three words of a slot.
     #[inline(always)]
-    fn words(&self, slot: Slot) -> Option<[&'static AtomicU64; 3]> {
+    fn words(&self, slot: Slot) -> Option<Words> {
         let page = self.pages.get(usize::from(slot.0 >> PLACE_BITS))?;
         let index = usize::from(slot.0) % (1 << PLACE_BITS);
         if page.index == 0 || index >= EVENTS_PER_PAGE {
@@ -94,8 +96,7 @@ impl EventPages {
         now: Ticks,
         event: RawEvent,
     ) -> Option<Slot> {
-        let slot = self.take_slot(spool, thread, now)?;
-        let words = self.words(slot)?;
+        let (slot, words) = self.take_slot(spool, thread, now)?;
         let [word0, word1, word2] = event.0;
         words[0].store(word0, Ordering::Relaxed);
         words[1].store(word1, Ordering::Relaxed);
@@ -105,18 +106,23 @@ impl EventPages {
     }
 
     #[inline(always)]
-    fn take_slot(&mut self, spool: &Spool, thread: (u32, u32), now: Ticks) -> Option<Slot> {
+    fn take_slot(
+        &mut self,
+        spool: &Spool,
+        thread: (u32, u32),
+        now: Ticks,
+    ) -> Option<(Slot, Words)> {
         if let Some(number) = self.free.checked_sub(1) {
-            let next = self.words(Slot(number)).map(|[next, ..]| next.load(Ordering::Relaxed)); // This thread's own.
-            self.free = next.map_or(0, |next| next as u16);
-            return Some(Slot(number));
+            let words = self.words(Slot(number));
+            self.free = words.map_or(0, |[next, ..]| next.load(Ordering::Relaxed) as u16); // This thread's own.
+            return Some((Slot(number), words?));
         }
         if !self.has_page() || usize::from(self.used) >= EVENTS_PER_PAGE {
             self.renew(spool, thread, now)?;
         }
-        let number = (self.current << PLACE_BITS) | self.used;
+        let slot = Slot((self.current << PLACE_BITS) | self.used);
         self.used = self.used.saturating_add(1);
-        Some(Slot(number))
+        Some((slot, self.words(slot)?))
     }
 
     /// Whether there is a page that is filled.

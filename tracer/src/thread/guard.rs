@@ -47,6 +47,23 @@ pub(crate) fn enter(sp: u64) -> Option<HookEntry> {
     enter_slot(process, slot, sp)
 }
 
+/// What this thread has in the tracer, while it is outside of it: for who only notes there what later hooks of this
+/// thread are to know. `None` does not say that it is inside: [`enter`] does.
+#[inline(always)]
+pub(crate) fn slot_from_outside() -> Option<&'static ThreadSlot> {
+    let process = process::current()?;
+    // SAFETY: the word is this thread's own.
+    let value = unsafe { arch::thread_word().read() };
+    if value <= DRAIN_THREAD {
+        return None;
+    }
+    // SAFETY: values above DRAIN_THREAD are addresses of slots, which live for ever.
+    let slot: &'static ThreadSlot = unsafe { &*(value as *const ThreadSlot) };
+    let is_outside =
+        core::ptr::eq(slot.process, process) && slot.depth.load(Ordering::Relaxed) == 0;
+    is_outside.then_some(slot)
+}
+
 #[inline(always)]
 fn enter_slot(process: &'static Process, slot: &'static ThreadSlot, sp: u64) -> Option<HookEntry> {
     // Only this thread and its signal handlers use depth: program order is enough, which the

@@ -95,7 +95,7 @@ impl Count {
     #[inline(always)]
     pub(super) fn add_one(self) -> Option<u64> {
         let Self { key, timed, count } = self;
-        let known = check::open(count.load(Ordering::Relaxed), key).unwrap_or(0); // This thread's own.
+        let known = check::value(count.load(Ordering::Relaxed)); // Written by this thread, or 0.
         let known = known.saturating_add(1);
         // Release: whoever sees the count sees the key. The commit point.
         count.store(Temporaries::count_to_wire(key, known), Ordering::Release);

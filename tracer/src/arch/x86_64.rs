@@ -271,6 +271,20 @@ pub(crate) fn bytes_to_sample() -> *mut u64 {
     thread_word().wrapping_add(1).cast()
 }
 
+// Where the linker says that the last of this library's data ends.
+global_asm!(".hidden _end");
+
+/// The end of the last page that has data of this library.
+pub(crate) fn end_of_data() -> *mut u8 {
+    const PAGE: usize = 4096;
+    let end: *mut u8;
+    // SAFETY: computes an address.
+    unsafe {
+        asm!("lea {end}, [rip + _end]", end = out(reg) end, options(nostack, nomem, preserves_flags))
+    };
+    end.map_addr(|end| end.next_multiple_of(PAGE))
+}
+
 /// The thread pointer. glibc keeps a thread's control block there, above the thread's stack.
 #[inline(always)]
 pub(crate) fn thread_pointer() -> u64 {

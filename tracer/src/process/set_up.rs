@@ -93,6 +93,7 @@ fn begin() -> Option<&'static Process> {
             if settings.object_list {
                 real::ignore_glibc();
             }
+            system_call::keep_apart(arch::end_of_data());
             *kept = Some((settings, own_name));
             (settings, own_name, false)
         }

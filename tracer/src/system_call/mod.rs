@@ -16,8 +16,8 @@ pub(crate) use files::{
     write,
 };
 pub(crate) use memory::{
-    advise, are_resident, map_again, map_for_thread, map_private, populate, unmap, unmap_file,
-    write_back,
+    advise, are_resident, keep_apart, map_again, map_for_thread, map_private, populate, unmap,
+    unmap_file, write_back,
 };
 
 /// An error number of the kernel, positive.

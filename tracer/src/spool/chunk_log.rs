@@ -23,6 +23,8 @@ const _: () = assert!(
 pub(crate) struct ChunkLog {
     /// First page of the run in the upper 32 bits, bytes used in the lower. 0 = no run yet.
     place: AtomicU64,
+    /// First page of a run that two threads took at once, of which only one was needed. 0 = none.
+    spare: AtomicU32,
 }
 
 impl ChunkLog {
@@ -73,20 +75,35 @@ impl ChunkLog {
         let wanted = framed_len(payload_len)?;
         // Acquire/release: a run's header is written before its place is published.
         let mut place = self.place.load(Ordering::Acquire);
+        let mut taken = None;
         loop {
             let (run, used) = (place >> 32, (place & 0xFFFF_FFFF) as usize);
             let (run, start) = if run != 0 && used.checked_add(wanted)? <= RUN_BYTES {
                 (PageIndex(run as u32), used)
             } else {
-                (spool.take_run(PageKind::Chunks, RUN_PAGES, None, now)?, PAGE_HEADER_BYTES)
+                taken = Some(taken.or_else(|| self.take_run(spool, now))?);
+                (taken?, PAGE_HEADER_BYTES)
             };
             let new = (u64::from(run.0) << 32) | start.checked_add(wanted)? as u64;
-            // A run that loses this race stays empty, which a reader understands.
             match self.place.compare_exchange(place, new, Ordering::AcqRel, Ordering::Acquire) {
-                // SAFETY: `start` is inside the run.
-                Ok(_) => return Some(unsafe { spool.page(run).add(start) }),
+                Ok(_) => {
+                    if let Some(lost) = taken.filter(|&taken| taken != run) {
+                        // Release: who takes it sees its header. One that is there stays empty, which a reader
+                        // understands.
+                        self.spare.store(lost.0, Ordering::Release);
+                    }
+                    // SAFETY: `start` is inside the run.
+                    return Some(unsafe { spool.page(run).add(start) });
+                }
                 Err(now) => place = now,
             }
+        }
+    }
+
+    fn take_run(&self, spool: &Spool, now: Ticks) -> Option<PageIndex> {
+        match self.spare.swap(0, Ordering::Acquire) {
+            0 => spool.take_run(PageKind::Chunks, RUN_PAGES, None, now),
+            spare => Some(PageIndex(spare)),
         }
     }
 }
@@ -121,4 +138,32 @@ pub(crate) unsafe fn write_chunk(
     // Release: whoever finds the magic finds the chunk. This is the commit point.
     magic.store(CHUNK_MAGIC, Ordering::Release);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_two_threads_take_at_once_is_used_later() {
+        const CHUNKS: u64 = 2_000;
+        const IN_A_RUN: u64 = 32;
+        let (spool, log) = (Spool::for_test(None), ChunkLog::default());
+        let payload = [7; RUN_BYTES / IN_A_RUN as usize - 64];
+        let append = || {
+            let packed = (Codec::Plain, &payload[..]);
+            for serial in 0..CHUNKS / 2 {
+                let kind = ChunkKind::Record;
+                assert!(log.append(&spool, Ticks(1), kind, packed, payload.len(), serial));
+            }
+        };
+        let before = spool.taken_pages();
+        std::thread::scope(|scope| {
+            scope.spawn(append);
+            scope.spawn(append);
+        });
+        let runs = (spool.taken_pages() - before).div_ceil(RUN_PAGES.into());
+        let needed = CHUNKS.div_ceil(IN_A_RUN);
+        assert!((needed..=needed + 1).contains(&runs), "{runs} of {needed}");
+    }
 }

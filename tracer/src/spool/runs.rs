@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use tftrace_format::Ticks;
 use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageHeader, PageKind};
 
-use super::{PageIndex, PageState, Spool};
+use super::chunk_log::RUN_PAGES;
+use super::{PageIndex, PageState, Spool, segments};
 
 impl Spool {
     /// Takes consecutive pages for chunks. `None`: the file cannot grow.
@@ -16,10 +17,32 @@ impl Spool {
         serial: Option<u64>,
         opened: Ticks,
     ) -> Option<PageIndex> {
-        let index = self.take_fresh(u64::from(pages), opened)?;
+        let index = match self.take_free_run(pages) {
+            Some(index) => index,
+            None => self.take_fresh(u64::from(pages), opened)?,
+        };
         let serial = serial.unwrap_or_else(|| self.take_serial());
         self.begin(index, PageHeader { kind, serial, number: pages, tid: 0, opened });
         Some(index)
+    }
+
+    /// Takes pages for a run that were given back, which need no new blocks.
+    fn take_free_run(&self, pages: u32) -> Option<PageIndex> {
+        let index = (pages == RUN_PAGES).then(|| self.free.pop_run())??;
+        let first = u64::from(index.0);
+        // They have their blocks: what fails here is mapped when it is written.
+        let _ = self.file.populate(first, first.saturating_add(pages.into()));
+        (index.0..).take(pages as usize).for_each(|page| self.is_back(PageIndex(page)));
+        Some(index)
+    }
+
+    /// Puts pages that were given back aside for runs, where there are many. For the drain.
+    pub(crate) fn gather_runs(&self) {
+        let are_neighbours = |index: u32| {
+            let next = u64::from(index).saturating_add(1);
+            next != segments::end_of_segment(index.into())
+        };
+        self.free.gather_runs(RUN_PAGES, are_neighbours);
     }
 
     /// Takes a run again that was emptied. False: there are no blocks for it on the disk.
@@ -55,9 +78,12 @@ impl Spool {
     /// Gives the blocks of free pages back, but for those that are taken next. For the end of a process: no page of
     /// them is ever used again.
     pub(super) fn empty_unused(&self) {
-        while let Some(state) = self.free.pop_cold().and_then(|page| self.state(u64::from(page.0)))
-        {
-            state.store(PageState::Unused as u8, Ordering::Relaxed); // The page is this thread's alone.
+        let runs = core::iter::from_fn(|| self.free.pop_run())
+            .flat_map(|first| (first.0..).take(RUN_PAGES as usize).map(PageIndex));
+        for page in core::iter::from_fn(|| self.free.pop_cold()).chain(runs) {
+            if let Some(state) = self.state(u64::from(page.0)) {
+                state.store(PageState::Unused as u8, Ordering::Relaxed); // The page is this thread's alone.
+            }
         }
         let is_unused = |index: u64| {
             let state = self.state(index).map(|state| state.load(Ordering::Relaxed)); // As above.

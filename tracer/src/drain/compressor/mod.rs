@@ -115,6 +115,7 @@ pub(super) fn run(process: &'static Process, pages: &Receiver<PageIndex>) -> boo
         if ready && rewrite(process, page, &mut room, compactor.as_mut()).is_some() {
             // SAFETY: the page was handed over, and its entries stand in a chunk now.
             unsafe { process.spool.give_back(page) };
+            process.spool.gather_runs();
         }
         if let Some(compactor) = compactor.as_mut().filter(|_| ready) {
             compactor.after_page(process);

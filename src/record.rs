@@ -59,7 +59,7 @@ pub struct Code<'a> {
     pub file: &'a [u8],
     /// What `lines` is.
     pub line_table: LineTable,
-    /// The table itself, as the interpreter keeps it; cut off if it is very long.
+    /// The table itself, as the interpreter keeps it or without what does not say a line; cut off if it is very long.
     pub lines: &'a [u8],
 }
 

@@ -11,6 +11,7 @@ use super::memory_reading::Wanted;
 use super::{SAMPLE_MS, take_sample};
 use crate::process::{Process, sandbox};
 use crate::spool::PageIndex;
+use crate::spool::chunk_log::RUN_PAGES;
 use crate::stack_table::FullPages;
 use crate::system_call;
 
@@ -23,8 +24,9 @@ const SAMPLE_SHARE: u32 = 400;
 const LAYOUT_PAUSE: Duration = Duration::from_secs(1);
 /// What was written leaves the resident memory every second, and where the trace has grown by so many pages, 1 MiB.
 const GROWN_PAGES: u64 = 32;
-/// The share of the first look at whose it is. What that takes is guessed: a nanosecond for so many resident bytes.
-const FIRST_LAYOUT_SHARE: u32 = 100;
+/// Pages that threads have open leave it so often: each 4 KiB of one that is used costs a page fault then.
+const OPEN_PAUSE: Duration = Duration::from_secs(5);
+/// What the first look at whose it is takes is guessed: a nanosecond for so many resident bytes.
 const BYTES_SEEN_IN_A_NANOSECOND: u64 = 20;
 
 /// Runs until the process ends, the host wants no such thread, or it has none left itself.
@@ -38,6 +40,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
     let mut next_layout = begun + LAYOUT_PAUSE;
     let mut has_looked = false;
     let mut left_at = 0;
+    let mut next_open = begun + OPEN_PAUSE;
     let mut full_nodes = FullPages::new();
     let mut pause_ms = SHORT_PAUSE_MS;
     while !(sandbox::threads_must_end() || with_files && host_threads.are_gone(process)) {
@@ -70,7 +73,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
             let resident = take_sample(process, wanted);
             if !has_looked {
                 let look = Duration::from_nanos(resident / BYTES_SEEN_IN_A_NANOSECOND);
-                next_layout = begun + LAYOUT_PAUSE.max(look * FIRST_LAYOUT_SHARE);
+                next_layout = begun + LAYOUT_PAUSE.max(look * SAMPLE_SHARE);
             }
             // glibc walks its free lists under its locks: where that takes long, it is done seldom.
             let pause = Duration::from_millis(SAMPLE_MS).max(now.elapsed() * SAMPLE_SHARE);
@@ -81,6 +84,10 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
         if now >= next_search || grown >= GROWN_PAGES {
             process.log.leave_written(&process.spool);
             left_at = process.spool.taken_pages();
+        }
+        if now >= next_open {
+            process.spool.leave_open(RUN_PAGES);
+            next_open = now + OPEN_PAUSE;
         }
         if with_files {
             process.table_views.map_wanted(&process.objects);

@@ -1,10 +1,11 @@
 //! The frame of the stack tree for a Python frame; a code object that is new is written into the trace.
 
-use tftrace_format::record::{CODE_LIMIT, Code, Record};
+use tftrace_format::record::{CODE_LIMIT, Code, LineTable, Record};
 use tftrace_format::{CodeId, Frame};
 
 use super::frames::RawFrame;
 use super::layout::{self, Layout};
+use super::line_places::without_columns;
 use super::memory::{byte, bytes, word};
 use super::{Interpreter, code_death};
 use crate::id_table::{Found, hash_of};
@@ -14,6 +15,8 @@ use crate::thread::guard::HookEntry;
 
 /// The longest function name and file name that are kept, in bytes.
 const MOST_TEXT: usize = 4096;
+/// A line table that is longer without columns is kept with them.
+const MOST_LINES: usize = 4096;
 
 /// The frame of the tree for a frame of this thread's.
 #[inline(always)]
@@ -76,7 +79,12 @@ fn write(process: &Process, interpreter: &'static Interpreter, code: u64) -> Opt
     let most = CODE_LIMIT - 2 * MOST_TEXT - 64;
     let data = table.wrapping_add(layout::BYTES_DATA);
     // SAFETY: as above.
-    let lines = unsafe { bytes(data, len.min(most as u64)) }?;
+    let full = unsafe { bytes(data, len.min(most as u64)) }?;
+    let mut room = [0; MOST_LINES];
+    let shorter = (layout.line_table == LineTable::Locations)
+        .then(|| without_columns(full, &mut room))
+        .flatten();
+    let lines = shorter.unwrap_or(full);
     let first_line = (code.wrapping_add(layout.code_first_line) & !7, layout.code_first_line & 4);
     // SAFETY: as above; the number has four bytes inside this word.
     let first_line = (unsafe { word(first_line.0) }? >> (first_line.1 * 8)) as u32;

@@ -13,6 +13,7 @@ mod frames;
 pub(crate) mod kept_frames;
 mod last_collection;
 mod layout;
+mod line_places;
 mod links;
 mod loops;
 mod memory;

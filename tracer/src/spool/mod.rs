@@ -32,6 +32,8 @@ pub(crate) struct PageIndex(pub(crate) u32);
 pub(crate) const MOST_LENT: u32 = 512;
 /// At most so many pages are made ready for writing at a time.
 const READY_STEP: u64 = 32;
+/// So many are left for what happens when a process has ended in good order.
+const LATE_PAGES: u64 = 16;
 
 /// What the drain needs to know of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,8 +248,10 @@ impl Spool {
             if end <= ready {
                 return Some(());
             }
-            let cap = self.cap.load(Ordering::Relaxed); // As in `extend`.
-            let limit = self.limit.load(Ordering::Acquire).min(cap);
+            let limit = self.most_ready();
+            if end > limit {
+                return None;
+            }
             // Where little is written, little is made ready.
             let step = end.max(ready.saturating_add(ready.min(READY_STEP))).min(limit);
             let step = if self.file.populate(ready, step) {
@@ -261,16 +265,18 @@ impl Spool {
         }
     }
 
+    /// So many pages may have blocks now.
+    fn most_ready(&self) -> u64 {
+        self.limit.load(Ordering::Acquire).min(self.cap.load(Ordering::Relaxed)) // As in `extend`.
+    }
+
     /// Makes pages ready before a hook needs them, if it would not find free ones first. For the drain.
     pub(crate) fn make_ready_ahead(&self) {
         if self.free.has_many() {
             return;
         }
         let taken = self.taken.load(Ordering::Relaxed);
-        let wanted = taken.saturating_add(taken.min(2 * READY_STEP));
-        if wanted <= self.limit.load(Ordering::Acquire) {
-            let _ = self.make_ready(wanted);
-        }
+        let _ = self.make_ready(taken.saturating_add(taken.min(READY_STEP)));
     }
 
     /// How many pages were ever taken.
@@ -281,7 +287,7 @@ impl Spool {
     /// Makes so many pages ready now; for a host that forbids it later.
     pub(crate) fn prepare(&self, pages: u64) {
         let taken = self.taken.load(Ordering::Relaxed);
-        let wanted = taken.saturating_add(pages).min(self.limit.load(Ordering::Acquire));
+        let wanted = taken.saturating_add(pages).min(self.most_ready());
         if self.make_ready(wanted).is_none() {
             // A full disk has some pages left, perhaps.
             let _ = self.make_ready(taken.saturating_add(READY_STEP));
@@ -365,8 +371,8 @@ impl Spool {
 
     /// Gives back what of the file is not used, but for some room for late events.
     pub(crate) fn shorten(&self) {
-        self.empty_unused();
-        let keep = self.taken.load(Ordering::Relaxed).saturating_add(2 * READY_STEP);
+        let keep = self.taken.load(Ordering::Relaxed).saturating_add(LATE_PAGES);
+        self.empty_unused(self.make_ready(keep).is_some());
         let old = self.limit.fetch_min(keep, Ordering::AcqRel);
         if keep >= old {
             return;

@@ -104,14 +104,29 @@ impl Spool {
     /// Takes runs that are written out of the process's resident memory: `last` is the newest one. All stay in the
     /// kernel's cache of the file. For the drain.
     pub(crate) fn leave_written(&self, last: PageIndex, run_pages: u32) {
+        self.leave_where(run_pages, |index, state| {
+            state == PageState::Run as u8
+                && index != u64::from(last.0)
+                && !self.residence.has_left(index)
+        });
+    }
+
+    /// Takes the pages that threads have open out of the resident memory. Those of a thread that records come back at
+    /// once; a process may have hundreds that do not. For the drain.
+    pub(crate) fn leave_open(&self, run_pages: u32) {
+        self.leave_where(run_pages, |_, state| state == PageState::Open as u8);
+    }
+
+    fn leave_where(&self, run_pages: u32, is_leaving: impl Fn(u64, u8) -> bool) {
         let taken = self.taken.load(Ordering::Relaxed);
         let (mut leaving, mut index) = (0..0, 2);
         while index < taken {
             let Some(state) = self.state(index) else { return };
             // Relaxed: nothing is read that the state would order.
-            let is_run = state.load(Ordering::Relaxed) == PageState::Run as u8;
+            let state = state.load(Ordering::Relaxed);
+            let is_run = state == PageState::Run as u8;
             let end = index.saturating_add(if is_run { u64::from(run_pages) } else { 1 });
-            if is_run && index != u64::from(last.0) && !self.residence.has_left(index) {
+            if is_leaving(index, state) {
                 // Neighbours go together, but for those of two segments.
                 if leaving.end != index || segments::end_of_segment(leaving.start) == index {
                     self.leave_all(leaving);
@@ -180,6 +195,23 @@ mod tests {
         spool.is_back(page);
         spool.bring(page);
         assert_eq!(resident(&spool, page), 0, "nobody has touched it");
+    }
+
+    #[test]
+    fn pages_that_are_open_leave_each_time_and_come_back_with_what_they_hold() {
+        let spool = Spool::for_test(None);
+        let run = spool.take_run(PageKind::Chunks, 4, None, Ticks(1)).unwrap();
+        let page = full_page(&spool);
+        let last = spool.page(page).wrapping_add(PAGE_BYTES - 1);
+        // SAFETY: the run is this test's, and stays mapped; its header is left alone.
+        unsafe { spool.page(run).wrapping_add(64).write_bytes(0, PAGE_BYTES - 64) };
+        for _ in 0..2 {
+            spool.leave_open(4);
+            assert_eq!(resident(&spool, page), 0);
+            assert_eq!(resident(&spool, run), PAGE_BYTES / 4096);
+            // SAFETY: the page is this test's, and stays mapped.
+            assert_eq!(unsafe { last.read() }, 7);
+        }
     }
 
     #[test]

@@ -75,12 +75,13 @@ impl Spool {
         emptied
     }
 
-    /// Gives the blocks of free pages back, but for those that are taken next. For the end of a process: no page of
-    /// them is ever used again.
-    pub(super) fn empty_unused(&self) {
+    /// Gives the blocks of free pages back, but for those that are taken next if not `all`. For the end of a process:
+    /// no page of them is ever used again.
+    pub(super) fn empty_unused(&self, all: bool) {
         let runs = core::iter::from_fn(|| self.free.pop_run())
             .flat_map(|first| (first.0..).take(RUN_PAGES as usize).map(PageIndex));
-        for page in core::iter::from_fn(|| self.free.pop_cold()).chain(runs) {
+        let next = || if all { self.free.pop() } else { self.free.pop_cold() };
+        for page in core::iter::from_fn(next).chain(runs) {
             if let Some(state) = self.state(u64::from(page.0)) {
                 state.store(PageState::Unused as u8, Ordering::Relaxed); // The page is this thread's alone.
             }
@@ -138,20 +139,27 @@ impl Spool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_blocks_of_free_pages_are_given_back_but_for_those_that_are_taken_next() {
-        const PAGES: u64 = 200;
-        let spool = Spool::for_test(None);
+    /// Takes pages and gives them back; then the blocks of free ones are given back. How many that were.
+    fn emptied(spool: &Spool, pages: u64, all: bool) -> (Vec<PageIndex>, u64) {
         let take = || spool.take(PageKind::Events, 1, 1, Ticks(1)).unwrap();
-        let pages: Vec<PageIndex> = (0..PAGES).map(|_| take()).collect();
-        let kept = take();
+        let pages: Vec<PageIndex> = (0..pages).map(|_| take()).collect();
         for &page in &pages {
             // SAFETY: taken above, and not touched any more.
             unsafe { spool.give_back(page) };
         }
         let before = spool.disk_pages();
-        spool.empty_unused();
+        spool.empty_unused(all);
         let gone = before - spool.disk_pages();
+        (pages, gone)
+    }
+
+    #[test]
+    fn the_blocks_of_free_pages_are_given_back_but_for_those_that_are_taken_next() {
+        const PAGES: u64 = 200;
+        let spool = Spool::for_test(None);
+        let take = || spool.take(PageKind::Events, 1, 1, Ticks(1)).unwrap();
+        let kept = take();
+        let (pages, gone) = emptied(&spool, PAGES, false);
         assert!((1..PAGES).contains(&gone), "{gone} of {PAGES} pages have no blocks");
         // Those that are left come first, and then new ones: none that has no blocks.
         let taken = spool.taken_pages();
@@ -161,5 +169,25 @@ mod tests {
         let end = u32::try_from(taken).unwrap();
         let is_unused = |page: &&PageIndex| !again.contains(page) && page.0 < end;
         assert_eq!(pages.iter().filter(is_unused).count() as u64, gone);
+    }
+
+    #[test]
+    fn in_the_end_all_free_pages_lose_their_blocks_and_the_next_one_is_new() {
+        const PAGES: u64 = 200;
+        let spool = Spool::for_test(None);
+        assert_eq!(emptied(&spool, PAGES, true).1, PAGES);
+        let taken = spool.taken_pages();
+        let next = spool.take(PageKind::Events, 1, 1, Ticks(1)).unwrap();
+        assert_eq!(u64::from(next.0), taken);
+    }
+
+    #[test]
+    fn no_more_is_made_ready_than_the_file_may_have() {
+        const BOUND: u64 = 4 << 20;
+        let spool = Spool::for_test(core::num::NonZeroU64::new(BOUND));
+        spool.prepare(u64::MAX);
+        assert_eq!(spool.disk_pages(), BOUND / PAGE_BYTES as u64);
+        spool.prepare(u64::MAX);
+        assert_eq!(spool.disk_pages(), BOUND / PAGE_BYTES as u64);
     }
 }

@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use crate::chunk::{ChunkHeader, ChunkKind, Codec, framed_len};
 use crate::counters::{COUNTERS_PAGE, Counter};
 use crate::event::{EVENT_BYTES, Event, RawEvent};
+use crate::event_codec::write_events;
 use crate::header::{ClockKind, HEADER_LIMIT, Header};
 use crate::ids::{LabelId, MappingId, StackId, Ticks};
 use crate::node::{Frame, NODE_BYTES, Node};
@@ -17,11 +18,10 @@ use crate::page::{
     EVENTS_PER_PAGE, NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind,
     TOTALS_PER_PAGE,
 };
-use crate::page_codec::{
-    PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, compress, write_events, write_totals,
-};
+use crate::page_codec::{PAYLOAD_LIMIT, PageThread, WRITING_ROOM, compress};
 use crate::record::{Mapping, MemoryReading, RECORD_LIMIT, Record};
 use crate::totals::{TOTALS_BYTES, Temporaries};
+use crate::totals_codec::write_totals;
 
 /// How events and temporaries are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,7 +274,7 @@ impl Output {
             let thread = PageThread { number: first, tid: 0 };
             return self.page(PageKind::Nodes, thread, Ticks(1), bytes, NODE_BYTES);
         }
-        let mut room = vec![0; PLAIN_LIMIT];
+        let mut room = vec![0; WRITING_ROOM];
         let body: Vec<u8> = bytes.collect();
         let len = write_nodes(first, &body, &mut room).expect("a page fits");
         self.packed(ChunkKind::Nodes, &room[..len]);
@@ -289,7 +289,7 @@ impl Output {
         }
         let mut sorted: Vec<Event> = events.iter().map(|(event, _)| *event).collect();
         sorted.sort_by_key(Event::order);
-        let mut room = vec![0; PLAIN_LIMIT];
+        let mut room = vec![0; WRITING_ROOM];
         let len = write_events(thread, sorted.into_iter(), &mut room).expect("a page fits");
         self.packed(ChunkKind::Events, &room[..len]);
     }
@@ -303,7 +303,7 @@ impl Output {
             let bytes = words.flat_map(u64::to_le_bytes);
             return self.page(PageKind::Totals, thread, Ticks(1), bytes, TOTALS_BYTES);
         }
-        let mut room = vec![0; PLAIN_LIMIT];
+        let mut room = vec![0; WRITING_ROOM];
         let len = write_totals(thread, entries.iter().copied(), &mut room).expect("a page fits");
         self.packed(ChunkKind::Totals, &room[..len]);
     }

@@ -18,14 +18,18 @@ pub const CHUNK_HEADER_BYTES: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ChunkKind {
-    /// A drained page of events.
-    Events = 1,
-    /// A drained page of temporaries.
-    Totals = 2,
+    /// A drained page of events, event by event, up to version 5.
+    EventRows = 1,
+    /// A drained page of temporaries, one by one, up to version 5.
+    TotalRows = 2,
     /// One [`crate::record::Record`].
     Record = 3,
     /// A drained page of nodes, from version 5 on.
     Nodes = 4,
+    /// A drained page of events, from version 6 on.
+    Events = 5,
+    /// A drained page of temporaries, from version 6 on.
+    Totals = 6,
 }
 
 /// Whether a payload is compressed.

@@ -10,15 +10,18 @@ use crate::chunk::{ChunkHeader, ChunkKind, Codec, Slot, framed_len, look};
 use crate::counters::{Counter, Counters};
 use crate::cuda_memory::{CudaKind, CudaMemory};
 use crate::event::{Domain, Event, RawEvent};
+use crate::event_codec::{EventsReader, write_events};
 use crate::header::{ClockKind, Header};
 use crate::ids::{CodeId, LabelId, MappingId, StackId, Ticks};
 use crate::layout::{Area, AreaKind, AreaWriter, MemoryLayout};
 use crate::node::{Frame, Node};
 use crate::node_codec::{NodesReader, write_nodes};
 use crate::page::{PAGE_BYTES, PageHeader, PageKind, u32_at, u64_at};
-use crate::page_codec::{EventsReader, PageThread, read_totals, write_events, write_totals};
+use crate::page_codec::PageThread;
 use crate::record::{Mapping, MemoryReading, Record};
+use crate::rows::{EventRows, total_rows};
 use crate::totals::{Temporaries, TemporaryKey};
+use crate::totals_codec::{TotalsReader, write_totals};
 use crate::varint::{Reader, Writer};
 
 const DOCUMENT: &str = include_str!("../docs/trace-format.md");
@@ -99,6 +102,8 @@ fn every_example_is_checked() {
         "nodes",
         "mapping",
         "layout",
+        "event-rows",
+        "total-rows",
     ];
     assert_eq!(named, checked);
 }
@@ -193,10 +198,22 @@ fn temporaries_are_as_documented() {
         written_as("totals", &bytes_of(&[word, Temporaries::count_to_wire(word, entry.count)]));
     assert_eq!(Temporaries::from_wire(words_of(&documented)), Some(entry));
 
-    let mut room = [0; 64];
+    let mut room = [0; 128];
     let len = write_totals(THREAD, [entry].into_iter(), &mut room).unwrap();
     let documented = written_as("temporaries", &room[..len]);
-    assert_eq!(read_totals(&documented), Some((THREAD, vec![entry])));
+    let (thread, mut decoded) = TotalsReader::new(&documented).unwrap();
+    assert_eq!((thread, decoded.next(), decoded.is_finished()), (THREAD, Some(entry), true));
+}
+
+#[test]
+fn chunks_of_versions_up_to_5_are_as_documented() {
+    let (event_rows, totals) = (example("event-rows"), example("total-rows"));
+    let (thread, mut rows) = EventRows::new(&event_rows).unwrap();
+    assert_eq!((thread, rows.by_ref().collect::<Vec<_>>()), (THREAD, vec![allocation(), free()]));
+    assert!(rows.is_finished());
+    let key = TemporaryKey { stack: StackId::new(5), size: 64, domain: Domain::Malloc };
+    let entry = Temporaries { key, count: 1000 };
+    assert_eq!(total_rows(&totals), Some((THREAD, vec![entry])));
 }
 
 #[test]
@@ -253,7 +270,7 @@ fn temporaries_with_a_time_are_as_documented() {
     };
     let documented = written_as("counted", &bytes_of(&RawEvent::pack(&folded).unwrap().0));
     assert_eq!(RawEvent(words_of(&documented)).unpack(), Some(folded));
-    let mut room = [0; 64];
+    let mut room = [0; 128];
     let len = write_events(THREAD, [folded].into_iter(), &mut room).unwrap();
     let (_, mut read) = EventsReader::new(&room[..len]).unwrap();
     assert_eq!((read.next(), read.is_finished()), (Some(folded), true));
@@ -339,7 +356,7 @@ fn a_reading_with_a_layout_is_as_documented() {
 
 #[test]
 fn a_drained_page_is_as_documented() {
-    let mut room = [0; 64];
+    let mut room = [0; 256];
     let events = [allocation(), free()];
     let len = write_events(THREAD, events.into_iter(), &mut room).unwrap();
     let documented = written_as("events", &room[..len]);

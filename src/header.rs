@@ -15,7 +15,7 @@ use crate::varint::{Reader, Writer};
 /// The first eight bytes of a trace.
 pub const TRACE_MAGIC: [u8; 8] = *b"TFTRACE\0";
 /// The newest version of the format that this crate reads, and the one that it writes.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 /// Bytes of the fixed part.
 const FIXED_BYTES: usize = 72;
 /// The largest header, in bytes.

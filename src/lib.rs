@@ -13,12 +13,14 @@
 pub mod builder;
 pub mod check;
 pub mod chunk;
+mod columns;
 pub mod control;
 pub mod counters;
 pub mod cuda_memory;
 #[cfg(all(test, feature = "reader"))]
 mod doc_examples;
 pub mod event;
+pub mod event_codec;
 pub mod header;
 pub mod ids;
 pub mod layout;
@@ -29,7 +31,10 @@ pub mod page_codec;
 #[cfg(feature = "reader")]
 pub mod reader;
 pub mod record;
+#[cfg(feature = "reader")]
+mod rows;
 pub mod totals;
+pub mod totals_codec;
 pub mod varint;
 
 pub use cuda_memory::{CudaKind, CudaMemory};

@@ -63,8 +63,13 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Starts at the beginning of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
+    }
+
+    /// How many bytes are left.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether nothing is left.

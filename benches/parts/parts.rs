@@ -14,9 +14,10 @@ use tftrace_analyzer::symbol::resolve;
 use tftrace_analyzer::time_line::TimeLine;
 use tftrace_format::builder::{Packing, TraceBuilder};
 use tftrace_format::event::RawEvent;
+use tftrace_format::event_codec::{EventsReader, write_events};
 use tftrace_format::page::EVENTS_PER_PAGE;
-use tftrace_format::page_codec::{EventsReader, PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread};
-use tftrace_format::page_codec::{compress, decompress_into, write_events};
+use tftrace_format::page_codec::{PAYLOAD_LIMIT, PageThread, WRITING_ROOM};
+use tftrace_format::page_codec::{compress, decompress_into};
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Event, Frame, StackId, Ticks};
 
@@ -68,7 +69,7 @@ fn format(criterion: &mut Criterion) {
         bench.iter(|| page.iter().filter_map(|event| RawEvent::pack(black_box(event))).count());
     });
     let thread = PageThread { number: 1, tid: 1 };
-    let (mut plain, mut packed) = (vec![0; PLAIN_LIMIT], vec![0; PAYLOAD_LIMIT]);
+    let (mut plain, mut packed) = (vec![0; WRITING_ROOM], vec![0; PAYLOAD_LIMIT]);
     let mut made = (0, 0);
     group.bench_function("encode and compress a page", |bench| {
         bench.iter(|| {

@@ -121,8 +121,10 @@ fn page(input: &mut Input<'_>, serial: u64, trace: &mut Vec<u8>) {
 fn chunk(input: &mut Input<'_>, body: &mut Vec<u8>) {
     let kind = match input.byte() % 8 {
         0 => input.byte(),
-        1 | 2 => ChunkKind::Events as u8,
-        3 | 4 => ChunkKind::Totals as u8,
+        1 => ChunkKind::EventRows as u8,
+        2 => ChunkKind::Events as u8,
+        3 => ChunkKind::TotalRows as u8,
+        4 => ChunkKind::Totals as u8,
         5 => ChunkKind::Nodes as u8,
         _ => ChunkKind::Record as u8,
     };

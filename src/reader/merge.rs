@@ -7,11 +7,12 @@ use std::cmp::Reverse;
 use std::collections::binary_heap::BinaryHeap;
 
 use super::Trace;
+use super::packed::PackedEvents;
 use super::scan::plain_chunk;
 use super::source::{EventPage, Place, RawPage};
 use crate::event::Event;
 use crate::ids::Ticks;
-use crate::page_codec::{EventsReader, PageThread, raw_events};
+use crate::page_codec::{PageThread, raw_events};
 
 /// The events of all threads, ordered by time; frees before allocations of the same tick.
 pub struct Events<'p> {
@@ -48,8 +49,8 @@ impl OpenPage {
                 (thread, raw_events(snapshot.body(bytes, offset)).flatten().collect())
             }
             Place::Chunk(offset) => {
-                let (_, plain) = plain_chunk(bytes, offset)?;
-                let (thread, events) = EventsReader::new(&plain)?;
+                let (header, plain) = plain_chunk(bytes, offset)?;
+                let (thread, events) = PackedEvents::new(header.kind, &plain)?;
                 (thread, events.collect())
             }
         };

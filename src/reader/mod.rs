@@ -7,6 +7,7 @@ mod damage;
 mod merge;
 mod node_table;
 mod ordered;
+mod packed;
 mod records;
 mod runs;
 mod scan;

@@ -5,10 +5,11 @@
 use std::ops::Range;
 
 use super::damage::DamageKind;
+use super::packed::{PackedEvents, totals_are_in, totals_of};
 use super::source::{EventPage, Source};
 use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
 use crate::page::{PageHeader, u32_at, u64_at};
-use crate::page_codec::{EventsReader, decompress, read_totals};
+use crate::page_codec::decompress;
 
 /// A part of the file, as its page headers tell it.
 pub(super) enum Part {
@@ -119,10 +120,10 @@ fn in_chunk<'a>(
     let understood = if header.kind == ChunkKind::Record as u8 {
         found.push(Found::Record { payload, offset });
         true
-    } else if header.kind == ChunkKind::Events as u8 {
+    } else if PackedEvents::are_in(header.kind) {
         in_event_chunk(header, payload, offset, found)
-    } else if header.kind == ChunkKind::Totals as u8 {
-        let totals = decompress(header, payload).and_then(|plain| read_totals(&plain));
+    } else if totals_are_in(header.kind) {
+        let totals = decompress(header, payload).and_then(|plain| totals_of(header.kind, &plain));
         found.extend(totals.as_ref().map(|_| Found::Totals { serial: header.serial, offset }));
         totals.is_some()
     } else if header.kind == ChunkKind::Nodes as u8 {
@@ -144,7 +145,7 @@ fn in_event_chunk(
     found: &mut Vec<Found<'_>>,
 ) -> bool {
     let Some(plain) = decompress(header, payload) else { return false };
-    let Some((_, mut events)) = EventsReader::new(&plain) else { return false };
+    let Some((_, mut events)) = PackedEvents::new(header.kind, &plain) else { return false };
     let page =
         events.next().map(|first| EventPage { source: Source::chunk(offset), first: first.time() });
     found.push(Found::Events { serial: header.serial, page });

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::damage::{Damage, DamageKind, OpenError};
 use super::node_table::NodeTable;
 use super::ordered::{helpers, in_order};
+use super::packed::totals_of;
 use super::records::Records;
 use super::runs::{Found, Part, found_in};
 use super::snapshot::Snapshot;
@@ -19,7 +20,7 @@ use crate::header::{FORMAT_VERSION, Header, HeaderFault};
 use crate::ids::Ticks;
 use crate::page::{NODES_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES};
 use crate::page::{PageFault, PageHeader, PageKind, u64_at};
-use crate::page_codec::{PageThread, decompress, raw_events, read_totals};
+use crate::page_codec::{PageThread, decompress, raw_events};
 use crate::totals::{TOTALS_BYTES, Temporaries};
 
 /// A page of temporaries.
@@ -29,7 +30,10 @@ pub(super) struct TotalsSource(Source);
 impl TotalsSource {
     pub(super) fn read(&self, trace: &Trace<'_>) -> Option<TotalsPage> {
         let (thread, entries) = match self.0.place() {
-            Place::Chunk(offset) => read_totals(&plain_chunk(trace.bytes, offset)?.1)?,
+            Place::Chunk(offset) => {
+                let (header, plain) = plain_chunk(trace.bytes, offset)?;
+                totals_of(header.kind, &plain)?
+            }
             Place::Raw(number) => {
                 let RawPage { offset, thread } = *trace.raw_pages.get(number)?;
                 let words = raw_words(trace.snapshot.body(trace.bytes, offset), TOTALS_BYTES);

@@ -8,13 +8,14 @@ use std::collections::BinaryHeap;
 
 use tftrace_format::chunk::{ChunkKind, Codec, Slot, look};
 use tftrace_format::counters::Counter;
+use tftrace_format::event_codec::{EventsReader, write_events};
 use tftrace_format::page::{PAGE_BYTES, PAGE_HEADER_BYTES, PageKind};
 use tftrace_format::page_codec::{
-    EventsReader, PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, TotalsReader, compress, decompress_into,
-    write_events, write_totals,
+    PAYLOAD_LIMIT, PageThread, WRITING_ROOM, compress, decompress_into,
 };
 use tftrace_format::record::Record;
 use tftrace_format::totals::Temporaries;
+use tftrace_format::totals_codec::{TotalsReader, write_totals};
 use tftrace_format::{Domain, Event, Ticks, event};
 
 use super::fold::{Fold, Folded, Kept};
@@ -23,7 +24,7 @@ use crate::process::Process;
 use crate::spool::chunk_log::{RUN_BYTES, RUN_PAGES};
 use crate::spool::{PageIndex, Spool};
 
-/// Events of a chunk, and entries of one: even the longest fit into [`PLAIN_LIMIT`].
+/// Events of a chunk, and entries of one: even the longest fit into [`WRITING_ROOM`].
 const EVENTS_PER_CHUNK: usize = 1_000;
 const TOTALS_PER_CHUNK: usize = 1_400;
 
@@ -57,7 +58,7 @@ impl Compactor {
             plain: Vec::new(),
             packed: Vec::new(),
         };
-        let rooms = [(&mut compactor.plain, PLAIN_LIMIT), (&mut compactor.packed, PAYLOAD_LIMIT)];
+        let rooms = [(&mut compactor.plain, WRITING_ROOM), (&mut compactor.packed, PAYLOAD_LIMIT)];
         for (room, len) in rooms {
             room.try_reserve_exact(len).ok()?;
             room.resize(len, 0);

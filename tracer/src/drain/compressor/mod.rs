@@ -7,14 +7,14 @@ mod run_log;
 use crossbeam_channel::Receiver;
 use tftrace_format::chunk::ChunkKind;
 use tftrace_format::event::{EVENT_BYTES, RawEvent};
+use tftrace_format::event_codec::write_raw_events;
 use tftrace_format::node_codec::write_nodes;
 use tftrace_format::page::{
     EVENTS_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind, TOTALS_PER_PAGE, u64_at,
 };
-use tftrace_format::page_codec::{
-    PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, compress, write_raw_events, write_totals,
-};
+use tftrace_format::page_codec::{PAYLOAD_LIMIT, PageThread, WRITING_ROOM, compress};
 use tftrace_format::totals::{TOTALS_BYTES, Temporaries, TemporaryKey};
+use tftrace_format::totals_codec::write_totals;
 use tftrace_format::{StackId, Ticks};
 
 use crate::own_memory;
@@ -36,7 +36,7 @@ impl Room {
     fn new() -> Option<Self> {
         let mut room = Self { order: Vec::new(), plain: Vec::new(), packed: Vec::new() };
         room.order.try_reserve_exact(EVENTS_PER_PAGE.max(TOTALS_PER_PAGE)).ok()?;
-        for (bytes, len) in [(&mut room.plain, PLAIN_LIMIT), (&mut room.packed, PAYLOAD_LIMIT)] {
+        for (bytes, len) in [(&mut room.plain, WRITING_ROOM), (&mut room.packed, PAYLOAD_LIMIT)] {
             bytes.try_reserve_exact(len).ok()?;
             bytes.resize(len, 0);
         }

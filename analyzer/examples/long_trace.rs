@@ -16,8 +16,9 @@ use tftrace_format::builder::{Packing, TraceBuilder};
 use tftrace_format::check;
 use tftrace_format::chunk::{ChunkHeader, ChunkKind, framed_len};
 use tftrace_format::counters::{COUNTERS_PAGE, Counter};
+use tftrace_format::event_codec::write_events;
 use tftrace_format::page::{EVENTS_PER_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, PageHeader, PageKind};
-use tftrace_format::page_codec::{PAYLOAD_LIMIT, PLAIN_LIMIT, PageThread, compress, write_events};
+use tftrace_format::page_codec::{PAYLOAD_LIMIT, PageThread, WRITING_ROOM, compress};
 use tftrace_format::{Domain, Event, Frame, StackId, Ticks};
 
 const THREADS: u32 = 4;
@@ -130,7 +131,7 @@ impl Output {
     /// Writes what a thread has as one chunk.
     fn page(&mut self, thread: u32) -> io::Result<()> {
         let events = std::mem::take(&mut self.threads[thread as usize]);
-        let (mut plain, mut packed) = (vec![0; PLAIN_LIMIT], vec![0; PAYLOAD_LIMIT]);
+        let (mut plain, mut packed) = (vec![0; WRITING_ROOM], vec![0; PAYLOAD_LIMIT]);
         let number = PageThread { number: thread, tid: 1000 + thread };
         let len = write_events(number, events.into_iter(), &mut plain).expect("a page fits");
         let (codec, packed_len) = compress(&plain[..len], &mut packed).expect("a page fits");

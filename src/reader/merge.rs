@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::binary_heap::BinaryHeap;
 
 use super::Trace;
-use super::packed::PackedEvents;
+use super::packed::each_event;
 use super::scan::plain_chunk;
 use super::source::{EventPage, Place, RawPage};
 use crate::event::Event;
@@ -50,8 +50,9 @@ impl OpenPage {
             }
             Place::Chunk(offset) => {
                 let (header, plain) = plain_chunk(bytes, offset)?;
-                let (thread, events) = PackedEvents::new(header.kind, &plain)?;
-                (thread, events.collect())
+                let mut events = Vec::new();
+                let (thread, _) = each_event(header.kind, &plain, |event| events.push(event))?;
+                (thread, events)
             }
         };
         snapshot.leave_out_later(&mut events);

@@ -8,45 +8,26 @@ use crate::rows::{EventRows, total_rows};
 use crate::totals::Temporaries;
 use crate::totals_codec::TotalsReader;
 
-/// The events of a chunk.
-pub(super) enum PackedEvents<'a> {
-    Columns(EventsReader<'a>),
-    Rows(EventRows<'a>),
+/// Whether a chunk of this kind holds events.
+pub(super) fn events_are_in(kind: u8) -> bool {
+    [ChunkKind::Events, ChunkKind::EventRows].map(|kind| kind as u8).contains(&kind)
 }
 
-impl<'a> PackedEvents<'a> {
-    /// Whether a chunk of this kind holds events.
-    pub(super) fn are_in(kind: u8) -> bool {
-        [ChunkKind::Events, ChunkKind::EventRows].map(|kind| kind as u8).contains(&kind)
+/// Shows the events of a chunk. Gives whose they are, and whether that was all that stands there; `None` if not even
+/// the beginning makes sense.
+pub(super) fn each_event(
+    kind: u8,
+    bytes: &[u8],
+    show: impl FnMut(Event),
+) -> Option<(PageThread, bool)> {
+    if kind == ChunkKind::EventRows as u8 {
+        let (thread, mut events) = EventRows::new(bytes)?;
+        events.by_ref().for_each(show);
+        return Some((thread, events.is_finished()));
     }
-
-    /// Reads the thread, and stands before the first event.
-    pub(super) fn new(kind: u8, bytes: &'a [u8]) -> Option<(PageThread, Self)> {
-        if kind == ChunkKind::EventRows as u8 {
-            EventRows::new(bytes).map(|(thread, rows)| (thread, Self::Rows(rows)))
-        } else {
-            EventsReader::new(bytes).map(|(thread, columns)| (thread, Self::Columns(columns)))
-        }
-    }
-
-    /// Whether everything was read.
-    pub(super) fn is_finished(&self) -> bool {
-        match self {
-            Self::Columns(events) => events.is_finished(),
-            Self::Rows(events) => events.is_finished(),
-        }
-    }
-}
-
-impl Iterator for PackedEvents<'_> {
-    type Item = Event;
-
-    fn next(&mut self) -> Option<Event> {
-        match self {
-            Self::Columns(events) => events.next(),
-            Self::Rows(events) => events.next(),
-        }
-    }
+    let (thread, mut events) = EventsReader::new(bytes)?;
+    events.by_ref().for_each(show);
+    Some((thread, events.is_finished()))
 }
 
 /// Whether a chunk of this kind holds totals.

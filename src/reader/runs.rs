@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::damage::DamageKind;
-use super::packed::{PackedEvents, totals_are_in, totals_of};
+use super::packed::{each_event, events_are_in, totals_are_in, totals_of};
 use super::source::{EventPage, Source};
 use crate::chunk::{self, ChunkHeader, ChunkKind, Slot};
 use crate::page::{PageHeader, u32_at, u64_at};
@@ -120,7 +120,7 @@ fn in_chunk<'a>(
     let understood = if header.kind == ChunkKind::Record as u8 {
         found.push(Found::Record { payload, offset });
         true
-    } else if PackedEvents::are_in(header.kind) {
+    } else if events_are_in(header.kind) {
         in_event_chunk(header, payload, offset, found)
     } else if totals_are_in(header.kind) {
         let totals = decompress(header, payload).and_then(|plain| totals_of(header.kind, &plain));
@@ -145,10 +145,12 @@ fn in_event_chunk(
     found: &mut Vec<Found<'_>>,
 ) -> bool {
     let Some(plain) = decompress(header, payload) else { return false };
-    let Some((_, mut events)) = PackedEvents::new(header.kind, &plain) else { return false };
-    let page =
-        events.next().map(|first| EventPage { source: Source::chunk(offset), first: first.time() });
+    let mut first = None;
+    let read = each_event(header.kind, &plain, |event| {
+        first.get_or_insert(event.time());
+    });
+    let Some((_, is_whole)) = read else { return false };
+    let page = first.map(|first| EventPage { source: Source::chunk(offset), first });
     found.push(Found::Events { serial: header.serial, page });
-    events.by_ref().for_each(drop);
-    events.is_finished()
+    is_whole
 }

@@ -378,6 +378,30 @@ mod tests {
     }
 
     #[test]
+    fn events_and_totals_of_earlier_versions_are_read() {
+        let builder = TraceBuilder::new();
+        let mut out = Output::new(&builder.header);
+        // Thread 1, 4242: at tick 1000 and 300 ticks later, a block of 10,001 bytes at 1000.
+        let events = [1, 0x92, 0x21, 1, 0xE8, 7, 0x80, 0x40, 0x91, 0x4E, 0, 2, 0xAC, 2, 0];
+        out.packed(ChunkKind::EventRows, &events);
+        // 1000 times 64 bytes.
+        out.packed(ChunkKind::TotalRows, &[1, 0x92, 0x21, 0, 0, 0x40, 0xE8, 7]);
+        let bytes = out.finish(&HashMap::new());
+        let trace = Trace::open(&bytes).unwrap();
+        assert_eq!(trace.damage(), []);
+        let (domain, address, size) = (Domain::Malloc, 0x1000, 10_001);
+        let time = Ticks(1000);
+        let allocated =
+            Event::Allocated { time, domain, address, size, stack: None, file_backed: false };
+        let freed = Event::Freed { time: Ticks(1300), domain, address };
+        let events: Vec<Event> = trace.events().map(|(_, event)| event).collect();
+        assert_eq!(events, [allocated, freed]);
+        let key = crate::totals::TemporaryKey { stack: None, size: 64, domain };
+        let totals: Vec<_> = trace.totals().flat_map(|page| page.entries).collect();
+        assert_eq!(totals, [Temporaries { key, count: 1000 }]);
+    }
+
+    #[test]
     fn an_address_that_does_not_fit_is_a_counted_loss() {
         let mut builder = TraceBuilder::new();
         builder.event(0, Event::Freed { time: Ticks(1), domain: Domain::Malloc, address: 1 << 48 });

@@ -259,9 +259,12 @@ impl RawEvent {
         self.0[2] == 0
     }
 
-    /// As [`Event::order`]; `None` if its bytes are damaged.
+    /// As [`Event::order`]; `None` if its bytes are damaged, or it is none.
     #[inline]
     pub fn order(&self) -> Option<(Ticks, bool)> {
+        if self.is_empty() {
+            return None;
+        }
         let [word0, word1, word2] = self.0;
         let time = Ticks(check::open(word2, word0 ^ word1)?);
         let is_known = word0 >> 51 & 7 < Domain::ALL.len() as u64;

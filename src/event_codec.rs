@@ -7,7 +7,7 @@ use crate::columns;
 use crate::event::{Domain, Event, RawAllocation, RawBlock, RawEvent};
 use crate::ids::{LabelId, StackId, Ticks};
 use crate::page::EVENTS_PER_PAGE;
-use crate::page_codec::{PageThread, WRITING_ROOM};
+use crate::page_codec::{PLAIN_LIMIT, PageThread, WRITING_ROOM};
 use crate::varint::{Reader, Writer};
 
 const COLUMNS: usize = 7;
@@ -26,6 +26,10 @@ pub(crate) const FOLDED: u8 = 8;
 const _: () = assert!(
     EVENTS_PER_PAGE * (1 + 10 + 5 + 10 + 7 + 7 + 10) + 64 <= WRITING_ROOM,
     "a page's events can be written"
+);
+const _: () = assert!(
+    EVENTS_PER_PAGE * (1 + 10 + 5 + 10 + 10) + 64 <= PLAIN_LIMIT,
+    "a page's events can be read: each has one number of the last three columns at most"
 );
 
 /// Addresses are below this.
@@ -227,18 +231,20 @@ pub struct EventsReader<'a> {
     time: u64,
     stack: u64,
     places: Places,
+    has_failed: bool,
 }
 
 impl<'a> EventsReader<'a> {
     /// Reads the thread, and stands before the first event.
     pub fn new(bytes: &'a [u8]) -> Option<(PageThread, Self)> {
         let (thread, columns) = columns::read(bytes)?;
-        Some((thread, Self { columns, time: 0, stack: 0, places: Places::NONE }))
+        let (places, has_failed) = (Places::NONE, false);
+        Some((thread, Self { columns, time: 0, stack: 0, places, has_failed }))
     }
 
     /// Whether everything was read.
     pub fn is_finished(&self) -> bool {
-        self.columns.iter().all(Reader::is_empty)
+        !self.has_failed && self.columns.iter().all(Reader::is_empty)
     }
 
     #[inline]
@@ -277,14 +283,10 @@ impl<'a> EventsReader<'a> {
         *self.places.of_domain(domain) = address;
         Some(address)
     }
-}
 
-impl Iterator for EventsReader<'_> {
-    type Item = Event;
-
-    fn next(&mut self) -> Option<Event> {
-        let [heads, times, ..] = &mut self.columns;
-        let head = heads.byte()?;
+    #[inline]
+    fn behind(&mut self, head: u8) -> Option<Event> {
+        let [_, times, ..] = &mut self.columns;
         self.time = self.time.wrapping_add(times.number()?);
         let (time, place) = (Ticks(self.time), head >> 4);
         let domain = Domain::from_wire(place.into())?;
@@ -316,6 +318,18 @@ impl Iterator for EventsReader<'_> {
             }
             _ => return None,
         })
+    }
+}
+
+impl Iterator for EventsReader<'_> {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let [heads, ..] = &mut self.columns;
+        let head = heads.byte().filter(|_| !self.has_failed)?;
+        let event = self.behind(head);
+        self.has_failed = event.is_none();
+        event
     }
 }
 
@@ -369,6 +383,17 @@ mod tests {
                 reader.by_ref().count() == events().len() && reader.is_finished()
             });
             assert!(!whole, "{cut}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_makes_no_sense_is_the_end_and_not_all() {
+        let bytes = |head: u8| [1, 1, 1, 1, 0, 0, 0, 0, head, 0];
+        for (head, is_whole) in [(MARKED, false), (CONTEXT_ENDED | 9 << 4, false), (9, false)] {
+            let bytes = bytes(head);
+            let (_, mut reader) = EventsReader::new(&bytes).unwrap();
+            assert_eq!((reader.next(), reader.next()), (None, None));
+            assert_eq!(reader.is_finished(), is_whole, "{head:#x}");
         }
     }
 

@@ -37,18 +37,19 @@ pub fn write_totals(
 pub struct TotalsReader<'a> {
     columns: [Reader<'a>; COLUMNS],
     stack: u64,
+    has_failed: bool,
 }
 
 impl<'a> TotalsReader<'a> {
     /// Reads the thread, and stands before the first entry.
     pub fn new(bytes: &'a [u8]) -> Option<(PageThread, Self)> {
         let (thread, columns) = columns::read(bytes)?;
-        Some((thread, Self { columns, stack: 0 }))
+        Some((thread, Self { columns, stack: 0, has_failed: false }))
     }
 
     /// Whether everything was read.
     pub fn is_finished(&self) -> bool {
-        self.columns.iter().all(Reader::is_empty)
+        !self.has_failed && self.columns.iter().all(Reader::is_empty)
     }
 }
 
@@ -56,8 +57,19 @@ impl Iterator for TotalsReader<'_> {
     type Item = Temporaries;
 
     fn next(&mut self) -> Option<Temporaries> {
-        let [domains, stacks, sizes, counts] = &mut self.columns;
-        let domain = Domain::from_wire(u64::from(domains.byte()?))?;
+        let [domains, ..] = &mut self.columns;
+        let domain = domains.byte().filter(|_| !self.has_failed)?;
+        let entry = self.behind(domain);
+        self.has_failed = entry.is_none();
+        entry
+    }
+}
+
+impl TotalsReader<'_> {
+    #[inline]
+    fn behind(&mut self, domain: u8) -> Option<Temporaries> {
+        let [_, stacks, sizes, counts] = &mut self.columns;
+        let domain = Domain::from_wire(domain.into())?;
         self.stack = stacks.difference(self.stack)?;
         let (size, count) = (sizes.number()?, counts.number()?);
         let stack = StackId::new(u32::try_from(self.stack).ok()?);
@@ -90,6 +102,9 @@ mod tests {
             });
             assert!(!whole, "{cut}");
         }
+        let unknown = [1, 1, 1, 1, 1, 9, 0, 0, 0];
+        let (_, mut reader) = TotalsReader::new(&unknown).unwrap();
+        assert_eq!((reader.next(), reader.is_finished()), (None, false), "no such domain");
         let last = room.len() - 1;
         assert_eq!(write_totals(thread, entries.into_iter(), &mut room[..last]), None);
     }

@@ -64,7 +64,10 @@ impl Records {
                 self.ops.insert(id, op);
             }
             Some(Record::LastCollection { began, ended, enabled }) => {
-                self.last_collection = Some(LastCollection { began, ended, enabled });
+                // Chunks may stand in any order.
+                if self.last_collection.is_none_or(|known| known.ended <= ended) {
+                    self.last_collection = Some(LastCollection { began, ended, enabled });
+                }
             }
             Some(Record::ShutDown { time, begins }) => self.shut_downs.push((time, begins)),
             Some(Record::Recording { time, on }) => self.recordings.push((time, on)),

@@ -85,6 +85,8 @@ pub(super) fn open(bytes: &[u8], is_written: bool) -> Result<Trace<'_>, OpenErro
     Ok(scan.finish())
 }
 
+/// So often the pages are looked at until no run has begun meanwhile. In an import one begins every few milliseconds.
+const MOST_WALKS: usize = 20;
 /// So many bytes of chunks are worth a second thread.
 const WORTH_THREADS: usize = 4 << 20;
 
@@ -173,7 +175,7 @@ impl<'a> Scan<'a> {
 
     fn pages(&mut self) {
         self.compacted_below = self.last_compaction();
-        let mut parts = self.parts();
+        let mut parts = self.parts_of_now();
         let ends = parts.iter().filter_map(|part| match part {
             // The newest page of nodes is seldom full, and so a page.
             Part::Nodes(header, _) => Some(header.number as usize + NODES_PER_PAGE),
@@ -184,7 +186,7 @@ impl<'a> Scan<'a> {
         if self.node_pages(&parts) {
             // What was drained meanwhile stands in runs that may not have been there either.
             self.raw.clear();
-            parts = self.parts();
+            parts = self.parts_of_now();
         }
         // Those that were taken since then show nothing of the time that is shown.
         self.raw = self.copied.take().unwrap_or_else(|| std::mem::take(&mut self.raw));
@@ -210,6 +212,32 @@ impl<'a> Scan<'a> {
                 found.into_iter().for_each(|found| self.found(found));
             }
         });
+    }
+
+    /// As [`Scan::parts`]. While the file is written, a run may begin where no page was any more a moment ago, and take in
+    /// a page that would have come later in the same walk: then both are missing.
+    fn parts_of_now(&mut self) -> Vec<Part> {
+        let mut parts = self.parts();
+        let runs = |parts: &[Part]| -> Vec<usize> {
+            let start = |part: &Part| match part {
+                Part::Run { start, .. } => Some(*start),
+                _ => None,
+            };
+            parts.iter().filter_map(start).collect()
+        };
+        for _ in 0..MOST_WALKS {
+            if self.copied.is_none() {
+                break;
+            }
+            self.raw.clear();
+            let again = self.parts();
+            let is_same = runs(&again) == runs(&parts);
+            parts = again;
+            if is_same {
+                break;
+            }
+        }
+        parts
     }
 
     /// The parts of the file by their headers; pages of threads are put aside.

@@ -88,7 +88,13 @@ fn interpreter(
         // SAFETY: the C function of this name and type.
         unsafe { transmute::<u64, unsafe extern "C" fn() -> u64>(main) }
     });
-    let current_thread = symbols.find(c"_PyThreadState_UncheckedGet").map(|current| {
+    let current_thread = match version {
+        (3, 11) => symbols.find(c"_PyThreadState_UncheckedGet"),
+        // What that is called then reads a variable of the thread's, for which the loader may have to do something.
+        (3, 12..) => Some(thread_state),
+        _ => None,
+    };
+    let current_thread = current_thread.map(|current| {
         // SAFETY: as above.
         unsafe { transmute::<u64, unsafe extern "C" fn() -> u64>(current) }
     });

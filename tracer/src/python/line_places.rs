@@ -18,11 +18,14 @@ const FORWARD: [&[u8]; 3] = [&[0], &[2], &[4]];
 pub(super) fn without_columns<'a>(table: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
     let mut out = Out { room, len: 0 };
     let mut together: Option<Place<'_>> = None;
-    for entry in table.chunk_by(|_, next| next & HEAD == 0) {
-        let (&head, rest) = entry.split_first().filter(|(head, _)| *head & HEAD != 0)?;
+    let mut rest = table;
+    while let Some((&head, behind)) = rest.split_first() {
+        let len = behind.iter().take_while(|byte| **byte & HEAD == 0).count();
+        let (entry, others) = behind.split_at_checked(len).filter(|_| head & HEAD != 0)?;
+        rest = others;
         let change = match head >> KIND_AT & 15 {
             NO_LOCATION => None,
-            LONG | NO_COLUMNS => Some(number(rest)?),
+            LONG | NO_COLUMNS => Some(number(entry)?),
             kind => Some(*FORWARD.get(usize::from(kind.saturating_sub(ONE_LINE)))?),
         };
         let units = usize::from(head & 7).saturating_add(1);

@@ -44,7 +44,8 @@ pub(crate) struct Interpreter {
     layout: Layout,
     /// `PyGILState_GetThisThreadState`.
     thread_state: unsafe extern "C" fn() -> u64,
-    /// `_PyThreadState_UncheckedGet`: the state of whoever holds the GIL. It takes a twentieth of the instructions.
+    /// In 3.11 `_PyThreadState_UncheckedGet`: the state of whoever holds the GIL, in a twentieth of the instructions. Later
+    /// the same as above, before none: nothing is known without the code object.
     current_thread: Option<unsafe extern "C" fn() -> u64>,
     /// `Py_IsFinalizing`, or what was its name before 3.13.
     is_finalizing: unsafe extern "C" fn() -> i32,

@@ -103,7 +103,11 @@ impl ChunkLog {
     fn take_run(&self, spool: &Spool, now: Ticks) -> Option<PageIndex> {
         match self.spare.swap(0, Ordering::Acquire) {
             0 => spool.take_run(PageKind::Chunks, RUN_PAGES, None, now),
-            spare => Some(PageIndex(spare)),
+            spare => {
+                // It was there for long, perhaps, and nobody looked at it.
+                spool.run_is_back(PageIndex(spare));
+                Some(PageIndex(spare))
+            }
         }
     }
 }

@@ -89,19 +89,30 @@ impl FreePages {
         self.pop_from(&self.runs)
     }
 
-    /// Puts pages aside that can be runs of so many, if none are and there are many. `are_neighbours` says whether the
-    /// memory of a page and of the one behind it are. For the drain.
-    pub(super) fn gather_runs(&self, pages: u32, are_neighbours: impl Fn(u32) -> bool) {
+    /// Takes a page of a run of so many; the others are free again.
+    pub(super) fn pop_of_run(&self, pages: u32) -> Option<PageIndex> {
+        let first = self.pop_run()?;
+        (first.0..).take(pages as usize).skip(1).for_each(|index| self.push_cold(PageIndex(index)));
+        Some(first)
+    }
+
+    /// Whether runs should be put aside: there are none, and many pages among which there may be some.
+    pub(super) fn wants_runs(&self) -> bool {
         // Relaxed, for all of these: hints.
         let has_runs = || self.runs.0.load(Ordering::Relaxed) & 0xFFFF_FFFF != 0;
         let cold = self.cold_pages.load(Ordering::Relaxed);
         let is_changed = cold.abs_diff(self.without_runs.load(Ordering::Relaxed)) >= CHANGED;
-        if cold < MANY_COLD || !is_changed || has_runs() {
-            return;
-        }
+        cold >= MANY_COLD && is_changed && !has_runs()
+    }
+
+    /// Puts pages aside that can be runs of so many. `are_neighbours` says whether the memory of a page and of the one
+    /// behind it are. For the drain.
+    pub(super) fn gather_runs(&self, pages: u32, are_neighbours: impl Fn(u32) -> bool) {
+        let cold = self.cold_pages.load(Ordering::Relaxed); // A hint.
         let mut found = [0; LOOKED_AT];
         let mut len = 0;
-        for place in &mut found {
+        // Hooks find the other half meanwhile.
+        for place in found.iter_mut().take(cold as usize / 2) {
             let Some(PageIndex(index)) = self.pop_cold() else { break };
             *place = index;
             len += 1;
@@ -213,7 +224,9 @@ mod tests {
         let mut seen = Vec::new();
         for (at, &index) in given.iter().enumerate() {
             free.push(PageIndex(index), || ());
-            free.gather_runs(4, are_neighbours);
+            if free.wants_runs() {
+                free.gather_runs(4, are_neighbours);
+            }
             assert!(at as u64 + 1 >= MANY_COLD || free.pop_run().is_none(), "there are few");
             if at % 3 == 0 {
                 let run =

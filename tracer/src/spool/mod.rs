@@ -8,6 +8,7 @@ pub(crate) mod file;
 mod file_growth;
 mod free_pages;
 mod residence;
+mod resizing;
 mod runs;
 mod segments;
 
@@ -20,9 +21,11 @@ use tftrace_format::counters::{COUNTERS_PAGE, Counter};
 use tftrace_format::page::{PAGE_BYTES, PAGE_MAGIC, PageHeader, PageKind};
 
 use crate::system_call;
+use chunk_log::RUN_PAGES;
 use file::SpoolFile;
 use free_pages::FreePages;
 use residence::Residence;
+use resizing::Resizing;
 
 /// Number of a page in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +48,12 @@ pub(crate) enum PageState {
     Open = 1,
     /// Full: whoever sees this state owns the page.
     Full = 2,
-    /// The first page of a run of chunks.
+    /// The first page of a run of chunks that is not read again.
     Run = 3,
     /// Given back, and never taken again.
     Unused = 4,
+    /// The first page of a run of chunks that a compaction reads.
+    Compacted = 5,
 }
 
 /// The mapped trace file.
@@ -66,6 +71,7 @@ pub(crate) struct Spool {
     /// [`PageState`] of every page; private memory, one byte per page.
     states: *mut AtomicU8,
     residence: Residence,
+    resizing: Resizing,
     next_serial: AtomicU64,
     /// Until when nobody asks a full disk again.
     full_until: AtomicU64,
@@ -100,6 +106,7 @@ impl Spool {
             free: FreePages::new(file.most_pages())?,
             states: states.cast(),
             residence: Residence::new(file.most_pages())?,
+            resizing: Resizing::default(),
             next_serial: AtomicU64::new(1),
             full_until: AtomicU64::new(0),
             cap: AtomicU64::new(bound.map_or(u64::MAX, |bytes| bytes.get() / PAGE_BYTES as u64)),
@@ -136,7 +143,7 @@ impl Spool {
     ) -> Option<PageIndex> {
         let index = match self.free.pop() {
             Some(index) => index,
-            None => self.take_fresh(1, opened)?,
+            None => self.take_fresh(1, opened).or_else(|| self.free.pop_of_run(RUN_PAGES))?,
         };
         let serial = self.take_serial();
         self.begin(index, PageHeader { kind, serial, number, tid, opened });
@@ -164,9 +171,9 @@ impl Spool {
     }
 
     fn begin(&self, index: PageIndex, header: PageHeader) {
-        // What is compacted later is read again.
         let new = match header.kind {
             PageKind::Chunks => PageState::Run,
+            PageKind::Drained | PageKind::Compacted => PageState::Compacted,
             _ => PageState::Open,
         };
         let header = header.to_wire();
@@ -192,7 +199,7 @@ impl Spool {
         if now.0 < self.full_until.load(Ordering::Relaxed) {
             return None;
         }
-        let taken = self.extend(pages);
+        let taken = self.resizing.while_long(|| self.extend(pages));
         if taken.is_none() {
             self.full_until.store(now.0.saturating_add(FULL_TICKS), Ordering::Relaxed);
         }
@@ -276,7 +283,8 @@ impl Spool {
             return;
         }
         let taken = self.taken.load(Ordering::Relaxed);
-        let _ = self.make_ready(taken.saturating_add(taken.min(READY_STEP)));
+        let wanted = taken.saturating_add(taken.min(READY_STEP));
+        let _ = self.resizing.while_long(|| self.make_ready(wanted));
     }
 
     /// How many pages were ever taken.
@@ -288,10 +296,10 @@ impl Spool {
     pub(crate) fn prepare(&self, pages: u64) {
         let taken = self.taken.load(Ordering::Relaxed);
         let wanted = taken.saturating_add(pages).min(self.most_ready());
-        if self.make_ready(wanted).is_none() {
+        let _ = self.resizing.while_long(|| {
             // A full disk has some pages left, perhaps.
-            let _ = self.make_ready(taken.saturating_add(READY_STEP));
-        }
+            self.make_ready(wanted).or_else(|| self.make_ready(taken.saturating_add(READY_STEP)))
+        });
     }
 
     /// Hands a full page to the drain. The caller does not touch it again.
@@ -371,17 +379,17 @@ impl Spool {
 
     /// Gives back what of the file is not used, but for some room for late events.
     pub(crate) fn shorten(&self) {
-        let keep = self.taken.load(Ordering::Relaxed).saturating_add(LATE_PAGES);
-        self.empty_unused(self.make_ready(keep).is_some());
-        let old = self.limit.fetch_min(keep, Ordering::AcqRel);
-        if keep >= old {
-            return;
-        }
-        self.ready.fetch_min(keep, Ordering::AcqRel);
-        // A thread may have taken pages between the two steps; they must not lose their blocks.
-        if self.taken.load(Ordering::Acquire) <= keep {
-            self.file.shorten(keep.saturating_mul(PAGE_BYTES as u64));
-        }
+        let keep = || self.taken.load(Ordering::Relaxed).saturating_add(LATE_PAGES);
+        let is_ready = self.resizing.while_long(|| self.make_ready(keep())).is_some();
+        self.empty_unused(is_ready);
+        self.resizing.shorten(|| {
+            // Relaxed: nobody changes any of these now.
+            let keep = keep();
+            if keep < self.limit.fetch_min(keep, Ordering::Relaxed) {
+                self.ready.fetch_min(keep, Ordering::Relaxed);
+                self.file.shorten(keep.saturating_mul(PAGE_BYTES as u64));
+            }
+        });
     }
 
     /// Asks the kernel to write everything to the disk now.

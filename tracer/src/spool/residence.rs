@@ -95,10 +95,16 @@ impl Spool {
             && index.saturating_sub(first) < TOGETHER
             && index < segments::end_of_segment(first);
         if !is_near {
-            self.leave_all(first..end);
+            self.leave_now();
         }
         let first = if is_near { first } else { index };
         leaving.store(first | index.saturating_add(1) << 32, Ordering::Relaxed);
+    }
+
+    /// Lets those leave that leave soon: they may be taken otherwise before. For the drain.
+    pub(super) fn leave_now(&self) {
+        let word = self.residence.leaving.swap(0, Ordering::Relaxed); // Only the drain changes it.
+        self.leave_all(word & u64::from(u32::MAX)..word >> 32);
     }
 
     /// Takes runs that are written out of the process's resident memory: `last` is the newest one. All stay in the
@@ -205,10 +211,14 @@ mod tests {
         let last = spool.page(page).wrapping_add(PAGE_BYTES - 1);
         // SAFETY: the run is this test's, and stays mapped; its header is left alone.
         unsafe { spool.page(run).wrapping_add(64).write_bytes(0, PAGE_BYTES - 64) };
+        let read_again = spool.take_run(PageKind::Compacted, 4, None, Ticks(1)).unwrap();
+        // SAFETY: as above.
+        unsafe { spool.page(read_again).wrapping_add(64).write_bytes(0, PAGE_BYTES - 64) };
         for _ in 0..2 {
             spool.leave_open(4);
             assert_eq!(resident(&spool, page), 0);
             assert_eq!(resident(&spool, run), PAGE_BYTES / 4096);
+            assert_eq!(resident(&spool, read_again), PAGE_BYTES / 4096);
             // SAFETY: the page is this test's, and stays mapped.
             assert_eq!(unsafe { last.read() }, 7);
         }

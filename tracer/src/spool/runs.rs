@@ -32,12 +32,21 @@ impl Spool {
         let first = u64::from(index.0);
         // They have their blocks: what fails here is mapped when it is written.
         let _ = self.file.populate(first, first.saturating_add(pages.into()));
-        (index.0..).take(pages as usize).for_each(|page| self.is_back(PageIndex(page)));
+        self.run_is_back(index);
         Some(index)
+    }
+
+    /// Whoever has taken a run touches all of it.
+    pub(super) fn run_is_back(&self, index: PageIndex) {
+        (index.0..).take(RUN_PAGES as usize).for_each(|page| self.is_back(PageIndex(page)));
     }
 
     /// Puts pages that were given back aside for runs, where there are many. For the drain.
     pub(crate) fn gather_runs(&self) {
+        if !self.free.wants_runs() {
+            return;
+        }
+        self.leave_now();
         let are_neighbours = |index: u32| {
             let next = u64::from(index).saturating_add(1);
             next != segments::end_of_segment(index.into())
@@ -179,6 +188,25 @@ mod tests {
         let taken = spool.taken_pages();
         let next = spool.take(PageKind::Events, 1, 1, Ticks(1)).unwrap();
         assert_eq!(u64::from(next.0), taken);
+    }
+
+    #[test]
+    fn where_the_file_cannot_grow_pages_of_runs_are_taken_one_by_one() {
+        const BOUND: u64 = 16 << 20;
+        let spool = Spool::for_test(core::num::NonZeroU64::new(BOUND));
+        let take = || spool.take(PageKind::Events, 1, 1, Ticks(1));
+        let pages: Vec<PageIndex> = core::iter::from_fn(take).collect();
+        assert!(pages.len() as u64 > BOUND / PAGE_BYTES as u64 - 4);
+        for &page in &pages {
+            // SAFETY: taken above, and not touched any more.
+            unsafe { spool.give_back(page) };
+            spool.gather_runs();
+        }
+        let run = spool.take_run(PageKind::Chunks, RUN_PAGES, None, Ticks(1)).unwrap();
+        let mut again: Vec<u32> = core::iter::from_fn(take).map(|page| page.0).collect();
+        again.extend((run.0..).take(RUN_PAGES as usize));
+        again.sort_unstable();
+        assert_eq!(again, pages.iter().map(|page| page.0).collect::<Vec<_>>());
     }
 
     #[test]

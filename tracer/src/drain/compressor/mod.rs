@@ -173,7 +173,7 @@ fn rewrite(
 mod tests {
     use super::*;
     use tftrace_format::page::{PAGE_BODY_BYTES, put};
-    use tftrace_format::{Domain, Event, Ticks};
+    use tftrace_format::{Domain, Event, Ticks, check};
 
     fn body<const WORDS: usize>(entries: &[[u64; WORDS]]) -> Vec<u8> {
         let mut body = vec![0; PAGE_BODY_BYTES];
@@ -201,6 +201,10 @@ mod tests {
                 let (time, domain, size) = (Ticks(3 + time * scale), Domain::Malloc, 1);
                 Event::Allocated { time, domain, address, size, stack: None, file_backed: false }
             };
+            let sized = |size| {
+                let (time, domain, address) = (Ticks(3), Domain::Malloc, 16);
+                Event::Allocated { time, domain, address, size, stack: None, file_backed: false }
+            };
             let events = [
                 freed(50, 1),
                 allocated(7, 2),
@@ -215,7 +219,11 @@ mod tests {
             let expected = [4, 6, 3, 5, 1, 2, 0];
             assert_eq!(sorted(|order| sort_events(&body(&raw), order)), expected);
             raw[3][1] ^= 1;
-            raw[4] = [0; 3];
+            // One that was not finished: what stands there has the check byte of a word that is 0.
+            let unfinished = (1..).map(|size| RawEvent::pack(&sized(size)).unwrap().0);
+            let mut unfinished = unfinished.filter(|raw| check::open(0, raw[0] ^ raw[1]).is_some());
+            raw[4] = unfinished.next().unwrap();
+            raw[4][2] = 0;
             let expected = [6, 5, 1, 2, 0];
             assert_eq!(
                 sorted(|order| sort_events(&body(&raw), order)),

@@ -28,6 +28,7 @@ pub mod node;
 pub mod node_codec;
 pub mod page;
 pub mod page_codec;
+mod places;
 #[cfg(feature = "reader")]
 pub mod reader;
 pub mod record;

@@ -92,3 +92,26 @@ impl Records {
         self.layouts.sort_by_key(|layout| layout.time);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RECORD_LIMIT;
+
+    #[test]
+    fn of_two_last_collections_the_later_one_counts_wherever_it_stands() {
+        let collection = |ended| {
+            let (began, ended) = (Ticks(ended - 5), Ticks(ended));
+            let mut room = vec![0; RECORD_LIMIT];
+            let record = Record::LastCollection { began, ended, enabled: true };
+            let len = record.to_wire(&mut room).unwrap();
+            room.truncate(len);
+            room
+        };
+        for order in [[10, 20], [20, 10]] {
+            let mut records = Records::default();
+            assert!(order.into_iter().all(|ended| records.take(&collection(ended))));
+            assert_eq!(records.last_collection.map(|last| last.ended), Some(Ticks(20)));
+        }
+    }
+}

@@ -11,7 +11,6 @@ use super::memory_reading::Wanted;
 use super::{SAMPLE_MS, take_sample};
 use crate::process::{Process, sandbox};
 use crate::spool::PageIndex;
-use crate::spool::chunk_log::RUN_PAGES;
 use crate::stack_table::FullPages;
 use crate::system_call;
 
@@ -86,7 +85,7 @@ pub(super) fn run(process: &'static Process, pages: &Sender<PageIndex>) {
             left_at = process.spool.taken_pages();
         }
         if now >= next_open {
-            process.spool.leave_open(RUN_PAGES);
+            process.spool.leave_open();
             next_open = now + OPEN_PAUSE;
         }
         if with_files {

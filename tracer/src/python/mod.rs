@@ -156,6 +156,7 @@ pub(crate) fn update_without_loops(entry: &mut HookEntry, now: Ticks) {
 /// nothing was done.
 #[inline(always)]
 fn move_leaf(entry: &mut HookEntry, interpreter: &Interpreter, now: Ticks) -> Option<()> {
+    let current_thread = interpreter.current_thread?;
     if entry.nested() || interpreter.may_shut_down() {
         return None;
     }
@@ -164,7 +165,7 @@ fn move_leaf(entry: &mut HookEntry, interpreter: &Interpreter, now: Ticks) -> Op
         return None;
     }
     // SAFETY: the interpreter's own function, which reads a value.
-    let thread = unsafe { interpreter.current_thread?() };
+    let thread = unsafe { current_thread() };
     // Whoever holds the GIL is this thread: the state is the one that it had when it was asked for its own.
     if thread == 0 || thread != lane.python.thread {
         return None;

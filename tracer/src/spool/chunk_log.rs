@@ -46,7 +46,7 @@ impl ChunkLog {
     /// Takes finished runs out of the process's resident memory. For the drain.
     pub(crate) fn leave_written(&self, spool: &Spool) {
         let last = self.place.load(Ordering::Relaxed) >> 32; // A run that is begun just now may go: it comes back.
-        spool.leave_written(PageIndex(last as u32), RUN_PAGES);
+        spool.leave_written(PageIndex(last as u32));
     }
 
     /// Appends a record; a failure is counted.
@@ -102,7 +102,7 @@ impl ChunkLog {
 
     fn take_run(&self, spool: &Spool, now: Ticks) -> Option<PageIndex> {
         match self.spare.swap(0, Ordering::Acquire) {
-            0 => spool.take_run(PageKind::Chunks, RUN_PAGES, None, now),
+            0 => spool.take_run(PageKind::Chunks, None, now),
             spare => {
                 // It was there for long, perhaps, and nobody looked at it.
                 spool.run_is_back(PageIndex(spare));

@@ -5,6 +5,7 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use super::chunk_log::RUN_PAGES;
 use super::{PageIndex, PageState, Spool, segments};
 use crate::system_call;
 
@@ -109,8 +110,8 @@ impl Spool {
 
     /// Takes runs that are written out of the process's resident memory: `last` is the newest one. All stay in the
     /// kernel's cache of the file. For the drain.
-    pub(crate) fn leave_written(&self, last: PageIndex, run_pages: u32) {
-        self.leave_where(run_pages, |index, state| {
+    pub(crate) fn leave_written(&self, last: PageIndex) {
+        self.leave_where(|index, state| {
             state == PageState::Run as u8
                 && index != u64::from(last.0)
                 && !self.residence.has_left(index)
@@ -119,11 +120,11 @@ impl Spool {
 
     /// Takes the pages that threads have open out of the resident memory. Those of a thread that records come back at
     /// once; a process may have hundreds that do not. For the drain.
-    pub(crate) fn leave_open(&self, run_pages: u32) {
-        self.leave_where(run_pages, |_, state| state == PageState::Open as u8);
+    pub(crate) fn leave_open(&self) {
+        self.leave_where(|_, state| state == PageState::Open as u8);
     }
 
-    fn leave_where(&self, run_pages: u32, is_leaving: impl Fn(u64, u8) -> bool) {
+    fn leave_where(&self, is_leaving: impl Fn(u64, u8) -> bool) {
         let taken = self.taken.load(Ordering::Relaxed);
         let (mut leaving, mut index) = (0..0, 2);
         while index < taken {
@@ -131,7 +132,7 @@ impl Spool {
             // Relaxed: nothing is read that the state would order.
             let state = state.load(Ordering::Relaxed);
             let is_run = state == PageState::Run as u8;
-            let end = index.saturating_add(if is_run { u64::from(run_pages) } else { 1 });
+            let end = index.saturating_add(if is_run { u64::from(RUN_PAGES) } else { 1 });
             if is_leaving(index, state) {
                 // Neighbours go together, but for those of two segments.
                 if leaving.end != index || segments::end_of_segment(leaving.start) == index {
@@ -206,16 +207,16 @@ mod tests {
     #[test]
     fn pages_that_are_open_leave_each_time_and_come_back_with_what_they_hold() {
         let spool = Spool::for_test(None);
-        let run = spool.take_run(PageKind::Chunks, 4, None, Ticks(1)).unwrap();
+        let run = spool.take_run(PageKind::Chunks, None, Ticks(1)).unwrap();
         let page = full_page(&spool);
         let last = spool.page(page).wrapping_add(PAGE_BYTES - 1);
         // SAFETY: the run is this test's, and stays mapped; its header is left alone.
         unsafe { spool.page(run).wrapping_add(64).write_bytes(0, PAGE_BYTES - 64) };
-        let read_again = spool.take_run(PageKind::Compacted, 4, None, Ticks(1)).unwrap();
+        let read_again = spool.take_run(PageKind::Compacted, None, Ticks(1)).unwrap();
         // SAFETY: as above.
         unsafe { spool.page(read_again).wrapping_add(64).write_bytes(0, PAGE_BYTES - 64) };
         for _ in 0..2 {
-            spool.leave_open(4);
+            spool.leave_open();
             assert_eq!(resident(&spool, page), 0);
             assert_eq!(resident(&spool, run), PAGE_BYTES / 4096);
             assert_eq!(resident(&spool, read_again), PAGE_BYTES / 4096);
@@ -225,16 +226,37 @@ mod tests {
     }
 
     #[test]
+    fn no_page_of_a_run_leaves_late_that_was_to_leave_when_it_was_free() {
+        let spool = Spool::for_test(None);
+        let take = || spool.take(PageKind::Events, 1, 1, Ticks(1)).unwrap();
+        let (far, pages) = (take(), (0..300).map(|_| take()).collect::<Vec<_>>());
+        for page in pages {
+            // SAFETY: taken above, and not touched any more.
+            unsafe { spool.give_back(page) };
+            spool.gather_runs();
+        }
+        let taken = spool.taken_pages();
+        let take_run = || spool.take_run(PageKind::Chunks, None, Ticks(1)).unwrap();
+        let runs: Vec<_> = (0..8).map(|_| take_run()).collect();
+        assert_eq!(spool.taken_pages(), taken, "all were pages before");
+        // It is not near the others, so those that were to leave with it go first.
+        // SAFETY: as above.
+        unsafe { spool.give_back(far) };
+        let mut of_runs = runs.iter().flat_map(|run| (run.0..).take(RUN_PAGES as usize));
+        assert!(of_runs.all(|page| !spool.residence.has_left(page.into())));
+    }
+
+    #[test]
     fn runs_that_a_look_at_all_pages_brought_back_leave_again() {
         let spool = Spool::for_test(None);
         let [run, last] = [0; 2].map(|_| {
-            let run = spool.take_run(PageKind::Chunks, 4, None, Ticks(1)).unwrap();
+            let run = spool.take_run(PageKind::Chunks, None, Ticks(1)).unwrap();
             // SAFETY: the run is this test's, and stays mapped; its header is left alone.
             unsafe { spool.page(run).wrapping_add(64).write_bytes(0, PAGE_BYTES - 64) };
             run
         });
         for _ in 0..2 {
-            spool.leave_written(last, 4);
+            spool.leave_written(last);
             assert_eq!(resident(&spool, run), 0);
             spool.each_raw_page(|_| ());
             assert_ne!(resident(&spool, run), 0);

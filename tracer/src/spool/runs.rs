@@ -13,25 +13,24 @@ impl Spool {
     pub(crate) fn take_run(
         &self,
         kind: PageKind,
-        pages: u32,
         serial: Option<u64>,
         opened: Ticks,
     ) -> Option<PageIndex> {
-        let index = match self.take_free_run(pages) {
+        let index = match self.take_free_run() {
             Some(index) => index,
-            None => self.take_fresh(u64::from(pages), opened)?,
+            None => self.take_fresh(RUN_PAGES.into(), opened)?,
         };
         let serial = serial.unwrap_or_else(|| self.take_serial());
-        self.begin(index, PageHeader { kind, serial, number: pages, tid: 0, opened });
+        self.begin(index, PageHeader { kind, serial, number: RUN_PAGES, tid: 0, opened });
         Some(index)
     }
 
     /// Takes pages for a run that were given back, which need no new blocks.
-    fn take_free_run(&self, pages: u32) -> Option<PageIndex> {
-        let index = (pages == RUN_PAGES).then(|| self.free.pop_run())??;
+    fn take_free_run(&self) -> Option<PageIndex> {
+        let index = self.free.pop_run()?;
         let first = u64::from(index.0);
         // They have their blocks: what fails here is mapped when it is written.
-        let _ = self.file.populate(first, first.saturating_add(pages.into()));
+        let _ = self.file.populate(first, first.saturating_add(RUN_PAGES.into()));
         self.run_is_back(index);
         Some(index)
     }
@@ -202,7 +201,7 @@ mod tests {
             unsafe { spool.give_back(page) };
             spool.gather_runs();
         }
-        let run = spool.take_run(PageKind::Chunks, RUN_PAGES, None, Ticks(1)).unwrap();
+        let run = spool.take_run(PageKind::Chunks, None, Ticks(1)).unwrap();
         let mut again: Vec<u32> = core::iter::from_fn(take).map(|page| page.0).collect();
         again.extend((run.0..).take(RUN_PAGES as usize));
         again.sort_unstable();

@@ -73,7 +73,7 @@ impl RunLog {
             }
             emptied.push(run);
         }
-        spool.take_run(self.kind, RUN_PAGES, self.serial, now)
+        spool.take_run(self.kind, self.serial, now)
     }
 }
 

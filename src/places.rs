@@ -58,6 +58,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sizes_of_a_domain_share_their_places_as_documented() {
+        let mut places = Places::NONE;
+        *places.of_size(1, 16) = 7;
+        for (domain, size, expected) in [(1, 1, 7), (1, 17, 0), (0, 16, 0), (0, 38 * 16, 7)] {
+            assert_eq!(*places.of_size(domain, size), expected, "{domain} {size}");
+        }
+        *places.of_domain(1) = 9;
+        assert_eq!((*places.of_domain(1), *places.of_domain(2)), (9, 0));
+    }
+
+    #[test]
     fn an_address_is_what_its_number_says_or_none() {
         let addresses = [0, 1, 15, 16, 4095, 1 << 47, ADDRESSES - 16, ADDRESSES - 1];
         for from in addresses {

@@ -214,7 +214,8 @@ mod tests {
         let spool = Spool::for_test(core::num::NonZeroU64::new(BOUND));
         spool.prepare(u64::MAX);
         assert_eq!(spool.disk_pages(), BOUND / PAGE_BYTES as u64);
-        spool.prepare(u64::MAX);
+        while spool.take(PageKind::Events, 1, 1, Ticks(1)).is_some() {}
+        spool.make_ready_ahead();
         assert_eq!(spool.disk_pages(), BOUND / PAGE_BYTES as u64);
     }
 }

@@ -9,11 +9,18 @@ use tftrace_format::header::ClockKind;
 use crate::arch;
 use crate::system_call::{self, clock_ns};
 
+/// A tick has 2 to the power of this many counts of the clock: 12 nanoseconds on most machines. A hook takes longer, so a
+/// block never dies in the tick in which it came to life; that it comes to life again in the tick in which it died is
+/// allowed for, as frees are first. Finer times are noise to whoever compresses them.
+pub(crate) const TICK_BITS: u32 = 5;
+
+const NANOSECONDS: u64 = 1_000_000_000;
+
 /// The clock of a process, fixed when its trace begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     pub(crate) kind: ClockKind,
-    /// The clock's value at tick 0.
+    /// What the clock counts to at tick 0.
     pub(crate) origin: u64,
     /// `CLOCK_MONOTONIC` at tick 0, in nanoseconds.
     pub(crate) monotonic_origin: u64,
@@ -23,12 +30,12 @@ pub(crate) struct Clock {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     ns: u64,
-    ticks: u64,
+    counts: u64,
 }
 
 impl Moment {
     pub(crate) fn now() -> Self {
-        Self { ns: clock_ns(libc::CLOCK_MONOTONIC), ticks: arch::ticks() }
+        Self { ns: clock_ns(libc::CLOCK_MONOTONIC), counts: arch::ticks() }
     }
 }
 
@@ -43,10 +50,11 @@ impl Clock {
         } else {
             ClockKind::Monotonic
         };
-        let origin = match kind {
+        let now = match kind {
             ClockKind::Tsc => arch::ticks(),
             ClockKind::Monotonic => clock_ns(libc::CLOCK_MONOTONIC),
         };
+        let origin = now.saturating_sub(1 << TICK_BITS);
         Self { kind, origin, monotonic_origin: clock_ns(libc::CLOCK_MONOTONIC) }
     }
 
@@ -71,7 +79,7 @@ impl Clock {
 
     #[inline(always)]
     fn since_origin(&self, now: u64) -> Ticks {
-        match now.wrapping_sub(self.origin) {
+        match now.wrapping_sub(self.origin) >> TICK_BITS {
             passed if passed.wrapping_sub(1) < Ticks::MAX.0 => Ticks(passed),
             _ => self.beyond(now),
         }
@@ -80,7 +88,7 @@ impl Clock {
     /// The first tick for a counter that was set back, the last one for one that goes on beyond what a trace holds.
     #[cold]
     fn beyond(&self, now: u64) -> Ticks {
-        if now <= self.origin { Ticks(1) } else { Ticks::MAX }
+        if now.saturating_sub(self.origin) >> TICK_BITS == 0 { Ticks(1) } else { Ticks::MAX }
     }
 
     /// Nanoseconds of `CLOCK_MONOTONIC` since the trace began.
@@ -92,7 +100,7 @@ impl Clock {
     /// refines it.
     pub(crate) fn ticks_per_second(&self, start: Moment) -> u64 {
         if self.kind == ClockKind::Monotonic {
-            return 1_000_000_000;
+            return ticks_in_a_second(NANOSECONDS, NANOSECONDS);
         }
         let known = TICKS_PER_SECOND.load(Ordering::Relaxed); // A number of its own: nothing is ordered by it.
         if known != 0 {
@@ -102,9 +110,8 @@ impl Clock {
             let now = Moment::now();
             let elapsed = now.ns.saturating_sub(start.ns);
             if elapsed >= 200_000 {
-                let ticks = now.ticks.saturating_sub(start.ticks);
-                let rate = u128::from(ticks) * 1_000_000_000 / u128::from(elapsed);
-                let rate = u64::try_from(rate).unwrap_or(1_000_000_000).max(1);
+                let counts = now.counts.saturating_sub(start.counts);
+                let rate = ticks_in_a_second(counts, elapsed);
                 TICKS_PER_SECOND.store(rate, Ordering::Relaxed);
                 return rate;
             }
@@ -113,10 +120,44 @@ impl Clock {
     }
 }
 
+/// The rate of a clock that goes on by `counts` in `ns` nanoseconds.
+fn ticks_in_a_second(counts: u64, ns: u64) -> u64 {
+    let counts_per_second = u128::from(counts) * u128::from(NANOSECONDS) / u128::from(ns.max(1));
+    u64::try_from(counts_per_second >> TICK_BITS).unwrap_or(NANOSECONDS).max(1)
+}
+
 fn kernel_trusts_counter() -> bool {
     let path = c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
     let mut room = [0; 32];
     let name = system_call::open(path, libc::O_RDONLY, 0)
         .and_then(|file| file.read_all(&mut room).map(<[u8]>::len));
     name.is_ok_and(|len| room.get(..len).is_some_and(|name| name.starts_with(b"tsc")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_counted_from_one_and_a_counter_that_jumps_stops_at_either_end() {
+        let clock = Clock { kind: ClockKind::Tsc, origin: 1 << 40, monotonic_origin: 0 };
+        let at = |count: u64| clock.since_origin(count);
+        assert_eq!(at((1 << 40) + (1 << TICK_BITS)), Ticks(1));
+        assert_eq!(at((1 << 40) + (7 << TICK_BITS) + 31), Ticks(7));
+        assert_eq!(at((1 << 40) + 3), Ticks(1), "not yet the first one");
+        assert_eq!(at((1 << 40) - 1), Ticks(1), "set back");
+        assert_eq!(at(0), Ticks(1), "set back to the beginning");
+        assert_eq!(at(u64::MAX), Ticks::MAX);
+    }
+
+    #[test]
+    fn a_second_has_as_many_ticks_as_the_header_says() {
+        assert_eq!(ticks_in_a_second(2_400_000, 1_000_000), 2_400_000_000 / 32);
+        assert_eq!(ticks_in_a_second(1_000, 1_000), 1_000_000_000 / 32, "nanoseconds");
+        assert_eq!(ticks_in_a_second(0, 1_000), 1, "a counter that stands still");
+        assert_eq!(ticks_in_a_second(u64::MAX, 1), 1_000_000_000);
+        let (kind, start) = (ClockKind::Monotonic, Moment::now());
+        let clock = Clock { kind, origin: 0, monotonic_origin: 0 };
+        assert_eq!(clock.ticks_per_second(start), 1_000_000_000 / 32);
+    }
 }

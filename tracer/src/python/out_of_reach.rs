@@ -8,13 +8,15 @@
 use tftrace_format::Ticks;
 use tftrace_format::header::ClockKind;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, TICK_BITS};
 
-/// Ticks of the processor's counter that go by, at least, while a function ends and another one begins. Measured with
+/// What the processor's counter goes on, at least, while a function ends and another one begins. Measured with
 /// `benches/python_calls.py` where the counter has 2.6 GHz: 58 for a function that does nothing but call the next
 /// (CPython 3.11 with all optimizations, 3.12 and 3.13; nobody has measured 3.14 yet). Generators are faster (42 in 3.12,
 /// 23 to 29 in 3.13) and count as if they took no time.
-const TICKS_PER_FRAME: u64 = 16;
+const COUNTS_PER_FRAME: u64 = 16;
+/// How many frames can run in a tick.
+const FRAMES_PER_TICK: u64 = (1 << TICK_BITS) / COUNTS_PER_FRAME;
 
 /// Frames that count as having run in any case. A processor may read its counter some hundred instructions before or
 /// after its turn, which are those of five frames at most.
@@ -47,7 +49,9 @@ impl LastLook {
             return 0;
         }
         let Some(passed) = now.0.checked_sub(self.0) else { return 0 };
-        let may_have_run = usize::try_from(passed / TICKS_PER_FRAME).unwrap_or(usize::MAX);
+        // The tick that has begun may be nearly over.
+        let frames = passed.saturating_add(1).saturating_mul(FRAMES_PER_TICK);
+        let may_have_run = usize::try_from(frames).unwrap_or(usize::MAX);
         len.saturating_sub(may_have_run.saturating_add(MARGIN).saturating_add(generators))
     }
 }
@@ -80,12 +84,12 @@ impl WholeLook {
 
 #[cfg(test)]
 impl LastLook {
-    /// A look after which `out_of_reach` of `len` frames cannot have run at the time that is given, or as many as the
-    /// margin leaves.
+    /// A look after which `out_of_reach` of `len` frames cannot have run at the time that is given, or one less, or as
+    /// many as the margin leaves.
     pub(super) fn pretend(&mut self, out_of_reach: usize, len: usize) -> Ticks {
         *self = Self(1);
         let may_have_run = (len - out_of_reach.min(len)).saturating_sub(MARGIN);
-        Ticks(1 + may_have_run as u64 * TICKS_PER_FRAME)
+        Ticks((may_have_run as u64).div_ceil(FRAMES_PER_TICK).max(1))
     }
 }
 
@@ -97,11 +101,12 @@ mod tests {
     fn frames_are_out_of_reach_that_there_was_no_time_to_come_back_to() {
         let look = LastLook(1_000_000);
         let after = |ticks: u64| look.out_of_reach(200, 0, Ticks(1_000_000 + ticks));
-        assert_eq!(after(0), 200 - MARGIN);
-        assert_eq!(after(10 * TICKS_PER_FRAME), 200 - MARGIN - 10);
-        assert_eq!(after(200 * TICKS_PER_FRAME), 0);
+        // Both looks were somewhere in their ticks: one more may have gone by.
+        assert_eq!(after(0), 200 - MARGIN - 2);
+        assert_eq!(after(10), 200 - MARGIN - 22);
+        assert_eq!(after(95), 0);
         assert_eq!(after(Ticks::MAX.0 - 1_000_000), 0);
-        assert_eq!(look.out_of_reach(200, 30, Ticks(1_000_000)), 200 - MARGIN - 30);
+        assert_eq!(look.out_of_reach(200, 30, Ticks(1_000_000)), 200 - MARGIN - 2 - 30);
         assert_eq!(look.out_of_reach(200, 0, Ticks(999_999)), 0, "the clock went back");
         assert_eq!(LastLook::default().out_of_reach(200, 0, Ticks(1)), 0);
     }
@@ -115,7 +120,7 @@ mod tests {
         };
         assert!(is_timed(DEEP, ClockKind::Tsc));
         assert!(!is_timed(DEEP - 1, ClockKind::Tsc));
-        assert!(!is_timed(DEEP, ClockKind::Monotonic), "its ticks are nanoseconds");
+        assert!(!is_timed(DEEP, ClockKind::Monotonic), "it counts nanoseconds");
         let mut look = LastLook(5);
         look.ends(1, &Clock { kind: ClockKind::Tsc, origin: 0, monotonic_origin: 0 });
         assert_eq!(look.out_of_reach(200, 0, Ticks(6)), 0, "another stack's time is none");

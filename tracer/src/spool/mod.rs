@@ -86,7 +86,7 @@ pub(crate) struct Spool {
 }
 
 /// How long a full disk is left alone: about a tenth of a second, whichever clock counts.
-const FULL_TICKS: u64 = 1 << 28;
+const FULL_TICKS: u64 = 1 << 23;
 
 // SAFETY: the pointers are to mappings that stay for ever, and are used through atomics or by the
 // one owner that a page's state names.

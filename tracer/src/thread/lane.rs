@@ -21,7 +21,7 @@ use crate::spool::Spool;
 
 /// What lives longer than this, in ticks, is no temporary: some tenth of a second, below which a time
 /// line has no windows that matter.
-const LONGEST_TEMPORARY: u64 = 1 << 28;
+const LONGEST_TEMPORARY: u64 = 1 << 23;
 /// A block of at least this size that is resized is no temporary either: what grows by `realloc` would
 /// never be seen.
 const LARGE_RESIZED: u64 = 16 << 10;

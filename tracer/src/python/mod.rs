@@ -95,7 +95,10 @@ impl Interpreter {
         }
         self.last_collection.forget();
         // A leak may be a moment old when the interpreter shuts down and frees it.
-        entry.process().folds_from.fetch_max(time.0, Ordering::Relaxed); // A figure.
+        let process = entry.process();
+        process.folds_from.fetch_max(time.0, Ordering::Relaxed); // A figure.
+        // Nothing of what was counted comes again, and the drain has time for it until the process ends.
+        entry.lane().hand_over_totals(&process.spool);
         write(entry, time, &Record::ShutDown { time, begins: finalizing });
     }
 

@@ -159,6 +159,11 @@ impl Lane {
         self.append(process, thread, &Event::Freed { time, domain, address });
     }
 
+    /// Hands what was counted so far to the drain: from now on there are other temporaries, and few.
+    pub(crate) fn hand_over_totals(&mut self, spool: &Spool) {
+        self.totals.hand_over_all(spool);
+    }
+
     /// Hands the open pages to the drain: the thread is gone.
     pub(crate) fn retire(&mut self, spool: &Spool) {
         self.events.retire(spool);

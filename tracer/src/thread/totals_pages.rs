@@ -212,9 +212,16 @@ impl TotalsPages {
 
     /// Hands all pages to the drain: the thread is gone.
     pub(super) fn retire(&mut self, spool: &Spool) {
+        for page in self.pages.iter().filter(|page| page.index != 0) {
+            spool.leave(PageIndex(page.index));
+        }
+        self.hand_over_all(spool);
+    }
+
+    /// Hands all pages to the drain. What is counted from now on is counted anew.
+    pub(super) fn hand_over_all(&mut self, spool: &Spool) {
         for page in &mut self.pages {
             if page.index != 0 {
-                spool.leave(PageIndex(page.index));
                 spool.hand_over(PageIndex(page.index));
             }
             *page = OpenPage::NONE;

@@ -14,6 +14,8 @@ const MOST_WARM: u64 = 32;
 /// the others stay for hooks.
 const MANY_COLD: u64 = 128;
 const LOOKED_AT: usize = 1024;
+/// So many are not looked at: hooks find these meanwhile.
+const HELD_BACK: u64 = 64;
 const MOST_RUNS: usize = 16;
 /// Where there were none, it is looked again once so many more have come or gone.
 const CHANGED: u64 = 32;
@@ -111,8 +113,7 @@ impl FreePages {
         let cold = self.cold_pages.load(Ordering::Relaxed); // A hint.
         let mut found = [0; LOOKED_AT];
         let mut len = 0;
-        // Hooks find the other half meanwhile.
-        for place in found.iter_mut().take(cold as usize / 2) {
+        for place in found.iter_mut().take(cold.saturating_sub(HELD_BACK) as usize) {
             let Some(PageIndex(index)) = self.pop_cold() else { break };
             *place = index;
             len += 1;
@@ -244,5 +245,17 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, given.into_iter().chain(warm).collect::<Vec<_>>());
         assert_eq!(free.cold_pages.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn neighbours_are_found_below_many_pages_that_have_none() {
+        let free = FreePages::new(10_000).unwrap();
+        let warm = 9_000..9_000 + MOST_WARM as u32;
+        let scattered = (1_000..2_000).step_by(2);
+        warm.chain(1..201).chain(scattered).for_each(|index| free.push(PageIndex(index), || ()));
+        free.gather_runs(4, |_| true);
+        let runs = core::iter::from_fn(|| free.pop_run()).count();
+        assert_eq!(runs, MOST_RUNS);
+        assert_eq!(free.cold_pages.load(Ordering::Relaxed), 700 - 4 * MOST_RUNS as u64);
     }
 }

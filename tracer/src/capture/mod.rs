@@ -13,6 +13,8 @@ mod kept_frame;
 pub(crate) mod kept_stack;
 pub(crate) mod loader_list;
 pub(crate) mod objects;
+mod packed_rule;
+mod rare_rules;
 pub(crate) mod rule;
 pub(crate) mod rule_cache;
 pub(crate) mod rule_table;

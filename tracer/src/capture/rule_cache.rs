@@ -1,29 +1,18 @@
 //! The rules that a thread used last, so that most steps never reach the table of all threads.
 //!
-//! That one spreads over four megabytes: a look-up there waits for memory. This is 64 KiB, eight bytes
-//! for a rule and its address. Rules that do not fit into so little stay in the table alone.
-//!
-//! ```text
-//! 0..10 mapping   10..22 place of the CFA / 8   22..26 place of the saved bp below it / 8   26 kind   28..64 address / 2^12
-//! ```
+//! That one spreads over two megabytes: a look-up there waits for memory. This is 64 KiB, a word for each
+//! ([`packed_rule`]). Rules that do not fit into so little stay in the table alone.
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use super::objects::NO_MAPPING;
-use super::rule::{Rule, Step};
+use super::packed_rule::{self, tag_of};
+use super::rule::Rule;
 
 const INDEX_BITS: u32 = 12;
 const SETS: usize = 1 << INDEX_BITS;
 /// Of so many parts of the cache it is known whether anything is in them: pages, which are not in memory before.
 const PARTS: usize = u16::BITS as usize;
-const TAG_AT: u32 = 28;
-const CFA_AT: u32 = 10;
-const SAVED_AT: u32 = 22;
-const FROM_BP: u64 = 1 << 26;
-/// What stands for a `bp` that is not saved.
-const SAME_BP: u64 = 15;
-/// What stands for [`NO_MAPPING`].
-const NONE: u32 = (1 << CFA_AT) - 1;
+const MAPPING_BITS: u32 = 10;
 
 /// Sets of two, by address. All zeros is valid and empty: a frame has at least the return address.
 #[derive(Debug)]
@@ -47,21 +36,21 @@ impl RuleCache {
     pub(super) fn find(&self, address: u64) -> Option<Rule> {
         let (index, tag) = place(address);
         let [first, second] = *self.sets.get(index)?;
-        let known = if first >> TAG_AT == tag {
+        let known = if tag_of::<MAPPING_BITS>(first) == tag {
             first
-        } else if second >> TAG_AT == tag {
+        } else if tag_of::<MAPPING_BITS>(second) == tag {
             second
         } else {
             return None;
         };
-        unpack(known)
+        packed_rule::unpack::<MAPPING_BITS>(known)
     }
 
     /// Remembers a rule that the table has.
     #[inline(always)]
     pub(super) fn remember(&mut self, address: u64, rule: Rule) {
         let (index, tag) = place(address);
-        if let Some(packed) = pack(tag, rule)
+        if let Some(packed) = packed_rule::pack::<MAPPING_BITS>(tag, rule)
             && let Some(set) = self.sets.get_mut(index)
         {
             // Before the rule is there: a signal handler may jump out of this, and what is there must be known of.
@@ -84,45 +73,10 @@ impl RuleCache {
     }
 }
 
-fn pack(tag: u64, rule: Rule) -> Option<u64> {
-    let (from_bp, cfa, saved_bp) = match rule.step {
-        Step::FromSp { cfa, saved_bp } => (0, cfa, saved_bp),
-        Step::FromBp { cfa, saved_bp } => (FROM_BP, cfa, saved_bp),
-        _ => return None,
-    };
-    let mapping = match rule.mapping {
-        NO_MAPPING => NONE,
-        mapping => Some(mapping).filter(|mapping| *mapping < NONE)?,
-    };
-    // Both are multiples of eight: they are in eighths in the table too.
-    let cfa = u64::try_from(cfa / 8).ok().filter(|words| (1..1 << 12).contains(words))?;
-    let saved = match saved_bp {
-        Some(offset) => u64::try_from(offset / -8).ok().filter(|words| (1..15).contains(words))?,
-        None => SAME_BP,
-    };
-    let tag = Some(tag).filter(|tag| *tag < 1 << (64 - TAG_AT))?;
-    Some(u64::from(mapping) | cfa << CFA_AT | saved << SAVED_AT | from_bp | tag << TAG_AT)
-}
-
-#[inline(always)]
-fn unpack(bits: u64) -> Option<Rule> {
-    let cfa = ((bits >> CFA_AT) as u32 & 0xFFF).wrapping_mul(8) as i32;
-    if cfa == 0 {
-        return None;
-    }
-    let saved = (bits >> SAVED_AT) & 15;
-    let saved_bp = (saved != SAME_BP).then(|| (saved as i32).wrapping_mul(-8));
-    let mapping = bits as u32 & NONE;
-    let mapping = if mapping == NONE { NO_MAPPING } else { mapping };
-    let step = match bits & FROM_BP {
-        0 => Step::FromSp { cfa, saved_bp },
-        _ => Step::FromBp { cfa, saved_bp },
-    };
-    Some(Rule { step, mapping })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::objects::NO_MAPPING;
+    use super::super::rule::Step;
     use super::*;
 
     #[test]

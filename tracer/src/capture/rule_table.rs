@@ -1,106 +1,102 @@
 //! Rules by address, for all threads: filled at the first sight of an address, read ever after.
 //!
-//! Sets of four entries, one cache line each. Lock-free: an entry has no key while its rule
-//! changes, and a reader looks at the key before and after. A full set forgets one of its entries.
+//! Lines of eight words ([`packed_rule`]), each of which is a rule with its address, so that no reader sees half of one. A full line
+//! forgets one of its rules. What does not fit is in a table by itself.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::packed_rule::{self, tag_of};
+use super::rare_rules::RareRules;
 use super::rule::Rule;
 use crate::system_call;
 
-const WAYS: usize = 4;
-const SETS: usize = 1 << 16;
-/// The key of an entry that is being written.
-const BUSY: u64 = u64::MAX;
+const WAYS: usize = 8;
+const INDEX_BITS: u32 = 15;
+const LINES: usize = 1 << INDEX_BITS;
+const MAPPING_BITS: u32 = 13;
 
 #[repr(C, align(64))]
-struct Set([Entry; WAYS]);
+struct Line([AtomicU64; WAYS]);
 
-#[repr(C)]
-struct Entry {
-    key: AtomicU64,
-    rule: AtomicU64,
-}
-
-/// The table.
+/// The table: 2 MiB, and the rare ones.
 #[derive(Debug)]
-pub(crate) struct RuleTable(*mut Set);
+pub(crate) struct RuleTable {
+    lines: *mut Line,
+    rare: RareRules,
+}
 
 // SAFETY: the array stays mapped for ever and is used through atomics only.
 unsafe impl Sync for RuleTable {}
 // SAFETY: as above.
 unsafe impl Send for RuleTable {}
 
+/// In which line an address is looked for, and what of it is compared there: together they are all of it.
 #[inline(always)]
-fn mix(key: u64) -> u64 {
-    key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+fn place(key: u64) -> (usize, u64) {
+    let tag = key >> INDEX_BITS;
+    let index = key ^ tag.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - INDEX_BITS);
+    (index as usize % LINES, tag)
 }
 
 impl RuleTable {
     /// An empty table; `None` if there is no memory for it.
     pub(crate) fn new() -> Option<Self> {
-        system_call::map_private(SETS * size_of::<Set>()).ok().map(|at| Self(at.cast()))
+        let lines = system_call::map_private(LINES * size_of::<Line>()).ok()?;
+        Some(Self { lines: lines.cast(), rare: RareRules::new()? })
     }
 
     #[inline(always)]
-    fn set(&self, key: u64) -> &[Entry; WAYS] {
-        let index = (mix(key) >> 48) as usize % SETS;
+    fn line(&self, index: usize) -> &[AtomicU64; WAYS] {
         // SAFETY: below the array's length; zeros are empty entries.
-        unsafe { &(*self.0.wrapping_add(index)).0 }
+        unsafe { &(*self.lines.wrapping_add(index % LINES)).0 }
     }
 
     /// The rule of an address, if it was seen before.
     #[inline(always)]
     pub(crate) fn find(&self, key: u64) -> Option<Rule> {
-        for entry in self.set(key) {
-            // Acquire: pairs with the release of the key in `insert`.
-            if entry.key.load(Ordering::Acquire) == key {
-                let rule = entry.rule.load(Ordering::Relaxed);
-                // The key is looked at again after the rule: this keeps the order.
-                fence(Ordering::Acquire);
-                if entry.key.load(Ordering::Relaxed) == key {
-                    return Some(Rule::unpack(rule));
-                }
+        let (index, tag) = place(key);
+        for entry in self.line(index) {
+            // Acquire: who sees a rule sees the object that it names.
+            let word = entry.load(Ordering::Acquire);
+            if tag_of::<MAPPING_BITS>(word) == tag
+                && let Some(rule) = packed_rule::unpack::<MAPPING_BITS>(word)
+            {
+                return Some(rule);
             }
         }
-        None
+        self.rare.find(key)
     }
 
     /// Keeps a rule. The key is not 0.
     pub(crate) fn insert(&self, key: u64, rule: Rule) {
-        let set = self.set(key);
-        let empty = set.iter().find(|entry| entry.key.load(Ordering::Relaxed) == 0);
-        let victim = (mix(key) >> 40) as usize % WAYS;
-        let Some(entry) = empty.or_else(|| set.get(victim)) else { return };
-        let old = entry.key.load(Ordering::Relaxed);
-        // Acquire: the rule is stored after the entry is this thread's. Another thread that wants
-        // the same entry gives up: it finds the rule again next time.
-        if old == BUSY
-            || entry.key.compare_exchange(old, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err()
-        {
-            return;
+        let (index, tag) = place(key);
+        let Some(word) = packed_rule::pack::<MAPPING_BITS>(tag, rule) else {
+            return self.rare.insert(key, rule);
+        };
+        let line = self.line(index);
+        let has_room = |entry: &&AtomicU64| {
+            let known = entry.load(Ordering::Relaxed);
+            known == 0 || tag_of::<MAPPING_BITS>(known) == tag
+        };
+        if let Some(entry) = line.iter().find(has_room).or_else(|| line.get(tag as usize % WAYS)) {
+            // Release: pairs with the acquire in `find`. Whoever wrote here meanwhile finds its rule again next time.
+            entry.store(word, Ordering::Release);
         }
-        // The key is changed before the rule: this keeps the order.
-        fence(Ordering::Release);
-        entry.rule.store(rule.pack(), Ordering::Relaxed);
-        // Release: pairs with the acquire in `find`.
-        entry.key.store(key, Ordering::Release);
     }
 
     /// Forgets all rules of an object.
     pub(crate) fn forget_mapping(&self, mapping: u32) {
-        for index in 0..SETS {
-            // SAFETY: below the array's length.
-            for entry in unsafe { &(*self.0.wrapping_add(index)).0 } {
-                let key = entry.key.load(Ordering::Acquire);
-                if key != 0
-                    && key != BUSY
-                    && Rule::unpack(entry.rule.load(Ordering::Relaxed)).mapping == mapping
-                {
-                    let _ = entry.key.compare_exchange(key, 0, Ordering::AcqRel, Ordering::Relaxed);
+        for index in 0..LINES {
+            for entry in self.line(index) {
+                let word = entry.load(Ordering::Relaxed);
+                let rule = packed_rule::unpack::<MAPPING_BITS>(word);
+                if rule.is_some_and(|rule| rule.mapping == mapping) {
+                    // Another rule that came meanwhile stays.
+                    let _ = entry.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
                 }
             }
         }
+        self.rare.forget_mapping(mapping);
     }
 }
 
@@ -109,39 +105,72 @@ mod tests {
     use super::super::rule::Step;
     use super::*;
 
+    /// Of any kind, and of few objects.
+    fn rule_of(key: u64) -> Rule {
+        let cfa = (key % 1000) as i32 * 40 - 80;
+        let saved_bp = (!key.is_multiple_of(3)).then_some((key % 20) as i32 * -8);
+        let step = match key % 7 {
+            0 => Step::Realigned { cfa, saved_bp: 8 },
+            1 => Step::Root,
+            2 => Step::FromBp { cfa, saved_bp },
+            _ => Step::FromSp { cfa, saved_bp },
+        };
+        Rule { step, mapping: (key % 9000) as u32 }
+    }
+
     #[test]
     fn threads_that_share_the_table_never_see_a_wrong_rule() {
         // Fewer where Miri interprets it, which tries orders of its own.
         let (rounds, keys) = if cfg!(miri) { (60u64, 12) } else { (400_000, 700_000) };
         let table = RuleTable::new().unwrap();
-        let rule_of = |key: u64| Rule {
-            step: Step::FromSp { cfa: (key % 1000) as i32 * 8, saved_bp: None },
-            mapping: (key % 77) as u32,
-        };
+        let found = AtomicU64::new(0);
         std::thread::scope(|scope| {
             for seed in 1..5u64 {
-                let table = &table;
+                let (table, found) = (&table, &found);
                 scope.spawn(move || {
                     for round in 1..rounds {
-                        let key = mix(round * seed) % keys + 1;
+                        let mix = (round * seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                        // A few libraries, and addresses that a signal interrupted.
+                        let library = (mix >> 61) << 31;
+                        let interrupted = ((mix >> 60) & 1) << 63;
+                        let key = (mix % keys + library + 1) | interrupted;
                         match table.find(key) {
-                            Some(rule) => assert_eq!(rule, rule_of(key)),
+                            Some(rule) => {
+                                assert_eq!(rule, rule_of(key), "{key:#x}");
+                                found.fetch_add(1, Ordering::Relaxed);
+                            }
                             None => table.insert(key, rule_of(key)),
                         }
                     }
                 });
             }
         });
+        assert!(cfg!(miri) || found.into_inner() > 1_000);
+    }
+
+    #[test]
+    fn what_was_inserted_is_found_until_its_line_is_full() {
+        let table = RuleTable::new().unwrap();
+        let keys = || (0..60_000u64).map(|at| 0x7F12_3456_7000 + at * 11);
+        let rule_of = |key: u64| Rule {
+            step: Step::FromSp { cfa: (1 + key % 9) as i32 * 8, saved_bp: Some(-16) },
+            mapping: 3,
+        };
+        keys().for_each(|key| table.insert(key, rule_of(key)));
+        let found = keys().filter(|key| table.find(*key) == Some(rule_of(*key))).count();
+        assert!(found > 59_000, "{found}");
     }
 
     #[test]
     fn an_unloaded_object_leaves_no_rules() {
         let table = RuleTable::new().unwrap();
-        let rule = |mapping| Rule { step: Step::Root, mapping };
-        table.insert(10, rule(1));
-        table.insert(20, rule(2));
-        table.forget_mapping(1);
-        assert_eq!(table.find(10), None);
-        assert_eq!(table.find(20), Some(rule(2)));
+        for step in [Step::Root, Step::FromSp { cfa: 16, saved_bp: None }] {
+            let rule = |mapping| Rule { step, mapping };
+            table.insert(10, rule(1));
+            table.insert(20, rule(2));
+            table.forget_mapping(1);
+            assert_eq!(table.find(10), None);
+            assert_eq!(table.find(20), Some(rule(2)));
+        }
     }
 }

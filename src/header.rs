@@ -27,7 +27,7 @@ pub const HEADER_LIMIT: usize = 16 * 1024;
 pub enum ClockKind {
     /// The processor's invariant time stamp counter.
     Tsc = 1,
-    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    /// `CLOCK_MONOTONIC`.
     Monotonic = 2,
 }
 

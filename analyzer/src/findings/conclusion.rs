@@ -52,15 +52,7 @@ pub(super) fn conclude(facts: &Facts<'_>) -> Conclusion {
     } else if !facts.axis.is_long_enough() {
         undecided(facts, None)
     } else if let Some(suspect) = first(Verdict::CacheFilling) {
-        let sentence = format!(
-            "Memory grows, but slower and slower: {} looks like a cache that fills.",
-            place(suspect)
-        );
-        (
-            Verdict::CacheFilling,
-            sentence,
-            "Check that this cache has a bound, and trace longer to see it reach it.".into(),
-        )
+        fills(suspect)
     } else {
         let (verdict, sentence, action) = harmless(&counted.collect::<Vec<_>>());
         (verdict, sentence, action.or_else(|| stood_idle(facts)).unwrap_or(NOTHING.into()))
@@ -76,6 +68,24 @@ fn leaks(leak: &Suspect, growth: &Growth) -> (Verdict, String, String) {
         None => format!("Look at what keeps the memory that {} asks for.", place(leak)),
     };
     (Verdict::Leak, sentence, action)
+}
+
+fn fills(suspect: &Suspect) -> (Verdict, String, String) {
+    let place = place(suspect);
+    let (sentence, action) = match suspect.patterns.first() {
+        // It has a bound.
+        Some(pattern) if pattern.id == "free-lists-fill" => (
+            format!(
+                "No leak is seen: what grew at {place} is of the kinds that CPython keeps a number of."
+            ),
+            format!("{} {}", pattern.sentence, pattern.remedy),
+        ),
+        _ => (
+            format!("Memory grows, but slower and slower: {place} looks like a cache that fills."),
+            "Check that this cache has a bound, and trace longer to see it reach it.".into(),
+        ),
+    };
+    (Verdict::CacheFilling, sentence, action)
 }
 
 fn retains(kept: Retention, unit: &str) -> (Verdict, String, String) {

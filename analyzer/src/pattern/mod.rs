@@ -11,6 +11,7 @@ use crate::model::{Pattern, Suspect, Verdict};
 use crate::report::numbers::bytes;
 use crate::suspect::{Cause, Context};
 use crate::symbol::{Kind, Owner, Place};
+use crate::time_line::Idle;
 use crate::verdict::LEAST_BYTES;
 use growth::Growth;
 use known::is_native;
@@ -33,6 +34,9 @@ pub fn of(
     ) {
         return Vec::new();
     }
+    if let Some(idle) = &cause.idle {
+        return vec![free_lists(idle)];
+    }
     let mut patterns: Vec<Pattern> = garbage(cause).into_iter().collect();
     let growth = Growth::of(cause, context);
     // What is released again is not kept, whatever it is.
@@ -51,6 +55,25 @@ pub fn of(
     let found = found.or_else(|| kept::objects(&growth, suspect).filter(|_| !is_garbage));
     patterns.extend(found.map(|pattern| kept::with_containers(pattern, containers)));
     patterns
+}
+
+/// What CPython keeps to use it again.
+fn free_lists(idle: &Idle) -> Pattern {
+    let sum = |values: &[f64]| values.iter().sum::<f64>();
+    Pattern {
+        id: "free-lists-fill",
+        sentence: "What grew may be idle: CPython keeps what tuples, lists, dicts and floats leave behind to use it \
+                   again, up to 2,000 of each size, and no container grew that would hold so many."
+            .into(),
+        remedy: "Nothing to do. To be sure, trace until there would be more than 2,000 of a size: what goes on then \
+                 is a leak."
+            .into(),
+        evidence: vec![format!(
+            "{:.0} blocks with {} are of sizes of which no more grew than such a list takes; nothing else grows",
+            sum(&idle.blocks),
+            bytes(sum(&idle.bytes) as u64)
+        )],
+    }
 }
 
 /// What waits for Python's cycle collector.

@@ -23,6 +23,20 @@ pub fn may_pass_on(domain: Domain, size: u64) -> bool {
     domain == Domain::Python && (size == FLOAT || is_tuple)
 }
 
+/// How many objects of such a size CPython keeps for reuse at most.
+pub fn most_idle(size: u64) -> u64 {
+    const LIST: u64 = COLLECTED + 40;
+    const DICT: u64 = COLLECTED + 48;
+    const MOST_FLOATS: u64 = 100;
+    const MOST_TUPLES: u64 = 2_000;
+    const MOST_OTHERS: u64 = 80;
+    match size {
+        FLOAT => MOST_FLOATS,
+        LIST | DICT => MOST_TUPLES + MOST_OTHERS,
+        _ => MOST_TUPLES,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +47,6 @@ mod tests {
         assert!(known.iter().all(|size| may_pass_on(Domain::Python, *size)));
         assert!([16, 28, 32, 40, 57, 208].iter().all(|size| !may_pass_on(Domain::Python, *size)));
         assert!(!may_pass_on(Domain::Malloc, 56));
+        assert_eq!([24, 48, 56, 64, 200].map(most_idle), [100, 2000, 2080, 2080, 2000]);
     }
 }

@@ -42,6 +42,20 @@ type Filled<'a> = (&'static str, &'a str, &'a str, Option<&'a str>);
 /// The containers that grow after start-up, those of the user's and the largest first:
 /// `a list that grows at /app/serve.py:42 (handle)`.
 pub fn growing_containers(context: Context<'_>, start_up: usize) -> Vec<String> {
+    let in_words = |(_, (what, location, function, caller)): &(f64, Filled<'_>)| {
+        let called = caller.map(|caller| format!(", called from {caller}")).unwrap_or_default();
+        format!("{what} that grows at {location} ({function}){called}")
+    };
+    growing(context, start_up).iter().take(MOST).map(in_words).collect()
+}
+
+/// By how much all of these became larger, in bytes.
+pub(super) fn room_made(context: Context<'_>, start_up: usize) -> f64 {
+    growing(context, start_up).iter().map(|(grew, _)| grew).sum()
+}
+
+/// The same containers, and by how many bytes each became larger.
+fn growing(context: Context<'_>, start_up: usize) -> Vec<(f64, Filled<'_>)> {
     let line = context.line;
     let from = start_up + a_third(&context.axis.since(start_up).units);
     let mut by_place: BTreeMap<Filled<'_>, Vec<StackMemory>> = BTreeMap::new();
@@ -72,11 +86,7 @@ pub fn growing_containers(context: Context<'_>, start_up: usize) -> Vec<String> 
     found.sort_by(|(a, one), (b, other)| {
         one.3.is_some().cmp(&other.3.is_some()).then(b.total_cmp(a))
     });
-    let in_words = |(_, (what, location, function, caller)): &(f64, Filled<'_>)| {
-        let called = caller.map(|caller| format!(", called from {caller}")).unwrap_or_default();
-        format!("{what} that grows at {location} ({function}){called}")
-    };
-    found.iter().take(MOST).map(in_words).collect()
+    found
 }
 
 /// The window in which a third has passed.

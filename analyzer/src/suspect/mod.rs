@@ -12,6 +12,7 @@ mod split;
 mod start_up;
 mod wanted;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -22,10 +23,12 @@ use crate::heap::Level;
 use crate::model::{Estimate, Verdict};
 use crate::python;
 use crate::symbol::{Place, Symbols};
-use crate::time_line::{Series, StackMemory, TimeLine};
+use crate::time_line::{Idle, Series, StackMemory, TimeLine};
 use crate::verdict::{Axis, Judgement, LEAST_BYTES, judge};
 use path::{PathId, Paths, Step};
 use split::split;
+
+use containers::room_made;
 
 pub use containers::growing_containers;
 pub use describe::{Context, came_at_once, describe, frames, line_of, more};
@@ -43,6 +46,8 @@ const LEAST_SHARE: f64 = 0.02;
 const GARBAGE_SHARE: f64 = 0.5;
 /// What grows beside so much garbage does so beyond doubt if the lower bound of its rate is this share of it.
 const SURE: f64 = 0.5;
+/// An object in a container takes eight bytes of it or more. Half of what grows may be kept by something else.
+const LEAST_ROOM: f64 = 4.0;
 /// Lines that do not leak are listed up to this number.
 const MOST_HARMLESS: usize = 12;
 
@@ -74,6 +79,8 @@ pub struct Cause<'a> {
     pub judgement: Judgement,
     /// Bytes allocated after the beginning that are live at the end.
     pub recent: f64,
+    /// What of it may be idle in free lists of Python's, if nothing else grows.
+    pub idle: Option<Idle>,
 }
 
 /// All causes after start-up: those that leak first, by the lower bound of their rate; then by what they hold.
@@ -100,17 +107,32 @@ pub fn find<'a>(
         .collect();
     let mut found: Vec<Cause<'a>> = Vec::new();
     let mut taken: FxHashSet<PathId> = FxHashSet::default();
+    let context = Context { trace, symbols, line, axis };
+    let room = OnceCell::new();
+    let room = || *room.get_or_init(|| room_made(context, start_up));
+    let since = Since { line, axis, start_up, from, room: &room };
     for cut in split(&mut paths, &recent, LEAST_BYTES) {
-        let cause = cause(&paths, &cut, &stacks, line, axis, (start_up, from));
+        let cause = cause(&paths, &cut, &stacks, &since);
         // Young memory of what comes and goes is no growth: it is looked at again below.
         if matches!(cause.judgement.verdict, Verdict::Leak | Verdict::Undecided) {
             taken.extend(&cut.paths);
             found.push(cause);
         }
     }
-    found.extend(harmless(&mut paths, &stacks, &taken, line, axis, (start_up, from)));
+    found.extend(harmless(&mut paths, &stacks, &taken, &since));
     found.sort_by(|a, b| rank(a).cmp(&rank(b)).then(low(b).total_cmp(&low(a))));
     found
+}
+
+/// What causes are judged by.
+struct Since<'s> {
+    line: &'s TimeLine,
+    axis: &'s Axis,
+    /// The first window after start-up, and that from which on growth is recent.
+    start_up: usize,
+    from: usize,
+    /// By how much containers of Python's became larger, in bytes.
+    room: &'s dyn Fn() -> f64,
 }
 
 /// Leaks first, then what may be one.
@@ -140,9 +162,7 @@ fn harmless<'a>(
     paths: &mut Paths<'a>,
     stacks: &BTreeMap<PathId, Vec<StackMemory>>,
     taken: &FxHashSet<PathId>,
-    line: &TimeLine,
-    axis: &Axis,
-    since: (usize, usize),
+    since: &Since<'_>,
 ) -> Vec<Cause<'a>> {
     let mut lines: FxHashMap<PathId, split::Cause> = FxHashMap::default();
     for &path in stacks.keys().filter(|path| !taken.contains(path)) {
@@ -150,8 +170,9 @@ fn harmless<'a>(
         let cut = lines.entry(at).or_insert_with(|| split::Cause { at, paths: Vec::new() });
         cut.paths.push(path);
     }
-    let causes = lines.values().map(|cut| cause(paths, cut, stacks, line, axis, since));
+    let causes = lines.values().map(|cut| cause(paths, cut, stacks, since));
     let mut causes: Vec<Cause<'a>> = causes.collect();
+    let line = since.line;
     let least = LEAST_SHARE * peak(&line.series(line.stacks()));
     causes.retain(|cause| peak(&cause.series) >= least.max(LEAST_BYTES));
     causes.retain(|cause| cause.judgement.verdict != Verdict::Steady);
@@ -164,17 +185,41 @@ fn cause<'a>(
     paths: &Paths<'a>,
     cut: &split::Cause,
     stacks: &BTreeMap<PathId, Vec<StackMemory>>,
-    line: &TimeLine,
-    axis: &Axis,
-    (start_up, from): (usize, usize),
+    since: &Since<'_>,
 ) -> Cause<'a> {
+    let &Since { line, axis, start_up, from, room } = since;
     let mut own: Vec<StackMemory> =
         cut.paths.iter().filter_map(|path| stacks.get(path)).flatten().copied().collect();
     own.sort_unstable();
     let series = line.series(own.iter().copied());
-    let judgement = judged(&series, axis, start_up);
+    let mut judgement = judged(&series, axis, start_up);
     let recent = own.iter().map(|of| line.kept_since(*of, from)).sum();
-    Cause { origin: origin(paths, cut.at), stacks: own, series, judgement, recent }
+    let idle = Some(judgement.verdict)
+        .filter(|verdict| is_growth(*verdict))
+        .map(|_| line.idle_since(&own, start_up))
+        .filter(|idle| nothing_else_grows(&series, idle, axis, start_up, room));
+    if idle.is_some() {
+        let verdict = Verdict::CacheFilling;
+        judgement = Judgement { verdict, rate: None, windows: 0, ..judgement };
+    }
+    Cause { origin: origin(paths, cut.at), stacks: own, series, judgement, recent, idle }
+}
+
+/// Whether what grows may be idle in free lists of Python's, and nothing is seen that would hold it: no container became
+/// larger by as much as that many need.
+fn nothing_else_grows(
+    series: &Series,
+    idle: &Idle,
+    axis: &Axis,
+    start_up: usize,
+    room: impl Fn() -> f64,
+) -> bool {
+    let (since, axis) = (series.since(start_up), axis.since(start_up));
+    let idle = idle.since(start_up);
+    let blocks: f64 = idle.blocks.iter().sum();
+    blocks > 0.0
+        && !is_growth(judge(&since.without_idle(&idle), &axis).verdict)
+        && room() < LEAST_ROOM * blocks
 }
 
 /// Judges what happened after start-up.

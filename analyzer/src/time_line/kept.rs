@@ -11,9 +11,9 @@ pub(super) struct Kept {
     pub(super) bytes: u64,
     site: u32,
     pub(super) blocks: u32,
-    /// How many of the bytes may have come to whoever keeps them by a free list of Python's.
-    pub(super) passed_on: u32,
     pub(super) window: u16,
+    /// The size of the blocks, where it is one that Python has free lists for; else 0.
+    pub(super) reused: u16,
 }
 
 /// So many blocks are added up together: a leak may have millions.
@@ -36,14 +36,13 @@ impl KeptBySite {
             self.put_together();
         }
         let Level { bytes, blocks, .. } = level;
-        let size = bytes.checked_div(blocks);
-        let is_passed_on = size.is_some_and(|size| free_lists::may_pass_on(domain, size));
-        let passed_on = if is_passed_on { u32::try_from(bytes).unwrap_or(u32::MAX) } else { 0 };
+        let size = bytes.checked_div(blocks).filter(|size| free_lists::may_pass_on(domain, *size));
+        let reused = size.and_then(|size| u16::try_from(size).ok()).unwrap_or(0);
         let (site, window, blocks) = (site as u32, window as u16, blocks as u32);
-        self.kept.push(Kept { bytes, site, blocks, passed_on, window });
+        self.kept.push(Kept { bytes, site, blocks, window, reused });
     }
 
-    /// Adds up what is of one site and window. To be called after the last block.
+    /// Adds up what is of one site, window and size that is reused. To be called after the last block.
     pub(super) fn sum_up(&mut self) {
         self.put_together();
         self.kept.shrink_to_fit();
@@ -56,13 +55,13 @@ impl KeptBySite {
     }
 
     fn put_together(&mut self) {
-        self.kept.sort_unstable_by_key(|kept| (kept.site, kept.window));
+        let key = |kept: &Kept| (kept.site, kept.window, kept.reused);
+        self.kept.sort_unstable_by_key(key);
         self.kept.dedup_by(|next, sum| {
-            let same = (next.site, next.window) == (sum.site, sum.window);
+            let same = key(next) == key(sum);
             if same {
                 sum.bytes = sum.bytes.saturating_add(next.bytes);
                 sum.blocks = sum.blocks.saturating_add(next.blocks);
-                sum.passed_on = sum.passed_on.saturating_add(next.passed_on);
             }
             same
         });

@@ -13,6 +13,7 @@ mod series;
 mod starters;
 mod windows;
 
+use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId, Ticks};
 
@@ -22,8 +23,10 @@ use history::History;
 use kept::{Kept, KeptBySite};
 use pass::Pass;
 
+use crate::python::free_lists;
+
 pub use requests::Requests;
-pub use series::Series;
+pub use series::{Idle, Series};
 
 /// How much later than the interpreter's last breath a process may go on and still count as ending.
 const LONGEST_SHUT_DOWN: f64 = 30.0;
@@ -38,6 +41,9 @@ const MOST_AFTER: usize = 256;
 const IDLE: f64 = 0.5;
 /// and it has as many as this: of fewer each may have its window.
 const FEWEST_OF_IDLE: f64 = 128.0;
+
+/// Beside what is idle in a list some are used, as many as this times the list in all.
+const BESIDE_IDLE: f64 = 1.1;
 
 /// A call stack's memory of one domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -239,8 +245,32 @@ impl TimeLine {
     /// ([`free_lists`](crate::python::free_lists)).
     pub fn passed_on_since(&self, of: StackMemory, from: usize) -> f64 {
         let kept = self.kept.of(of.site.index());
-        let since = kept.iter().filter(|kept| usize::from(kept.window) >= from);
-        since.map(|kept| f64::from(kept.passed_on)).sum()
+        let is_passed_on = |kept: &&Kept| usize::from(kept.window) >= from && kept.reused != 0;
+        kept.iter().filter(is_passed_on).map(|kept| kept.bytes as f64).sum()
+    }
+
+    /// What some have that may be idle in such lists: blocks of those sizes of which they kept no more since a window than
+    /// the list takes. What is young is no evidence that there are more: a cache that turns over has as much.
+    pub fn idle_since(&self, stacks: &[StackMemory], from: usize) -> Idle {
+        let young = from + (self.len() - from) * 9 / 10;
+        let reused = |until: usize| {
+            let kept = stacks.iter().flat_map(|of| self.kept.of(of.site.index()));
+            kept.filter(move |of| of.reused != 0 && (from..until).contains(&of.window.into()))
+        };
+        let mut blocks: FxHashMap<u16, f64> = FxHashMap::default();
+        for kept in reused(young) {
+            *blocks.entry(kept.reused).or_default() += f64::from(kept.blocks);
+        }
+        let may_be_idle = |size: u16, blocks: f64| {
+            blocks <= BESIDE_IDLE * free_lists::most_idle(size.into()) as f64
+        };
+        let idle = reused(self.len()).filter(|kept| {
+            let blocks = blocks.get(&kept.reused).copied().unwrap_or(0.0);
+            may_be_idle(kept.reused, blocks)
+        });
+        let mut found = Idle { bytes: vec![0.0; self.len()], blocks: vec![0.0; self.len()] };
+        add_kept(idle, &mut found.bytes, &mut found.blocks);
+        found
     }
 
     /// The first and the last window in which one allocated what is live at the end.
@@ -336,7 +366,7 @@ impl TimeLine {
 }
 
 /// Adds what is live at the end to a series.
-fn add_kept(from: &[Kept], bytes: &mut [f64], blocks: &mut [f64]) {
+fn add_kept<'k>(from: impl IntoIterator<Item = &'k Kept>, bytes: &mut [f64], blocks: &mut [f64]) {
     for kept in from {
         let window = usize::from(kept.window);
         if let (Some(bytes), Some(blocks)) = (bytes.get_mut(window), blocks.get_mut(window)) {

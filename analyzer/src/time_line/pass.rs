@@ -1,5 +1,7 @@
 //! One pass over the events, from which a time line is made.
 
+use std::ops::RangeInclusive;
+
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, Event, Ticks};
 
@@ -32,8 +34,9 @@ pub(super) struct Pass<'t, 'a> {
     ends_at_shut_down: bool,
     /// The time line, if it has ended.
     ended: Option<TimeLine>,
-    /// Until when Python's last collection frees what nobody held, if it was seen.
-    collected: Option<Ticks>,
+    /// When Python's last collection frees what nobody held, if it was seen. Before it the interpreter drops the states of
+    /// other threads, and with them what these held.
+    collected: Option<RangeInclusive<Ticks>>,
 }
 
 impl<'t, 'a> Pass<'t, 'a> {
@@ -51,7 +54,7 @@ impl<'t, 'a> Pass<'t, 'a> {
             events: 0,
             ends_at_shut_down,
             ended: None,
-            collected: collected.map(|collected| collected.ended),
+            collected: collected.map(|collected| collected.began..=collected.ended),
         }
     }
 
@@ -177,7 +180,7 @@ impl Watcher for &mut Pass<'_, '_> {
     fn after(&mut self, heap: &LiveHeap, thread: u32, event: &Event, change: Change) {
         if let Some(line) = &mut self.ended {
             if let Change::Freed(site, block, level) = change
-                && self.collected.is_some_and(|ended| event.time() <= ended)
+                && self.collected.as_ref().is_some_and(|when| when.contains(&event.time()))
             {
                 line.was_garbage(site, block.born, level);
             }

@@ -18,6 +18,23 @@ pub struct Series {
     pub garbage_blocks: Vec<f64>,
 }
 
+/// What of a series may be idle in free lists of Python's, by window.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Idle {
+    /// Bytes, of those kept.
+    pub bytes: Vec<f64>,
+    /// Blocks of these.
+    pub blocks: Vec<f64>,
+}
+
+impl Idle {
+    /// The same from a window on.
+    pub fn since(&self, window: usize) -> Self {
+        let cut = |values: &[f64]| values.get(window..).unwrap_or_default().to_vec();
+        Self { bytes: cut(&self.bytes), blocks: cut(&self.blocks) }
+    }
+}
+
 impl Series {
     /// Nothing, in so many windows.
     pub fn new(windows: usize) -> Self {
@@ -48,18 +65,31 @@ impl Series {
 
     /// The same without what nothing held.
     pub fn without_garbage(&self) -> Self {
-        let less = |all: &[f64], garbage: &[f64]| -> Vec<f64> {
-            all.iter().zip(garbage).map(|(all, garbage)| (all - garbage).max(0.0)).collect()
+        self.without(&self.garbage, &self.garbage_blocks)
+    }
+
+    /// The same without what nothing held, and what may be idle. The last collection frees much of what is idle as well.
+    pub fn without_idle(&self, idle: &Idle) -> Self {
+        let most = |a: &[f64], b: &[f64]| -> Vec<f64> {
+            a.iter().zip(b).map(|(a, b)| a.max(*b)).collect()
+        };
+        self.without(&most(&self.garbage, &idle.bytes), &most(&self.garbage_blocks, &idle.blocks))
+    }
+
+    /// The same without a part of what was kept, which then was not live either.
+    fn without(&self, bytes: &[f64], blocks: &[f64]) -> Self {
+        let less = |all: &[f64], part: &[f64]| -> Vec<f64> {
+            all.iter().zip(part).map(|(all, part)| (all - part).max(0.0)).collect()
         };
         let mut so_far = 0.0;
-        let live = self.live.iter().zip(&self.garbage).map(|(live, garbage)| {
-            so_far += garbage;
+        let live = self.live.iter().zip(bytes).map(|(live, part)| {
+            so_far += part;
             (live - so_far).max(0.0)
         });
         Self {
             live: live.collect(),
-            kept: less(&self.kept, &self.garbage),
-            kept_blocks: less(&self.kept_blocks, &self.garbage_blocks),
+            kept: less(&self.kept, bytes),
+            kept_blocks: less(&self.kept_blocks, blocks),
             before: self.before,
             ..Self::new(self.live.len())
         }

@@ -26,6 +26,13 @@ const YOUNG: [f64; 3] = [0.05, 0.1, 0.2];
 const SURVIVORS: f64 = 0.01;
 /// Growth has stopped where less than this share of what was expected was kept.
 const STOPPED: f64 = 0.25;
+/// It has stopped as well where nothing was kept for as long as so many steps would take. That few random steps leave such a
+/// gap at the end happens once in four hundred times.
+const MISSING_STEPS: f64 = 6.0;
+/// A step has at least this share of a typical one.
+const LEAST_STEP: f64 = 0.1;
+/// What grows as one block is still there.
+const IS_THERE: f64 = 0.5;
 /// Start-up ends where growth falls to one part in so many.
 const ABRUPT: f64 = 4.0;
 /// A jump is worth leaving out if it is at least this share of what comes after it.
@@ -89,7 +96,8 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
         return not_leaking(Verdict::Steady, 0);
     }
     // A list that grows is one block, always the youngest: only its size tells.
-    let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS;
+    let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS
+        && series.held() >= IS_THERE * series.live.last().copied().unwrap_or(0.0).max(LEAST_BYTES);
     let smooth;
     let (series, steps) = if one_block {
         smooth = Series { live: without_spikes(&series.live), ..series.clone() };
@@ -301,7 +309,22 @@ impl View<'_> {
         let share = sum(passed, &late) / sum(passed, &earlier).max(f64::MIN_POSITIVE);
         let blocks = sum(&series.kept_blocks, &earlier) * share;
         let bytes = sum(&series.kept, &earlier) * share;
-        blocks > LEAST_BLOCKS && sum(&series.kept, &late) < STOPPED * bytes
+        (blocks > LEAST_BLOCKS && sum(&series.kept, &late) < STOPPED * bytes)
+            || self.misses_steps(start)
+    }
+
+    /// Whether growth comes in steps, of which there were too few lately: of large blocks, a dozen may be all.
+    fn misses_steps(&self, start: usize) -> bool {
+        let kept = &self.series.kept[start..];
+        let units = &self.axis.units[start..];
+        let grown = kept.iter().filter(|kept| **kept > 0.0).count().max(1) as f64;
+        let least = LEAST_STEP * kept.iter().sum::<f64>() / grown;
+        let is_step = |kept: &f64| *kept > 0.0 && *kept >= least;
+        let Some(last) = kept.iter().rposition(is_step) else { return false };
+        let steps = kept.iter().filter(|kept| is_step(kept)).count() as f64;
+        let (until, since) = units.split_at(last + 1);
+        let passed: f64 = until.iter().sum();
+        steps * since.iter().sum::<f64>() > MISSING_STEPS * passed
     }
 
     /// Whether growth was much faster just before: a start-up, and not a cache that fills slower and

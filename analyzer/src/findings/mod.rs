@@ -1,6 +1,7 @@
 //! Everything that a trace says, put together: [`crate::model::Report`].
 
 mod conclusion;
+mod last_request;
 mod one_clock;
 mod reconciliation;
 mod retention;
@@ -95,17 +96,38 @@ struct Read<'a> {
 impl Read<'_> {
     /// The report, and by how much the stacks of what leaks grew.
     fn judge(
-        self,
+        mut self,
         suppressions: &mut Suppressions,
         requests: Option<&str>,
     ) -> (Report, StackTotals) {
-        let Self { trace, path, mut line, symbols, unfreed } = self;
-        let imported = start_up(trace, symbols, &line);
+        let imported = self.count(requests);
+        let begun = imported.max(self.line.requests.first_window());
+        if let Some((end, freed)) = last_request::before_the_end(&self.line, begun)
+            && let Some(mut line) = TimeLine::ending_at(self.trace, end)
+        {
+            line.requests = last_request::requests_until(&self.line, &line);
+            let imported = start_up(self.trace, self.symbols, &line);
+            let earlier = Read { line, ..self };
+            let mut suppressed = suppressions.clone();
+            let (mut report, growth) = earlier.conclude(imported, &mut suppressed);
+            if report.verdict == Verdict::Leak {
+                *suppressions = suppressed;
+                report.sentence.push_str(&last_request::in_words(freed));
+                return (report, growth);
+            }
+        }
+        self.conclude(imported, suppressions)
+    }
+
+    /// Counts requests. Gives the window in which imports are over.
+    fn count(&mut self, requests: Option<&str>) -> usize {
+        let Self { trace, ref mut line, symbols, .. } = *self;
+        let imported = start_up(trace, symbols, line);
         let wanted = requests.map(Wanted::parse);
         // The calls of a sample are too few to be counted.
         let countable = line.requests.count().is_none() && trace.header().sample_period.is_none();
         if wanted.is_some() || countable {
-            let counted = count_requests(trace, symbols, &line, imported, wanted.as_ref());
+            let counted = count_requests(trace, symbols, line, imported, wanted.as_ref());
             if let Some(requests) = counted.or_else(|| Some(wanted.as_ref()?.not_counted())) {
                 line.requests = requests;
             }
@@ -116,6 +138,11 @@ impl Read<'_> {
         {
             line.requests = calls;
         }
+        imported
+    }
+
+    fn conclude(self, imported: usize, suppressions: &mut Suppressions) -> (Report, StackTotals) {
+        let Self { trace, path, mut line, symbols, unfreed } = self;
         let start_up = line.coarsen(imported.max(line.requests.first_window()));
         let axis = axis(&line);
         let causes = find(trace, &line, symbols, &axis, start_up);

@@ -24,7 +24,7 @@ pub use live_blocks::LiveBlocks;
 pub use measure::{HOST, Measured, measure};
 pub use purpose::{Purpose, Purposes};
 pub use ranges::{Range, RangeKind, RangeMap};
-pub use replay::{AtReading, EventCounts, Peak, Replay, Watcher, replay};
+pub use replay::{AtReading, EventCounts, Peak, Replay, Watcher, replay, replay_shutting_down};
 pub use resident::Resident;
 pub use sampling::Sampling;
 pub use site_table::{SiteChange, SiteId, SiteTable};

@@ -77,6 +77,15 @@ pub(super) struct Pairing<'e, 'p> {
     beginnings: Peekable<std::vec::IntoIter<Ticks>>,
 }
 
+/// How far events are paired.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until {
+    /// So many, if not all.
+    pub(super) limit: Option<u64>,
+    /// When Python begins to shut down.
+    pub(super) shut_down: Option<Ticks>,
+}
+
 /// When recording was switched on.
 pub(super) fn beginnings(trace: &Trace<'_>) -> Peekable<std::vec::IntoIter<Ticks>> {
     let on = trace.recordings().iter().filter(|(_, on)| *on);
@@ -84,20 +93,20 @@ pub(super) fn beginnings(trace: &Trace<'_>) -> Peekable<std::vec::IntoIter<Ticks
 }
 
 impl<'e, 'p> Pairing<'e, 'p> {
-    /// To the end, or the first `limit` events.
+    /// To the end, or the first events.
     pub(super) fn new(
         trace: &Trace<'_>,
         purposes: Arc<Purposes>,
         events: &'e mut Events<'p>,
-        limit: Option<u64>,
+        until: Until,
     ) -> Self {
         Self {
             events,
             purposes,
             blocks: LiveBlocks::default(),
             rest: Vec::new(),
-            left: limit,
-            shut_down: trace.shut_down(),
+            left: until.limit,
+            shut_down: until.shut_down,
             beginnings: beginnings(trace),
         }
     }

@@ -13,7 +13,7 @@ use tftrace_format::{Domain, Event, LabelId, Ticks};
 use super::adding::Adding;
 use super::live::{Change, LiveHeap};
 use super::live_blocks::LiveBlocks;
-use super::pairing::{Batch, Paired, Pairing, Step};
+use super::pairing::{Batch, Paired, Pairing, Step, Until};
 use super::purpose::Purposes;
 use super::totals::StackTotals;
 use super::unfreed::Unfreed;
@@ -175,20 +175,31 @@ impl<F: FnMut(&Event, Change)> Watcher for F {
 
 /// Applies the first `limit` events (`None` = all), and shows each to `watcher` with what it did.
 pub fn replay(trace: &Trace<'_>, limit: Option<u64>, watcher: impl Watcher + Send) -> Replay {
-    trace.read_events(|events| replay_events(trace, events, limit, watcher))
+    let until = Until { limit, shut_down: trace.shut_down() };
+    trace.read_events(|events| replay_events(trace, events, until, watcher))
+}
+
+/// Applies all events, as if Python had begun to shut down at another time.
+pub fn replay_shutting_down(
+    trace: &Trace<'_>,
+    shut_down: Ticks,
+    watcher: impl Watcher + Send,
+) -> Replay {
+    let until = Until { limit: None, shut_down: Some(shut_down) };
+    trace.read_events(|events| replay_events(trace, events, until, watcher))
 }
 
 fn replay_events(
     trace: &Trace<'_>,
     events: &mut Events<'_>,
-    limit: Option<u64>,
+    until: Until,
     watcher: impl Watcher + Send,
 ) -> Replay {
     let pages = events.pages_left();
     let progress = Progress::begin("reading events", pages as u64);
     let shown = |left: usize| progress.at(pages.saturating_sub(left) as u64);
     let purposes = Arc::new(Purposes::of(trace));
-    let mut pairing = Pairing::new(trace, Arc::clone(&purposes), events, limit);
+    let mut pairing = Pairing::new(trace, Arc::clone(&purposes), events, until);
     let mut adding = Adding::new(trace, purposes, watcher);
     let has_two = available_parallelism().is_ok_and(|processors| processors.get() > 1);
     if pages < WORTH_A_THREAD || !has_two || !in_two_threads(&mut pairing, &mut adding, shown) {

@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use tftrace_format::reader::Trace;
 use tftrace_format::{Domain, StackId, Ticks};
 
-use crate::heap::{Level, Replay, Resident, SiteId, TotalsKey, replay};
+use crate::heap::{Level, Replay, Resident, SiteId, TotalsKey, replay, replay_shutting_down};
 use folded::Folded;
 use history::History;
 use kept::{Kept, KeptBySite};
@@ -172,6 +172,18 @@ impl TimeLine {
         let mut replayed = replay(trace, None, &mut pass);
         let last = replayed.last.unwrap_or(Ticks(0));
         (pass.end(&mut replayed.heap, &replayed.blocks, last), replayed)
+    }
+
+    /// Up to a moment, as if Python had begun to shut down then.
+    pub fn ending_at(trace: &Trace<'_>, end: Ticks) -> Option<Self> {
+        let mut pass = Pass::new(trace, true);
+        replay_shutting_down(trace, end, &mut pass);
+        pass.end_early()
+    }
+
+    /// When a window ends.
+    pub fn end_of(&self, window: usize) -> Ticks {
+        self.windows.end_of(window)
     }
 
     /// Adds a block that Python's last collection freed after that.

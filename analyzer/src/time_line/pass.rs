@@ -78,6 +78,14 @@ impl<'t, 'a> Pass<'t, 'a> {
         Some(line)
     }
 
+    /// The time line up to the moment that counted as shutdown; `None`: nothing came later.
+    pub(super) fn end_early(mut self) -> Option<TimeLine> {
+        let mut line = self.ended.take()?;
+        line.garbage.sum_up();
+        line.events = self.events;
+        Some(line)
+    }
+
     /// Writes down what happened since the last time, as of the current window.
     fn write_down(&mut self, heap: &mut LiveHeap, now: Ticks) {
         let (log, window) = (&mut self.log, self.window);

@@ -90,14 +90,25 @@ impl Axis {
 
 /// Judges one series.
 pub fn judge(series: &Series, axis: &Axis) -> Judgement {
-    let windows = series.kept.len();
-    let not_leaking = |verdict, warm_up| Judgement { verdict, rate: None, warm_up, windows: 0 };
     if series.held() < LEAST_BYTES && peak(&series.live) < LEAST_BYTES {
-        return not_leaking(Verdict::Steady, 0);
+        return Judgement { verdict: Verdict::Steady, rate: None, warm_up: 0, windows: 0 };
     }
     // A list that grows is one block, always the youngest: only its size tells.
     let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS
         && series.held() >= IS_THERE * series.live.last().copied().unwrap_or(0.0).max(LEAST_BYTES);
+    let judgement = judge_as(series, axis, one_block);
+    // Of a queue that becomes longer only what is young is kept, too: its size tells.
+    let as_one = || Some(judge_as(series, axis, true)).filter(|it| it.verdict == Verdict::Leak);
+    match judgement.verdict {
+        Verdict::Undecided if !one_block => as_one().unwrap_or(judgement),
+        _ => judgement,
+    }
+}
+
+/// The same, by what was kept in each window or, of `one_block`, by what is live.
+fn judge_as(series: &Series, axis: &Axis, one_block: bool) -> Judgement {
+    let windows = series.kept.len();
+    let not_leaking = |verdict, warm_up| Judgement { verdict, rate: None, warm_up, windows: 0 };
     let smooth;
     let (series, steps) = if one_block {
         smooth = Series { live: without_spikes(&series.live), ..series.clone() };

@@ -211,6 +211,60 @@ fn garbage_that_waits_is_told_from_what_is_held() {
     }
 }
 
+/// What a program frees when it ends was kept while it answered requests.
+#[test]
+fn what_is_kept_until_the_program_ends_is_a_leak_whoever_frees_it_then() {
+    for python in interpreters() {
+        let report = |mode: &str| -> serde_json::Value {
+            let program = repository().join("tests/programs/endings.py");
+            let trace = Host::program(python.clone()).arg(program).arg(mode).trace();
+            trace.assert_host_ends_with(0);
+            serde_json::from_str(&analyze(&["--json", "--no-page"], &trace.path())).unwrap()
+        };
+        for mode in ["function", "threads", "daemons"] {
+            let report = report(mode);
+            let shown = format!("{}, {mode}: {}", python.display(), report["sentence"]);
+            assert_eq!(report["verdict"], "leak", "{shown}");
+            let rate = report["growth"]["bytes_per_request"]["estimate"].as_f64().unwrap();
+            // The block, its object, and its place in the list.
+            assert!((1500.0..1700.0).contains(&rate), "{shown}");
+            let says_when = shown.contains("This is how it was at the last request");
+            // What daemons hold is freed after Python has begun to shut down.
+            assert_eq!(says_when, mode != "daemons", "{shown}");
+        }
+        let emptied = report("emptied");
+        let shown = format!("{}: {emptied:#}", python.display());
+        assert!(emptied["verdict"] != "leak" && emptied["verdict"] != "undecided", "{shown}");
+    }
+}
+
+/// CPython keeps a number of tuples for the next ones: that is no leak, if it is no more and nothing holds them.
+#[test]
+fn tuples_that_are_idle_in_free_lists_are_no_leak() {
+    for python in interpreters() {
+        let report = |mode: &str, requests: &str| -> serde_json::Value {
+            let program = repository().join("tests/programs/endings.py");
+            let host = Host::program(python.clone()).arg(program).arg(mode).arg(requests);
+            let trace = host.trace();
+            trace.assert_host_ends_with(0);
+            serde_json::from_str(&analyze(&["--json", "--no-page"], &trace.path())).unwrap()
+        };
+        let idle = report("tuples", "1500");
+        let shown = format!("{}: {idle:#}", python.display());
+        assert_ne!(idle["verdict"], "leak", "{shown}");
+        if version(&python) == (3, 11) {
+            assert_eq!(idle["verdict"], "cache-filling", "{shown}");
+            assert_eq!(idle["suspects"][0]["patterns"][0]["id"], "free-lists-fill", "{shown}");
+        }
+        // There are more than a list takes; or there is something that holds them.
+        for (mode, requests) in [("kept-tuples", "4000"), ("kept-tuples", "1500")] {
+            let kept = report(mode, requests);
+            let shown = format!("{}, {requests}: {}", python.display(), kept["sentence"]);
+            assert_eq!(kept["verdict"], "leak", "{shown}");
+        }
+    }
+}
+
 /// What free lists pass on is not the line's that asked for it; the list that grows is where it is filled.
 #[test]
 fn what_keeps_small_objects_is_named_whoever_asked_for_their_memory() {

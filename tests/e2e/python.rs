@@ -251,14 +251,16 @@ fn tuples_that_are_idle_in_free_lists_are_no_leak() {
         };
         let idle = report("tuples", "1500");
         let shown = format!("{}: {idle:#}", python.display());
-        assert_ne!(idle["verdict"], "leak", "{shown}");
-        if version(&python) == (3, 11) {
-            assert_eq!(idle["verdict"], "cache-filling", "{shown}");
-            assert_eq!(idle["suspects"][0]["patterns"][0]["id"], "free-lists-fill", "{shown}");
+        assert!(idle["verdict"] != "leak" && idle["verdict"] != "undecided", "{shown}");
+        // Where it has enough of the memory to be listed.
+        let suspects = idle["suspects"].as_array().unwrap();
+        let here = suspects.iter().find(|suspect| suspect["your_line"]["function"] == "tuples");
+        if let Some(here) = here {
+            assert_eq!(here["patterns"][0]["id"], "free-lists-fill", "{shown}");
         }
         // There are more than a list takes; or there is something that holds them.
-        for (mode, requests) in [("kept-tuples", "4000"), ("kept-tuples", "1500")] {
-            let kept = report(mode, requests);
+        for requests in ["4000", "1500"] {
+            let kept = report("kept-tuples", requests);
             let shown = format!("{}, {requests}: {}", python.display(), kept["sentence"]);
             assert_eq!(kept["verdict"], "leak", "{shown}");
         }

@@ -67,6 +67,7 @@ def tuples():
         if MODE == "kept-tuples":
             kept.append(two)
         del two
+        pause()
         mark(b"request")
     sys.stdout.flush()
     # No last collection, which empties these lists.

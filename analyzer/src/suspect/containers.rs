@@ -49,15 +49,39 @@ pub fn growing_containers(context: Context<'_>, start_up: usize) -> Vec<String> 
     growing(context, start_up).iter().take(MOST).map(in_words).collect()
 }
 
-/// By how much all of these became larger, in bytes.
+/// By how much containers became larger after a third of the time, in bytes, or how large they were then made.
 pub(super) fn room_made(context: Context<'_>, start_up: usize) -> f64 {
-    growing(context, start_up).iter().map(|(grew, _)| grew).sum()
+    let from = start_up + a_third(&context.axis.since(start_up).units);
+    let made = |stacks: Vec<StackMemory>| room(&context.line.series(stacks).since(from).live);
+    containers(context).into_values().map(made).sum()
 }
 
-/// The same containers, and by how many bytes each became larger.
+/// The containers that grow, and by how many bytes each became larger.
 fn growing(context: Context<'_>, start_up: usize) -> Vec<(f64, Filled<'_>)> {
     let line = context.line;
     let from = start_up + a_third(&context.axis.since(start_up).units);
+    let blocks_of =
+        |stacks: &[StackMemory]| -> u64 { stacks.iter().map(|of| line.held_by(*of).blocks).sum() };
+    let requests: f64 = match line.requests.count() {
+        Some(_) => context.axis.since(from).units.iter().sum(),
+        None => 0.0,
+    };
+    let mut found: Vec<(f64, Filled<'_>)> = containers(context)
+        .into_iter()
+        .filter(|(filled, stacks)| filled.0 != UNNAMED || blocks_of(stacks) == 1)
+        .map(|(filled, stacks)| (growth(&line.series(stacks).since(from).live), filled))
+        .filter(|(grew, _)| *grew > 0.0 && *grew >= LEAST_OF_A_REQUEST * requests)
+        .collect();
+    // The user's own come first.
+    found.sort_by(|(a, one), (b, other)| {
+        one.3.is_some().cmp(&other.3.is_some()).then(b.total_cmp(a))
+    });
+    found
+}
+
+/// All memory of containers, by where they are filled.
+fn containers(context: Context<'_>) -> BTreeMap<Filled<'_>, Vec<StackMemory>> {
+    let line = context.line;
     let mut by_place: BTreeMap<Filled<'_>, Vec<StackMemory>> = BTreeMap::new();
     // All that were there at any time: room for more is made by another call stack than that which made the first.
     // Without Python's own blocks in the trace (`TFTRACE_PYTHON=0`) it is malloc's memory.
@@ -70,23 +94,7 @@ fn growing(context: Context<'_>, start_up: usize) -> Vec<(f64, Filled<'_>)> {
             by_place.entry(filled).or_default().push(memory);
         }
     }
-    let blocks_of =
-        |stacks: &[StackMemory]| -> u64 { stacks.iter().map(|of| line.held_by(*of).blocks).sum() };
-    let requests: f64 = match line.requests.count() {
-        Some(_) => context.axis.since(from).units.iter().sum(),
-        None => 0.0,
-    };
-    let mut found: Vec<(f64, Filled<'_>)> = by_place
-        .into_iter()
-        .filter(|(filled, stacks)| filled.0 != UNNAMED || blocks_of(stacks) == 1)
-        .map(|(filled, stacks)| (growth(&line.series(stacks).since(from).live), filled))
-        .filter(|(grew, _)| *grew > 0.0 && *grew >= LEAST_OF_A_REQUEST * requests)
-        .collect();
-    // The user's own come first.
-    found.sort_by(|(a, one), (b, other)| {
-        one.3.is_some().cmp(&other.3.is_some()).then(b.total_cmp(a))
-    });
-    found
+    by_place
 }
 
 /// The window in which a third has passed.
@@ -111,6 +119,13 @@ fn growth(live: &[f64]) -> f64 {
         level < NEVER_BELOW * highest
     });
     if falls || last < LEAST || last < GREW * first { 0.0 } else { last - first }
+}
+
+/// How much more a container has in the end than at first. Between, what was soon made larger again is not seen.
+fn room(live: &[f64]) -> f64 {
+    let [first, last] = [live.first(), live.last()].map(|level| level.copied().unwrap_or(0.0));
+    let falls = live.iter().any(|level| *level > 0.0 && *level < NEVER_BELOW * first);
+    if falls || last < LEAST { 0.0 } else { (last - first).max(0.0) }
 }
 
 /// Where the container is filled that this memory belongs to, if it does to one: in the innermost function of Python's.
@@ -153,6 +168,16 @@ mod tests {
         assert_eq!(growth(&[1000.0, 4000.0, 1000.0, 4000.0]), 0.0, "it is emptied");
         assert_eq!(growth(&[100.0, 200.0, 400.0]), 0.0, "it is small");
         assert_eq!(growth(&[]), 0.0);
+    }
+
+    #[test]
+    fn room_is_made_by_what_is_there_in_the_end_and_was_not_before() {
+        assert_eq!(room(&[0.0, 0.0, 12_000.0]), 12_000.0, "it was soon made larger until then");
+        assert_eq!(room(&[4_000.0, 0.0, 12_000.0]), 8_000.0);
+        assert_eq!(room(&[12_000.0, 12_000.0]), 0.0);
+        assert_eq!(room(&[12_000.0, 2_000.0, 14_000.0]), 0.0, "it is emptied");
+        assert_eq!(room(&[0.0, 200.0]), 0.0, "it is small");
+        assert_eq!(room(&[]), 0.0);
     }
 
     #[test]

@@ -31,6 +31,8 @@ const STOPPED: f64 = 0.25;
 const MISSING_STEPS: f64 = 6.0;
 /// A step has at least this share of a typical one.
 const LEAST_STEP: f64 = 0.1;
+/// A step is large if it is this share of all growth.
+const LARGE_STEP: f64 = 0.1;
 /// What grows as one block is still there.
 const IS_THERE: f64 = 0.5;
 /// Start-up ends where growth falls to one part in so many.
@@ -97,12 +99,21 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
     let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS
         && series.held() >= IS_THERE * series.live.last().copied().unwrap_or(0.0).max(LEAST_BYTES);
     let judgement = judge_as(series, axis, one_block);
-    // Of a queue that becomes longer only what is young is kept, too: its size tells.
+    // Of a queue that becomes longer only what is young is kept, too: its size tells, if it is not that of a few blocks.
     let as_one = || Some(judge_as(series, axis, true)).filter(|it| it.verdict == Verdict::Leak);
+    let may_be_queue = !one_block && !grows_in_jumps(&series.live);
     match judgement.verdict {
-        Verdict::Undecided if !one_block => as_one().unwrap_or(judgement),
+        Verdict::Undecided if may_be_queue => as_one().unwrap_or(judgement),
         _ => judgement,
     }
+}
+
+/// Whether a few steps are most of what is live more at the end than at the beginning.
+fn grows_in_jumps(live: &[f64]) -> bool {
+    let ends = live.first().zip(live.last());
+    let grown = ends.map_or(0.0, |(first, last)| last - first);
+    let steps = differences(&without_spikes(live));
+    peak(&steps) > LARGE_STEP * grown
 }
 
 /// The same, by what was kept in each window or, of `one_block`, by what is live.

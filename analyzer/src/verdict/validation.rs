@@ -109,6 +109,26 @@ impl History {
         self
     }
 
+    /// A queue that is not emptied as fast as it is filled: what goes in late waits the longest, and what is old is gone.
+    fn backlog(mut self, taken: f64, size: f64) -> Self {
+        for request in 0..REQUESTS {
+            let birth = request as f64 + self.random.f64();
+            let bytes = size * (0.5 + self.random.f64());
+            self.blocks.push((birth, birth / taken, bytes));
+        }
+        self.leaks += (1.0 - taken) * size;
+        self
+    }
+
+    /// A pool of large buffers, which one after the other is needed for the first time until half of the time is over.
+    fn pool(mut self, buffers: usize) -> Self {
+        for buffer in 0..buffers {
+            let part = (buffer as f64 + self.random.f64()) / buffers as f64;
+            self.blocks.push((part * 0.55 * REQUESTS as f64, NEVER, 1e6));
+        }
+        self
+    }
+
     /// Filled, and emptied every so many requests.
     fn teeth(mut self, period: usize) -> Self {
         let shift = self.random.usize(0..period);
@@ -196,7 +216,7 @@ const LEAKS: [Shape; 9] = [
     ("one block that grows", |seed| History::new(seed).growing_block(400.0)),
 ];
 
-const CLEAN: [Shape; 12] = [
+const CLEAN: [Shape; 13] = [
     ("noise only", |seed| History::new(seed).start_up().churn(10, 3.0, 1e4)),
     ("long-lived churn", |seed| History::new(seed).churn(5, 60.0, 1e4)),
     ("saturating, soon", |seed| History::new(seed).start_up().saturating(80.0)),
@@ -212,6 +232,7 @@ const CLEAN: [Shape; 12] = [
     ("sawtooth", |seed| History::new(seed).start_up().teeth(120)),
     ("sawtooth, two teeth", |seed| History::new(seed).start_up().teeth(450)),
     ("heavy tail", |seed| History::new(seed).start_up().heavy_tail()),
+    ("a pool of large buffers", |seed| History::new(seed).start_up().pool(20)),
     ("steps", |seed| History::new(seed).start_up().churn(3, 2.0, 5e3).steps(5)),
 ];
 
@@ -235,6 +256,25 @@ fn leaks_are_found_and_what_is_clean_is_not_accused() {
     println!("missed {missed} of {leaks}, accused {accused} of {clean}");
     assert!(missed * 20 <= leaks, "missed {missed} of {leaks}");
     assert!(accused * 100 <= clean, "accused {accused} of {clean}");
+}
+
+/// Nothing old is kept of it. After start-up, which is judged by itself.
+#[test]
+fn a_queue_that_becomes_longer_leaks_and_one_that_does_not_is_none() {
+    let queue = |taken: f64| {
+        let judged = move |seed| {
+            let history = History::new(seed).churn(3, 2.0, 5e2).backlog(taken, 1e4);
+            (history.leaks, judge(&history.series(), &axis()))
+        };
+        (0..40).map(judged)
+    };
+    for (truth, judged) in queue(0.6) {
+        assert_eq!(judged.verdict, Verdict::Leak);
+        let rate = judged.rate.unwrap();
+        assert!((0.8..1.2).contains(&(rate.estimate / truth)), "{rate:?}: {truth}");
+    }
+    // It waits for no longer than the others before it.
+    assert!(queue(0.999).all(|(_, judged)| judged.verdict != Verdict::Leak));
 }
 
 /// How many intervals cover the truth, of how many histories that are called a leak.

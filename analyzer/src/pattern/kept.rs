@@ -20,7 +20,7 @@ pub(super) fn results(growth: &Growth<'_>, suspect: &Suspect) -> Option<Pattern>
     let is_tensor = |place: &&Place| place.kind == Kind::Op;
     let tensors = growth.bytes(|places| places.iter().any(is_tensor));
     let by_ops = growth
-        .bytes(|places| places.iter().any(|place| is_tensor(&place) || is_native(place, &RUN_OPS)));
+        .bytes(|places| places.iter().any(|place| is_tensor(place) || is_native(place, &RUN_OPS)));
     if growth.has(by_ops, MOST) {
         return Some(of_ops(growth, tensors, by_ops));
     }

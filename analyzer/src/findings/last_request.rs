@@ -1,7 +1,7 @@
 //! A program that ends frees what it kept: functions return, threads are joined, sessions are closed. What it kept while it
 //! served is seen at the last request.
 
-use tftrace_format::{Domain, Ticks};
+use tftrace_format::Ticks;
 
 use crate::report::numbers::bytes;
 use crate::time_line::{Requests, TimeLine};
@@ -24,18 +24,18 @@ pub(super) fn before_the_end(line: &TimeLine, start_up: usize) -> Option<(Ticks,
     }
     let last = line.requests.until.iter().position(|until| *until >= count)?;
     let second = |window: usize| line.seconds.get(window).copied().unwrap_or(0.0);
+    let (began, end) = (second(start_up), second(line.len() - 1));
+    if end - second(last) > A_SECOND.max(ENDS_AT_ONCE * (end - began)) {
+        return None;
+    }
     let is_early = |window: &usize| second(*window) <= second(last) - FOLDED;
     let window = (start_up + 1..last).rev().find(is_early)?;
-    let of_all: Vec<Vec<f64>> =
-        Domain::ALL.into_iter().map(|domain| line.of_domain(domain).live).collect();
-    let live = |window: usize| -> f64 { of_all.iter().filter_map(|live| live.get(window)).sum() };
+    let all = line.series(line.stacks()).live;
+    let live = |window: usize| all.get(window).copied().unwrap_or(0.0);
     let (at_last, at_end) = (live(window), live(line.len() - 1));
     let (grown, freed) = (at_last - live(start_up), at_last - at_end);
-    let (began, end) = (second(start_up), second(line.len() - 1));
-    let goes_on = end - second(last);
-    let ends_at_once = goes_on <= A_SECOND.max(ENDS_AT_ONCE * (end - began));
-    (ends_at_once && grown >= LEAST_BYTES && freed >= LEAST_BYTES && freed >= FREED * grown)
-        .then(|| (line.end_of(window), freed as u64))
+    let is_much = grown >= LEAST_BYTES && freed >= LEAST_BYTES && freed >= FREED * grown;
+    is_much.then(|| (line.end_of(window), freed as u64))
 }
 
 /// The requests of a whole time line, as one of the same trace that ends earlier sees them.

@@ -6,6 +6,8 @@
     emptied      in a list that is emptied now and then, and when its function returns
     tuples       nothing, but each leaves a tuple more in CPython's free lists
     kept-tuples  that tuple, in a list
+    kept-dicts   that and a dict, in a list
+    kept-in-set  that tuple, in a set
 """
 import ctypes
 import os
@@ -60,12 +62,16 @@ def in_threads():
 
 
 def tuples():
-    kept = []
+    kept, seen = [], set()
     for request in range(REQUESTS):
         # It is made with room for ten, and gives most of that back: none is taken from the list of those of two.
-        two = tuple(part for part in (MODE, mark))
+        two = tuple(part for part in (MODE, request if MODE == "kept-in-set" else mark))
         if MODE == "kept-tuples":
             kept.append(two)
+        elif MODE == "kept-dicts":
+            kept.append((two, {"mode": MODE, "mark": mark}))
+        elif MODE == "kept-in-set":
+            seen.add(two)
         del two
         pause()
         mark(b"request")

@@ -51,7 +51,11 @@ pub(super) fn conclude(facts: &Facts<'_>) -> Conclusion {
         undecided(facts, Some(suspect))
     } else if !facts.axis.is_long_enough() {
         undecided(facts, None)
-    } else if let Some(suspect) = first(Verdict::CacheFilling) {
+    } else if let Some(suspect) = counted
+        .clone()
+        .filter(|suspect| suspect.verdict == Verdict::CacheFilling)
+        .min_by_key(|suspect| is_idle(suspect))
+    {
         fills(suspect)
     } else {
         let (verdict, sentence, action) = harmless(&counted.collect::<Vec<_>>());
@@ -70,11 +74,16 @@ fn leaks(leak: &Suspect, growth: &Growth) -> (Verdict, String, String) {
     (Verdict::Leak, sentence, action)
 }
 
+/// Whether what grew may be idle in free lists of Python's.
+fn is_idle(suspect: &Suspect) -> bool {
+    suspect.patterns.iter().any(|pattern| pattern.id == "free-lists-fill")
+}
+
 fn fills(suspect: &Suspect) -> (Verdict, String, String) {
     let place = place(suspect);
     let (sentence, action) = match suspect.patterns.first() {
         // It has a bound.
-        Some(pattern) if pattern.id == "free-lists-fill" => (
+        Some(pattern) if is_idle(suspect) => (
             format!(
                 "No leak is seen: what grew at {place} is of the kinds that CPython keeps a number of."
             ),

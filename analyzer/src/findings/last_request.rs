@@ -12,12 +12,17 @@ const FREED: f64 = 0.25;
 /// A program that goes on for longer than this share of its time, and for more than a second, releases things late.
 const ENDS_AT_ONCE: f64 = 0.05;
 const A_SECOND: f64 = 1.0;
-/// What was allocated as many seconds before it is freed may be in the trace as a temporary, whose time is not known.
-const FOLDED: f64 = 0.15;
+/// What was allocated as many ticks before it is freed, or somewhat more, may be in the trace as a temporary, whose time is
+/// not known.
+const FOLDED: f64 = 1.25 * (1 << 23) as f64;
 
 /// A moment shortly before the last request of a program that then ends, and frees much of what it kept until then; and how
 /// many bytes that is.
-pub(super) fn before_the_end(line: &TimeLine, start_up: usize) -> Option<(Ticks, u64)> {
+pub(super) fn before_the_end(
+    line: &TimeLine,
+    start_up: usize,
+    ticks_per_second: u64,
+) -> Option<(Ticks, u64)> {
     let count = *line.requests.until.last()?;
     if count < FEWEST_WINDOWS as f64 {
         return None;
@@ -28,12 +33,15 @@ pub(super) fn before_the_end(line: &TimeLine, start_up: usize) -> Option<(Ticks,
     if end - second(last) > A_SECOND.max(ENDS_AT_ONCE * (end - began)) {
         return None;
     }
-    let is_early = |window: &usize| second(*window) <= second(last) - FOLDED;
+    let folded = FOLDED / ticks_per_second.max(1) as f64;
+    let is_early = |window: &usize| second(*window) <= second(last) - folded;
     let window = (start_up + 1..last).rev().find(is_early)?;
-    let all = line.series(line.stacks()).live;
-    let live = |window: usize| all.get(window).copied().unwrap_or(0.0);
-    let (at_last, at_end) = (live(window), live(line.len() - 1));
-    let (grown, freed) = (at_last - live(start_up), at_last - at_end);
+    let all = line.series(line.stacks());
+    let live = |window: usize| all.live.get(window).copied().unwrap_or(0.0);
+    let grown = live(window) - live(start_up);
+    // What was there before does not count, whenever it was freed.
+    let older = live(start_up) - all.kept[..=start_up].iter().sum::<f64>();
+    let freed = live(window) - live(line.len() - 1) - older.max(0.0);
     let is_much = grown >= LEAST_BYTES && freed >= LEAST_BYTES && freed >= FREED * grown;
     is_much.then(|| (line.end_of(window), freed as u64))
 }

@@ -102,7 +102,11 @@ impl Read<'_> {
     ) -> (Report, StackTotals) {
         let imported = self.count(requests);
         let begun = imported.max(self.line.requests.first_window());
-        if let Some((end, freed)) = last_request::before_the_end(&self.line, begun)
+        let header = self.trace.header();
+        // How far an estimate may be off is known of the end only.
+        if header.sample_period.is_none()
+            && let Some((end, freed)) =
+                last_request::before_the_end(&self.line, begun, header.ticks_per_second)
             && let Some(mut line) = TimeLine::ending_at(self.trace, end)
         {
             line.requests = last_request::requests_until(&self.line, &line);

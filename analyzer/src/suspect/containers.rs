@@ -49,11 +49,21 @@ pub fn growing_containers(context: Context<'_>, start_up: usize) -> Vec<String> 
     growing(context, start_up).iter().take(MOST).map(in_words).collect()
 }
 
-/// By how much containers became larger after a third of the time, in bytes, or how large they were then made.
+/// For how many items more than at the end of start-up there is room in containers that are filled at one place, at most.
 pub(super) fn room_made(context: Context<'_>, start_up: usize) -> f64 {
-    let from = start_up + a_third(&context.axis.since(start_up).units);
-    let made = |stacks: Vec<StackMemory>| room(&context.line.series(stacks).since(from).live);
-    containers(context).into_values().map(made).sum()
+    let made = |(filled, stacks): (Filled<'_>, Vec<StackMemory>)| {
+        room(&context.line.series(stacks).since(start_up).live) / bytes_of_item(filled.0)
+    };
+    containers(context).into_iter().map(made).fold(0.0, f64::max)
+}
+
+/// What an item takes of such a container, in bytes: of a dict and a set more, as these are never full.
+fn bytes_of_item(kind: &str) -> f64 {
+    match kind {
+        "a list" | "a deque" => 8.0,
+        UNNAMED => 16.0,
+        _ => 24.0,
+    }
 }
 
 /// The containers that grow, and by how many bytes each became larger.
@@ -121,11 +131,10 @@ fn growth(live: &[f64]) -> f64 {
     if falls || last < LEAST || last < GREW * first { 0.0 } else { last - first }
 }
 
-/// How much more a container has in the end than at first. Between, what was soon made larger again is not seen.
+/// How many bytes more a container has in the end than at first. Between, what was soon made larger again is not seen.
 fn room(live: &[f64]) -> f64 {
     let [first, last] = [live.first(), live.last()].map(|level| level.copied().unwrap_or(0.0));
-    let falls = live.iter().any(|level| *level > 0.0 && *level < NEVER_BELOW * first);
-    if falls || last < LEAST { 0.0 } else { (last - first).max(0.0) }
+    if last < LEAST { 0.0 } else { (last - first).max(0.0) }
 }
 
 /// Where the container is filled that this memory belongs to, if it does to one: in the innermost function of Python's.
@@ -175,7 +184,7 @@ mod tests {
         assert_eq!(room(&[0.0, 0.0, 12_000.0]), 12_000.0, "it was soon made larger until then");
         assert_eq!(room(&[4_000.0, 0.0, 12_000.0]), 8_000.0);
         assert_eq!(room(&[12_000.0, 12_000.0]), 0.0);
-        assert_eq!(room(&[12_000.0, 2_000.0, 14_000.0]), 0.0, "it is emptied");
+        assert_eq!(room(&[12_000.0, 2_000.0, 14_000.0]), 2_000.0);
         assert_eq!(room(&[0.0, 200.0]), 0.0, "it is small");
         assert_eq!(room(&[]), 0.0);
     }

@@ -46,8 +46,9 @@ const LEAST_SHARE: f64 = 0.02;
 const GARBAGE_SHARE: f64 = 0.5;
 /// What grows beside so much garbage does so beyond doubt if the lower bound of its rate is this share of it.
 const SURE: f64 = 0.5;
-/// An object in a container takes eight bytes of it or more. Half of what grows may be kept by something else.
-const LEAST_ROOM: f64 = 4.0;
+/// A container that holds what grows has room for at least so many items for each block of the most frequent size: an item
+/// may have two.
+const LEAST_ROOM: f64 = 0.5;
 /// Lines that do not leak are listed up to this number.
 const MOST_HARMLESS: usize = 12;
 
@@ -131,7 +132,7 @@ struct Since<'s> {
     /// The first window after start-up, and that from which on growth is recent.
     start_up: usize,
     from: usize,
-    /// By how much containers of Python's became larger, in bytes.
+    /// For how many items more containers of Python's have room.
     room: &'s dyn Fn() -> f64,
 }
 
@@ -206,7 +207,7 @@ fn cause<'a>(
 }
 
 /// Whether what grows may be idle in free lists of Python's, and nothing is seen that would hold it: no container became
-/// larger by as much as that many need.
+/// larger by as much as that many items need.
 fn nothing_else_grows(
     series: &Series,
     idle: &Idle,
@@ -216,10 +217,9 @@ fn nothing_else_grows(
 ) -> bool {
     let (since, axis) = (series.since(start_up), axis.since(start_up));
     let idle = idle.since(start_up);
-    let blocks: f64 = idle.blocks.iter().sum();
-    blocks > 0.0
+    idle.most > 0.0
         && !is_growth(judge(&since.without_idle(&idle), &axis).verdict)
-        && room() < LEAST_ROOM * blocks
+        && room() < LEAST_ROOM * idle.most
 }
 
 /// Judges what happened after start-up.

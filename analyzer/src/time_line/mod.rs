@@ -280,7 +280,10 @@ impl TimeLine {
             let blocks = blocks.get(&kept.reused).copied().unwrap_or(0.0);
             may_be_idle(kept.reused, blocks)
         });
-        let mut found = Idle { bytes: vec![0.0; self.len()], blocks: vec![0.0; self.len()] };
+        let counts = blocks.iter().filter(|(size, blocks)| may_be_idle(**size, **blocks));
+        let most = counts.map(|(_, blocks)| *blocks).fold(0.0, f64::max);
+        let zeros = vec![0.0; self.len()];
+        let mut found = Idle { bytes: zeros.clone(), blocks: zeros, most };
         add_kept(idle, &mut found.bytes, &mut found.blocks);
         found
     }

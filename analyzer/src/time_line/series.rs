@@ -25,13 +25,15 @@ pub struct Idle {
     pub bytes: Vec<f64>,
     /// Blocks of these.
     pub blocks: Vec<f64>,
+    /// How many there are of the most frequent size, but for young ones.
+    pub most: f64,
 }
 
 impl Idle {
     /// The same from a window on.
     pub fn since(&self, window: usize) -> Self {
         let cut = |values: &[f64]| values.get(window..).unwrap_or_default().to_vec();
-        Self { bytes: cut(&self.bytes), blocks: cut(&self.blocks) }
+        Self { bytes: cut(&self.bytes), blocks: cut(&self.blocks), most: self.most }
     }
 }
 

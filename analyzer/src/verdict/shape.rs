@@ -29,6 +29,7 @@ const STOPPED: f64 = 0.25;
 /// It has stopped as well where nothing was kept for as long as so many steps would take. That few random steps leave such a
 /// gap at the end happens once in four hundred times.
 const MISSING_STEPS: f64 = 6.0;
+const FEW_STEPS: f64 = 40.0;
 /// A step has at least this share of a typical one.
 const LEAST_STEP: f64 = 0.1;
 /// A step is large if it is this share of all growth.
@@ -96,8 +97,9 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
         return Judgement { verdict: Verdict::Steady, rate: None, warm_up: 0, windows: 0 };
     }
     // A list that grows is one block, always the youngest: only its size tells.
+    let last = series.live.last().copied().unwrap_or(0.0);
     let one_block = series.kept_blocks.iter().sum::<f64>() < LEAST_BLOCKS
-        && series.held() >= IS_THERE * series.live.last().copied().unwrap_or(0.0).max(LEAST_BYTES);
+        && series.held() >= IS_THERE * (last - series.before).max(LEAST_BYTES);
     let judgement = judge_as(series, axis, one_block);
     // Of a queue that becomes longer only what is young is kept, too: its size tells, if it is not that of a few blocks.
     let as_one = || Some(judge_as(series, axis, true)).filter(|it| it.verdict == Verdict::Leak);
@@ -108,7 +110,7 @@ pub fn judge(series: &Series, axis: &Axis) -> Judgement {
     }
 }
 
-/// Whether a few steps are most of what is live more at the end than at the beginning.
+/// Whether a single step is a tenth of what is live more at the end than at the beginning.
 fn grows_in_jumps(live: &[f64]) -> bool {
     let ends = live.first().zip(live.last());
     let grown = ends.map_or(0.0, |(first, last)| last - first);
@@ -345,8 +347,11 @@ impl View<'_> {
         let Some(last) = kept.iter().rposition(is_step) else { return false };
         let steps = kept.iter().filter(|kept| is_step(kept)).count() as f64;
         let (until, since) = units.split_at(last + 1);
-        let passed: f64 = until.iter().sum();
-        steps * since.iter().sum::<f64>() > MISSING_STEPS * passed
+        let [passed, missed] = [until, since].map(|units| units.iter().sum::<f64>());
+        // Of many small ones the last tenth says it, above.
+        steps <= FEW_STEPS
+            && missed > (passed + missed) / 10.0
+            && steps * missed > MISSING_STEPS * passed
     }
 
     /// Whether growth was much faster just before: a start-up, and not a cache that fills slower and

@@ -39,7 +39,10 @@ pub(super) fn pack<const MAPPING_BITS: u32>(tag: u64, rule: Rule) -> Option<u64>
         NO_MAPPING => none,
         mapping => Some(mapping).filter(|mapping| *mapping < none)?,
     };
-    // Both are multiples of eight where all of them are in eighths.
+    // Hand-written code may have others.
+    if cfa % 8 != 0 || saved_bp.is_some_and(|offset| offset % 8 != 0) {
+        return None;
+    }
     let cfa = u64::try_from(cfa / 8).ok().filter(|words| (1..1 << SAVED_AT).contains(words))?;
     let saved = match saved_bp {
         Some(offset) => u64::try_from(offset / -8).ok().filter(|words| (1..15).contains(words))?,
@@ -67,4 +70,28 @@ pub(super) fn unpack<const MAPPING_BITS: u32>(word: u64) -> Option<Rule> {
         _ => Step::FromBp { cfa, saved_bp },
     };
     Some(Rule { step, mapping })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_back_is_what_was_packed_and_the_rest_does_not_fit() {
+        let rule = |cfa, saved_bp| Rule { step: Step::FromSp { cfa, saved_bp }, mapping: 700 };
+        let back = |rule: Rule| pack::<10>(5, rule).and_then(unpack::<10>);
+        for fits in [rule(8, None), rule(32_760, Some(-8)), rule(16, Some(-112))] {
+            assert_eq!(back(fits), Some(fits));
+            assert_eq!(pack::<10>(5, fits).map(tag_of::<10>), Some(5));
+        }
+        let odd = [rule(12, None), rule(16, Some(-12))];
+        let large = [rule(32_768, None), rule(16, Some(-120)), rule(0, None), rule(16, Some(8))];
+        let others = [Step::Root, Step::Signal].map(|step| Rule { step, mapping: 1 });
+        let objects = Rule { mapping: 1023, ..rule(8, None) };
+        for other in odd.into_iter().chain(large).chain(others).chain([objects]) {
+            assert_eq!(pack::<10>(5, other), None, "{other:?}");
+        }
+        assert_eq!(pack::<10>(1 << 37, rule(8, None)), None, "an address of 49 bits");
+        assert_eq!(unpack::<10>(0), None);
+    }
 }

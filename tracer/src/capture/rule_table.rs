@@ -88,6 +88,7 @@ impl RuleTable {
     pub(crate) fn forget_mapping(&self, mapping: u32) {
         for index in 0..LINES {
             for entry in self.line(index) {
+                // Relaxed, here and below: whoever must see this sees a new generation of the objects first.
                 let word = entry.load(Ordering::Relaxed);
                 let rule = packed_rule::unpack::<MAPPING_BITS>(word);
                 if rule.is_some_and(|rule| rule.mapping == mapping) {

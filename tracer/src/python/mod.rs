@@ -97,7 +97,8 @@ impl Interpreter {
         // A leak may be a moment old when the interpreter shuts down and frees it.
         let process = entry.process();
         process.folds_from.fetch_max(time.0, Ordering::Relaxed); // A figure.
-        // Nothing of what was counted comes again, and the drain has time for it until the process ends.
+        // Little of what was counted comes again, and the drain has time for it until the process ends. Of this thread, which
+        // is the one that ends it, mostly.
         entry.lane().hand_over_totals(&process.spool);
         write(entry, time, &Record::ShutDown { time, begins: finalizing });
     }

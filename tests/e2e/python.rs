@@ -228,7 +228,7 @@ fn what_is_kept_until_the_program_ends_is_a_leak_whoever_frees_it_then() {
             let rate = report["growth"]["bytes_per_request"]["estimate"].as_f64().unwrap();
             // The block, its object, and its place in the list.
             assert!((1500.0..1700.0).contains(&rate), "{shown}");
-            let says_when = shown.contains("This is how it was at the last request");
+            let says_when = shown.contains(" as it ended.");
             // What daemons hold is freed after Python has begun to shut down.
             assert_eq!(says_when, mode != "daemons", "{shown}");
         }

@@ -55,11 +55,7 @@ pub(super) fn requests_until(whole: &TimeLine, earlier: &TimeLine) -> Requests {
     Requests { until: until.collect(), source: whole.requests.source.clone() }
 }
 
-/// What is said of that.
+/// What is said of that. Short: the page has three lines for all of the sentence.
 pub(super) fn in_words(freed: u64) -> String {
-    format!(
-        " This is how it was at the last request: when the program ended it freed {}, so a service that goes on keeps \
-         that.",
-        bytes(freed)
-    )
+    format!(" It freed {} as it ended.", bytes(freed))
 }

@@ -416,3 +416,18 @@ fn without_leak(series: &Series, end: usize, slowing: bool) -> Verdict {
     }
     if held > LEAST_BYTES { Verdict::WarmUp } else { Verdict::Steady }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_in_jumps_is_told_from_growth_in_many_steps() {
+        let even: Vec<f64> = (0..100).map(|at| f64::from(at) * 10.0).collect();
+        assert!(!grows_in_jumps(&even));
+        let jumps: Vec<f64> = (0..100).map(|at| f64::from(at / 25) * 250.0).collect();
+        assert!(grows_in_jumps(&jumps));
+        assert!(grows_in_jumps(&[10.0, 60.0, 20.0, 10.0]), "it does not grow");
+        assert!(!grows_in_jumps(&[]));
+    }
+}

@@ -277,6 +277,24 @@ fn a_queue_that_becomes_longer_leaks_and_one_that_does_not_is_none() {
     assert!(queue(0.999).all(|(_, judged)| judged.verdict != Verdict::Leak));
 }
 
+/// What was there before is no part of what grows.
+#[test]
+fn a_block_that_grows_beside_what_start_up_left_is_one_block() {
+    for seed in 0..10 {
+        let mut series = History::new(seed).growing_block(400.0).series();
+        series.before = 1e8;
+        series.live.iter_mut().for_each(|live| *live += 1e8);
+        assert_eq!(judge(&series, &axis()).verdict, Verdict::Leak);
+    }
+    // It is gone in the end: a pool, and not a block that was still growing.
+    let mut series = History::new(1).pool(20).series();
+    (series.kept, series.kept_blocks) = (vec![0.0; WINDOWS], vec![0.0; WINDOWS]);
+    if let Some(last) = series.live.last_mut() {
+        *last = 0.0;
+    }
+    assert_ne!(judge(&series, &axis()).verdict, Verdict::Leak);
+}
+
 /// How many intervals cover the truth, of how many histories that are called a leak.
 fn covers(make: fn(u64) -> History) -> (usize, usize) {
     let rates = (0..COVERAGE_SEEDS).filter_map(|seed| {

@@ -120,11 +120,11 @@ impl History {
         self
     }
 
-    /// A pool of large buffers, which one after the other is needed for the first time until half of the time is over.
+    /// A pool of large buffers, which one after the other is needed for the first time until two thirds of the time are over.
     fn pool(mut self, buffers: usize) -> Self {
         for buffer in 0..buffers {
             let part = (buffer as f64 + self.random.f64()) / buffers as f64;
-            self.blocks.push((part * 0.55 * REQUESTS as f64, NEVER, 1e6));
+            self.blocks.push((part * 0.7 * REQUESTS as f64, NEVER, 1e6));
         }
         self
     }
@@ -232,7 +232,7 @@ const CLEAN: [Shape; 13] = [
     ("sawtooth", |seed| History::new(seed).start_up().teeth(120)),
     ("sawtooth, two teeth", |seed| History::new(seed).start_up().teeth(450)),
     ("heavy tail", |seed| History::new(seed).start_up().heavy_tail()),
-    ("a pool of large buffers", |seed| History::new(seed).start_up().pool(20)),
+    ("a pool of large buffers", |seed| History::new(seed).pool(20)),
     ("steps", |seed| History::new(seed).start_up().churn(3, 2.0, 5e3).steps(5)),
 ];
 

@@ -9,9 +9,10 @@ use tftrace_format::header::ClockKind;
 use crate::arch;
 use crate::system_call::{self, clock_ns};
 
-/// A tick has 2 to the power of this many counts of the clock: 12 nanoseconds on most machines, 32 of `CLOCK_MONOTONIC`. A hook takes longer, so a
-/// block never dies in the tick in which it came to life; that it comes to life again in the tick in which it died is
-/// allowed for, as frees are first. Finer times are noise to whoever compresses them.
+/// A tick has 2 to the power of this many counts of the clock: 12 nanoseconds on most machines, 32 of
+/// `CLOCK_MONOTONIC`. A hook takes longer, so a block never dies in the tick in which it came to life; that it comes to
+/// life again in the tick in which it died is allowed for, as frees are first. Finer times are noise to whoever
+/// compresses them.
 pub(crate) const TICK_BITS: u32 = 5;
 
 const NANOSECONDS: u64 = 1_000_000_000;

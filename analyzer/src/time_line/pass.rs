@@ -66,24 +66,27 @@ impl<'t, 'a> Pass<'t, 'a> {
         blocks: &LiveBlocks,
         last: Ticks,
     ) -> Option<TimeLine> {
-        let mut line = match self.ended.take() {
+        let line = match self.ended.take() {
             Some(line) => {
                 let went_on = self.trace.seconds(last) - self.trace.seconds(line.end);
                 Some(line).filter(|_| went_on < LONGEST_SHUT_DOWN)?
             }
             None => self.line(heap, blocks, last, false),
         };
-        line.garbage.sum_up();
-        line.events = self.events;
-        Some(line)
+        Some(self.complete(line))
     }
 
     /// The time line up to the moment that counted as shutdown; `None`: nothing came later.
     pub(super) fn end_early(mut self) -> Option<TimeLine> {
-        let mut line = self.ended.take()?;
+        let line = self.ended.take()?;
+        Some(self.complete(line))
+    }
+
+    /// Adds what is known once all events were seen.
+    fn complete(&self, mut line: TimeLine) -> TimeLine {
         line.garbage.sum_up();
         line.events = self.events;
-        Some(line)
+        line
     }
 
     /// Writes down what happened since the last time, as of the current window.

@@ -1,4 +1,5 @@
-//! Rules that do not fit into one word with their address: of realigned frames, very large ones, roots and signals.
+//! Rules that do not fit into one word with their address: of realigned frames and very large ones, of roots, of addresses
+//! that a signal interrupted, and of code of which nothing is known.
 //!
 //! Sets of four entries, one cache line each. Lock-free: an entry has no key while its rule
 //! changes, and a reader looks at the key before and after. A full set forgets one of its entries.

@@ -59,3 +59,56 @@ pub(super) fn requests_until(whole: &TimeLine, earlier: &TimeLine) -> Requests {
 pub(super) fn in_words(freed: u64) -> String {
     format!(" It freed {} as it ended.", bytes(freed))
 }
+
+#[cfg(test)]
+mod tests {
+    use tftrace_format::builder::{Packing, TraceBuilder};
+    use tftrace_format::reader::Trace;
+    use tftrace_format::{Domain, Event, Frame};
+
+    use super::*;
+
+    const REQUESTS: u64 = 400;
+    /// Ticks between two, of a thousand million a second.
+    const REQUEST: u64 = 5_000_000;
+    const OLD: u64 = 0x100_0000;
+
+    /// What is said of a service that had a large block before the first request, kept 1,000 bytes of each, and freed
+    /// these blocks after so many ticks.
+    fn freed(frees: impl Iterator<Item = u64>, after: u64) -> Option<u64> {
+        let mut builder = TraceBuilder::new();
+        let stack = Some(builder.stack(&[Frame::Raw { address: 1 }]));
+        let label = builder.label("request");
+        let (domain, file_backed) = (Domain::Malloc, false);
+        let allocate = |builder: &mut TraceBuilder, time, address, size| {
+            let time = Ticks(time);
+            builder.event(0, Event::Allocated { time, domain, address, size, stack, file_backed });
+        };
+        allocate(&mut builder, 1, OLD, 10_000_000);
+        for request in 1..=REQUESTS {
+            allocate(&mut builder, request * REQUEST, OLD + request * 0x1000, 1_000);
+            builder.event(0, Event::Marked { time: Ticks(request * REQUEST + 1), label });
+        }
+        let end = Ticks(REQUESTS * REQUEST + after);
+        for block in frees {
+            builder.event(0, Event::Freed { time: end, domain, address: OLD + block * 0x1000 });
+        }
+        let bytes = builder.build(Packing::Raw);
+        let line = TimeLine::of(&Trace::open(&bytes).unwrap());
+        before_the_end(&line, line.requests.first_window(), 1_000_000_000).map(|(_, freed)| freed)
+    }
+
+    #[test]
+    fn what_a_program_frees_when_it_ends_is_seen_if_it_grew_since_start_up_and_the_program_ends_at_once()
+     {
+        let soon = REQUEST;
+        let some = freed(1..=REQUESTS, soon).unwrap();
+        assert!((395_000..400_000).contains(&some), "but for the last few: {some}");
+        assert!(freed(1..=REQUESTS / 2, soon).is_some());
+        assert_eq!(freed(1..=REQUESTS / 8, soon), None, "little of it");
+        assert_eq!(freed(0..=0, soon), None, "what was there before");
+        assert_eq!(freed(0..=REQUESTS, soon), Some(some), "that is not counted");
+        assert_eq!(freed(1..=REQUESTS, 1_100_000_000), None, "it goes on for more than a second");
+        assert_eq!(freed(0..0, soon), None, "nothing is freed");
+    }
+}
